@@ -1,0 +1,12 @@
+"""The one error that is the user's to mend."""
+
+
+class UserError(Exception):
+    """Bad input: one line naming the file, key or tensor, what was found and what was expected.
+
+    Scripts and the Snakefile print the line alone, without a traceback; every other exception is
+    a bug of ours and keeps its traceback.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(str(message).split()))

@@ -1,0 +1,1 @@
+"""Where a base model may come from, one file each."""

@@ -1,0 +1,38 @@
+"""Variants found lazily by name: one file per pruning method, mechanism, stream source, figure.
+
+A variant package is a folder of modules; a module's name is the variant's name, and its `SCHEMA`
+is the JSON schema of its settings. Adding or deleting a file touches nothing else, and a heavy
+import inside one variant costs the others nothing.
+"""
+
+import importlib
+import pkgutil
+from difflib import get_close_matches
+from types import ModuleType
+
+from sparse_continual.errors import UserError
+
+ROOT = "sparse_continual"
+
+
+def names(package: str) -> list[str]:
+    """Sorted names of the variants in `package`, for example `names("topologies.methods")`."""
+    path = importlib.import_module(f"{ROOT}.{package}").__path__
+    return sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
+
+
+def load(package: str, name: str) -> ModuleType:
+    """The variant `name` of `package`.
+
+    Raises UserError naming the nearest variant when there is none of that name.
+    """
+    known = names(package)
+    if name not in known:
+        raise UserError(f"{package}: no variant {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    return importlib.import_module(f"{ROOT}.{package}.{name}")
+
+
+def nearest(word: str, known) -> str:
+    """A clause `` (did you mean 'x'?)`` for the closest of `known`, or an empty string."""
+    close = get_close_matches(str(word), [str(k) for k in known], n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

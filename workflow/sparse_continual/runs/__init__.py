@@ -1,0 +1,1 @@
+"""Training a condition on a task stream."""

@@ -1,0 +1,1 @@
+"""How a condition writes, one file each."""

@@ -1,0 +1,1 @@
+"""Task streams: sources of items, their splits, orders and batches."""

@@ -1,0 +1,1 @@
+"""Where the items of a stream may come from, one file each."""

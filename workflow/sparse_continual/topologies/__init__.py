@@ -1,0 +1,1 @@
+"""Which weights exist: topology files, and the methods that make them."""
