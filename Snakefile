@@ -1,0 +1,25 @@
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/budgets.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/topologies.smk"
+include: "workflow/rules/streams.smk"
+include: "workflow/rules/runs.smk"
+include: "workflow/rules/scores.smk"
+include: "workflow/rules/statistics.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/index.csv",
+        f"{RESULTS}/report/report.html",

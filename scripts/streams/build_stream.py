@@ -1,0 +1,23 @@
+"""Build the tasks of one block's stream, or of a base's own mixture."""
+
+from sparse_continual.script import job
+
+with job(snakemake):
+    from pathlib import Path
+
+    from sparse_continual.files import read_manifest, write_manifest
+    from sparse_continual.models.load import load_tokenizer
+    from sparse_continual.streams.build import build_mixture, build_stream
+    from sparse_continual.streams.lexicon import tokenizer as lexicon
+
+    settings = snakemake.params.settings
+    folder = Path(snakemake.output[0]).parent / "tasks"
+    given = "tokenizer" in snakemake.input.keys()
+    tokenizer = load_tokenizer(read_manifest(snakemake.input.tokenizer)["folder"]) if given else lexicon()
+    facts = {}
+    if "mixture" in settings:
+        build_mixture(settings["mixture"], settings["seed"], tokenizer, folder)
+        facts["shares"] = [entry["share"] for entry in settings["mixture"]]
+    else:
+        build_stream(settings["stream"], settings["seed"], tokenizer, folder)
+    write_manifest(snakemake.output[0], folder, **facts)

@@ -1,0 +1,14 @@
+"""Write the task orders of the study's blocks, as the config draws them."""
+
+from sparse_continual.script import job
+
+with job(snakemake):
+    from sparse_continual.files import write
+    from sparse_continual.scores.table import csv_text
+
+    rows = [
+        {"stream": snakemake.wildcards.stream, "block": block, "position": position, "task": task}
+        for block, order in snakemake.params.orders.items()
+        for position, task in enumerate(order, 1)
+    ]
+    write(snakemake.output[0], csv_text(rows, ("stream", "block", "position", "task")))

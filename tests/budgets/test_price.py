@@ -1,0 +1,138 @@
+"""One row per condition, by hand, and a table that fits the terminal."""
+
+import pytest
+
+from sparse_continual.budgets.arithmetic import Shape, forward_flops
+from sparse_continual.budgets.price import number, price, table
+
+SHAPE = {
+    "hidden_size": 48,
+    "intermediate_size": 128,
+    "layers": 4,
+    "heads": 4,
+    "kv_heads": 4,
+    "vocabulary": 400,
+    "tied": True,
+}
+P, HALF = 110592, 55296
+
+
+def condition(**changes):
+    plain = {
+        "condition": "c",
+        "base": "tiny",
+        "topology": "dense",
+        "pattern": "dense",
+        "sparsity": None,
+        "mechanism": {"kind": "finetune"},
+        "locked": True,
+        "writes": "all",
+        "ends": "frozen",
+        "shape": SHAPE,
+        "row_tokens": 12,
+        "answer_tokens": 3,
+        "steps": 100,
+        "batch_size": 32,
+        "tasks": 5,
+        "blocks": 6,
+        "match": None,
+    }
+    return plain | changes
+
+
+def one(**changes):
+    return price([condition(**changes)])[0]
+
+
+def test_dense_row_by_hand():
+    row = one()
+    forward = 2 * P + 4 * 12 * 12 * 4 * 4 + 2 * 48 * 400 // 4
+    assert row["parameters"] == P + 400 * 48 + 9 * 48
+    assert (row["prunable"], row["nonzeros"], row["density"], row["trained"]) == (P, P, 1, P)
+    assert row["forward_theoretical"] == row["forward_executed"] == forward
+    training = 3 * forward - 2 * 48 * 400 // 4 - 2 * 48 * 48 * 3
+    assert row["training_theoretical"] == row["training_executed"] == training
+    assert (row["tokens_per_run"], row["tokens_all"]) == (100 * 5 * 32 * 12, 100 * 5 * 6 * 32 * 12)
+    assert (row["optimizer_bytes"], row["checkpoint_bytes"], row["disk_bytes"]) == (8 * P, 4 * P, 4 * P * 30)
+    assert row["matched_to"] == row["matched_error"] == ""
+
+
+def test_hours_are_steps_times_fixed_and_flops():
+    row = price([condition()], throughput=1e9, step_seconds=0.5)[0]
+    step = 0.5 + row["training_executed"] * 32 * 12 / 1e9
+    assert row["hours"] == pytest.approx(3000 * step / 3600)
+
+
+def test_sparse_unlocked_and_masked_writes():
+    sparse = one(topology="half", pattern="2:4")
+    unlocked = one(topology="half", pattern="2:4", locked=False)
+    masked = one(writes="masked", like={"pattern": "2:4", "sparsity": None})
+    dense = one()
+    assert (sparse["nonzeros"], sparse["trained"], sparse["counted"]) == (HALF, HALF, "exact")
+    assert sparse["forward_executed"] == dense["forward_executed"]
+    assert dense["forward_theoretical"] - sparse["forward_theoretical"] == 2 * HALF
+    assert sparse["checkpoint_bytes"] == dense["checkpoint_bytes"] // 2
+    assert (unlocked["nonzeros"], unlocked["trained"]) == (HALF, P)
+    assert unlocked["training_theoretical"] == dense["training_theoretical"]
+    assert (masked["nonzeros"], masked["trained"]) == (P, HALF)
+    assert masked["training_theoretical"] == dense["training_theoretical"] - 2 * HALF
+    assert masked["training_executed"] == dense["training_executed"]
+
+
+def test_trained_ends_and_unstructured_counts():
+    row = one(ends="trained", pattern="unstructured", sparsity=0.7)
+    assert row["nonzeros"] == round(0.3 * P) and row["trained"] == row["nonzeros"] + 400 * 48 + 9 * 48
+    assert row["training_executed"] == 3 * forward_flops(Shape(**SHAPE), 12, head=0.25)["total"]
+
+
+def test_adapters():
+    adapters = 8 * 4 * (4 * (48 + 48) + 3 * (48 + 128))
+    masked, side = (one(mechanism={"kind": "lora", "rank": 8, "form": form}) for form in ("masked", "side"))
+    assert masked["trained"] == side["trained"] == adapters
+    assert masked["training_executed"] == one()["training_executed"] + 6 * 8 * P / (32 * 12)
+    assert side["training_executed"] < one()["training_executed"]
+    open_ends = one(mechanism={"kind": "lora", "rank": 8, "form": "side"}, ends="trained")
+    assert open_ends["trained"] == adapters + 400 * 48 + 9 * 48
+
+
+def test_published_models_are_declared_until_counted():
+    row = one(pattern="2:4", declared_density=0.51)
+    assert (row["nonzeros"], row["counted"]) == (round(0.51 * P), "declared")
+
+
+def test_table_is_aligned_and_narrow():
+    large = {
+        "hidden_size": 16384,
+        "intermediate_size": 53248,
+        "layers": 126,
+        "heads": 128,
+        "kv_heads": 8,
+        "vocabulary": 128256,
+        "tied": False,
+    }
+    unusual = condition(
+        condition="a_condition_of_which_the_name_goes_on_and_on",
+        shape=large,
+        pattern="unstructured",
+        declared_density=0.5,
+        match={"to": "something_else", "on": "nonzeros", "error": -0.0098},
+        steps=10**5,
+        blocks=10,
+    )
+    rows = price([condition(), unusual])
+    lines = table(rows).split("\n")
+    assert max(map(len, lines)) <= 120
+    assert all(line.isascii() or "…" in line for line in lines)
+    models = lines[1:4]
+    assert models[2].rstrip().endswith("nonzeros -0.98 %") and "~" in models[2]
+    column = models[0].index("parameters") + len("parameters")
+    assert all(line[column - 1] != " " and line[column] == " " for line in models)
+    assert f"{sum(r['hours'] for r in rows):.2f} hours" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (7, "7"), (999, "999"), (999.6, "1k"), (55296, "55.3k"), (999_600, "1M"), (3.49e9, "3.49G")],
+)
+def test_numbers(value, text):
+    assert number(value) == text

@@ -1,0 +1,248 @@
+"""Loading, saving and finding prunable matrices, on tiny models made here."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sparse_continual.errors import UserError
+from sparse_continual.models.facts import facts_of
+from sparse_continual.models.load import (
+    load_model,
+    load_tokenizer,
+    prunable,
+    save_model,
+    shape_of,
+    shape_of_config,
+)
+
+WORDS = ["<pad>", "<s>", "</s>", "<unk>", "Ada", "works", "at", "the", "mill", "."]
+UP, DOWN = "model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight"
+TINY = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+}
+
+
+def tokenizer():
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=words, **special)
+
+
+def llama(**changes):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(**{**TINY, **changes})).eval()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_model(llama(), tokenizer(), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def rewrite(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def refused(folder, *words):
+    with pytest.raises(UserError) as caught:
+        load_model(folder)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_round_trip(tmp_path, tied, dtype):
+    model = llama(tie_word_embeddings=tied).to(dtype)
+    save_model(model, tokenizer(), tmp_path)
+    again = load_model(tmp_path)
+    assert again.dtype == torch.float32 and not again.training
+    assert again.config._attn_implementation == "sdpa"
+    assert all(torch.equal(a, b.float()) for a, b in zip(again.parameters(), model.parameters(), strict=True))
+    if dtype is torch.float32:  # in bfloat16 the rotary frequencies, which are not saved, are rounded too
+        ids = torch.tensor([[1, 4, 5, 6, 7, 8]])
+        assert torch.equal(again(ids).logits, model(ids).logits)
+    assert (again.lm_head.weight is again.model.embed_tokens.weight) == tied
+    assert not list(tmp_path.glob("*.bin"))
+    facts = facts_of(tmp_path)
+    assert facts["folder"] == str(tmp_path) and facts["model_type"] == "llama"
+    assert facts["parameters"] == sum(p.numel() for p in model.parameters())
+    assert facts["shape"]["tied"] == tied
+
+
+def test_saving_twice_gives_equal_bytes(folder, tmp_path):
+    save_model(load_model(folder), load_tokenizer(folder), tmp_path / "again")
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_shards_are_read(folder, tmp_path):
+    model = load_model(folder)
+    model.save_pretrained(tmp_path / "shards", max_shard_size="2KB")
+    load_tokenizer(folder).save_pretrained(tmp_path / "shards")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
+    again = load_model(tmp_path / "shards")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_tokenizer_round_trip(folder):
+    text = "Ada works at the mill . Bob"
+    loaded = load_tokenizer(folder)
+    assert loaded(text)["input_ids"] == tokenizer()(text)["input_ids"] == [4, 5, 6, 7, 8, 9, 3]
+    assert (loaded.pad_token_id, loaded.bos_token_id, loaded.eos_token_id) == (0, 1, 2)
+
+
+def test_tokenizer_without_pad_takes_the_end_token(folder):
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    del settings["pad_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert load_tokenizer(folder).pad_token == "</s>"
+
+
+def test_broken_tokenizer(folder):
+    (folder / "tokenizer.json").write_text('{"version": "1.0"}')
+    with pytest.raises(UserError, match="tokenizer"):
+        load_tokenizer(folder)
+
+
+def test_missing_tensors_are_named(folder):
+    rewrite(folder, lambda t: (t.pop(UP), t.pop("model.norm.weight")))
+    refused(folder, "lacks", UP, "model.norm.weight")
+
+
+def test_missing_head(tmp_path):
+    save_model(llama(tie_word_embeddings=False), tokenizer(), tmp_path)
+    rewrite(tmp_path, lambda t: t.pop("lm_head.weight"))
+    refused(tmp_path, "lacks", "lm_head.weight")
+
+
+def test_many_missing_tensors_are_counted(folder):
+    rewrite(folder, lambda t: [t.pop(name) for name in list(t) if ".layers.1." in name])
+    refused(folder, "lacks", "model.layers.1.input_layernorm.weight", "and 6 more")
+
+
+def test_another_shape(folder):
+    rewrite(folder, lambda t: t.update({DOWN: torch.zeros(16, 20)}))
+    refused(folder, DOWN, "16 x 20", "16 x 24")
+
+
+@pytest.mark.parametrize(
+    "name", ["model.layers.2.mlp.up_proj.weight", "model.layers.0.self_attn.q_proj.bias"]
+)
+def test_block_tensors_without_a_place(folder, name):
+    rewrite(folder, lambda t: t.update({name: torch.zeros(16)}))
+    refused(folder, "no place", name)
+
+
+def test_harmless_leftovers_are_fine(folder):
+    name = "model.layers.0.self_attn.rotary_emb.inv_freq"
+    rewrite(folder, lambda t: t.update({name: torch.zeros(2), "value_head.weight": torch.zeros(1)}))
+    load_model(folder)
+
+
+def test_unknown_architecture(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "lama"}))
+    refused(folder, "transformers cannot load")
+
+
+def test_a_sparsity_declaration_is_passed_over(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {
+        "quant_method": "compressed-tensors",
+        "sparsity_config": {"format": "dense", "global_sparsity": 50.0, "sparsity_structure": "2:4"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    model = load_model(folder)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), llama().parameters(), strict=True))
+
+
+def test_more_tokens_than_rows(tmp_path):
+    save_model(llama(vocab_size=8), tokenizer(), tmp_path)
+    with pytest.raises(UserError, match="10 tokens, the embedding 8 rows"):
+        facts_of(tmp_path)
+
+
+def test_prunable_names_and_order():
+    model = llama()
+    attention = [f"self_attn.{letter}_proj" for letter in "qkvo"]
+    names = [*attention, "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    assert list(prunable(model)) == [f"model.layers.{n}.{name}.weight" for n in (0, 1) for name in names]
+    parameters = dict(model.named_parameters())
+    assert all(module.weight is parameters[name] for name, module in prunable(model).items())
+
+
+def test_prunable_other_architectures():
+    from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
+
+    opt = OPTForCausalLM(
+        OPTConfig(
+            vocab_size=9,
+            hidden_size=8,
+            word_embed_proj_dim=8,
+            ffn_dim=8,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+        )
+    )
+    assert "model.decoder.layers.0.fc1.weight" in prunable(opt) and len(prunable(opt)) == 6
+    with pytest.raises(UserError, match="no Linear"):
+        prunable(GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=2)))
+
+
+def test_prunable_leaves_routers_and_keeps_experts():
+    """A mixture of experts as a module list inside a list of fewer blocks."""
+    from torch import nn
+
+    block = nn.Module()
+    block.gate = nn.Linear(4, 3)
+    block.experts = nn.ModuleList([nn.Linear(4, 4) for _ in range(3)])
+    model = nn.Module()
+    model.model = nn.Module()
+    model.model.layers = nn.ModuleList([block])
+    model.lm_head = nn.Linear(4, 4)
+    model.base_model = model.model
+    assert list(prunable(model)) == [f"model.layers.0.experts.{n}.weight" for n in range(3)]
+
+
+def test_shape(folder):
+    expected = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "layers": 2,
+        "heads": 4,
+        "kv_heads": 2,
+        "vocabulary": 10,
+        "tied": True,
+    }
+    assert shape_of(folder) == expected
+    assert shape_of_config({**TINY, "head_dim": 8}) == {**expected, "head_size": 8}
+    assert shape_of_config({**TINY, "head_dim": 4}) == expected
+    assert shape_of_config({**TINY, "num_key_value_heads": None})["kv_heads"] == 4
+
+
+def test_tying_left_out_is_the_architecture_s_own():
+    config = {key: value for key, value in TINY.items() if key != "tie_word_embeddings"}
+    assert shape_of_config({**config, "model_type": "llama"})["tied"] is False
+    assert shape_of_config({**config, "model_type": "gemma"})["tied"] is True
+
+
+def test_shape_of_another_family():
+    with pytest.raises(UserError, match="config.json: 'hidden_size' is None"):
+        shape_of_config({"model_type": "gpt2", "n_embd": 8})

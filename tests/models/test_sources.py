@@ -1,0 +1,122 @@
+"""The local and hub sources: what they check from settings alone, and what they hand on."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import jsonschema
+import pytest
+
+from sparse_continual.errors import UserError
+from sparse_continual.models.sources import hub, local
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_local_refuses_before_loading(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        local.check({"path": str(tmp_path / "absent")})
+
+
+def test_checks_import_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from sparse_continual.models.sources import hub, local\n"
+        "hub.check({'repo': 'owner/name', 'revision': 'v1.0'})\n"
+        "print([m for m in ('torch', 'transformers', 'huggingface_hub', 'numpy') if m in sys.modules])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("module", [local, hub])
+def test_schemas(module):
+    jsonschema.Draft202012Validator.check_schema(module.SCHEMA)
+    assert module.SCHEMA["additionalProperties"] is False
+    assert all(entry["description"] for entry in module.SCHEMA["properties"].values())
+
+
+@pytest.mark.parametrize("revision", ["v1.0", "step-1000", COMMIT])
+def test_hub_takes_pinned_revisions(revision):
+    hub.check({"repo": "some-owner/Some_Model-1.5b", "revision": revision})
+
+
+@pytest.mark.parametrize("revision", ["main", "Master", "", "refs/pr/1", "../x", "a b"])
+def test_hub_refuses_moving_or_odd_revisions(revision):
+    with pytest.raises(UserError, match="commit hash or a tag"):
+        hub.check({"repo": "owner/name", "revision": revision})
+
+
+@pytest.mark.parametrize("repo", ["name", "a/b/c", "https://x.y/a", "/abs", "../up", "a/b..c", "", "a/"])
+def test_hub_refuses_odd_repositories(repo):
+    with pytest.raises(UserError, match="owner/name"):
+        hub.check({"repo": repo, "revision": COMMIT})
+
+
+def test_hub_without_a_network_says_so_in_one_line(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError) as caught:
+        hub.obtain({"repo": "owner/name", "revision": "v1"}, 0, tmp_path, [])
+    assert "owner/name at v1: not in the Hugging Face cache" in str(caught.value)
+    assert "network" in str(caught.value)
+
+
+def download(monkeypatch, folder=None, error=None):
+    """Stand in for the hub: hand out `folder`, or fail with `error`."""
+    import huggingface_hub
+
+    asked = {}
+
+    def snapshot_download(repo, **options):
+        asked.update(options, repo=repo)
+        if error:
+            raise error
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return asked
+
+
+def test_hub_downloads_safetensors_and_no_code(tmp_path, monkeypatch):
+    from fnmatch import fnmatch
+
+    snapshot = tmp_path / COMMIT
+    snapshot.mkdir()
+    asked = download(monkeypatch, snapshot)
+    with pytest.raises(UserError, match="offers no safetensors weights"):
+        hub.obtain({"repo": "owner/name", "revision": "v1"}, 0, tmp_path, [])
+    assert asked["revision"] == "v1" and asked["repo"] == "owner/name"
+
+    def taken(name):
+        return any(fnmatch(name, p) for p in asked["allow_patterns"]) and not any(
+            fnmatch(name, p) for p in asked["ignore_patterns"]
+        )
+
+    wanted = ["model.safetensors", "model.safetensors.index.json", "tokenizer.model", "merges.txt"]
+    left = [
+        "pytorch_model.bin",
+        "modeling.py",
+        "original/x.safetensors",
+        "consolidated.safetensors",
+        "a.gguf",
+    ]
+    assert [name for name in wanted + left if taken(name)] == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("GatedRepoError", "gated"),
+        ("RepositoryNotFoundError", "no such public repository"),
+        ("RevisionNotFoundError", "no such revision"),
+    ],
+)
+def test_hub_errors_are_one_line(tmp_path, monkeypatch, kind, words):
+    from huggingface_hub import errors
+
+    response = SimpleNamespace(headers={}, request=None)
+    download(monkeypatch, error=getattr(errors, kind)("no", response=response))
+    with pytest.raises(UserError, match=words):
+        hub.obtain({"repo": "owner/name", "revision": "v1"}, 0, tmp_path, [])

@@ -1,0 +1,77 @@
+"""Calibration rows from files and from training rows."""
+
+import hashlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from sparse_continual.errors import UserError
+from sparse_continual.topologies.calibration import digest, rows_of_files, rows_of_split
+
+
+class Numbers:
+    """A tokenizer of whitespace-separated numbers."""
+
+    def __call__(self, text, **options):
+        assert options["add_special_tokens"] is False
+        return {"input_ids": [int(word) for word in text.split()]}
+
+
+@pytest.fixture
+def settings(tmp_path):
+    (tmp_path / "a.txt").write_text(" ".join(map(str, range(100))))
+    (tmp_path / "b.txt").write_text(" ".join(map(str, range(1000, 1012))))
+    return {"files": [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")], "sequences": 30, "tokens": 10}
+
+
+def test_windows_lie_inside_one_file_and_are_different(settings):
+    rows = rows_of_files(settings, Numbers(), seed=3)
+    assert rows.shape == (30, 10) and rows.dtype == torch.int64
+    assert (rows.diff(dim=1) == 1).all()  # consecutive, so never across files
+    assert len({row[0].item() for row in rows}) == 30
+    assert torch.equal(rows, rows_of_files(settings, Numbers(), seed=3))
+    assert not torch.equal(rows, rows_of_files(settings, Numbers(), seed=4))
+
+
+def test_every_window_can_come(settings):
+    rows = rows_of_files(settings | {"sequences": 91 + 3}, Numbers(), seed=0)
+    assert sorted(row[0].item() for row in rows) == [*range(91), 1000, 1001, 1002]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sequences": 95}, "94 different windows.*at least 95"),
+        ({"tokens": 101}, "longest file has 100 tokens"),
+        ({"files": ["nowhere.txt"]}, "nowhere.txt: no such file"),
+    ],
+)
+def test_too_little_text(settings, change, words):
+    with pytest.raises(UserError, match=words):
+        rows_of_files(settings | change, Numbers(), seed=0)
+
+
+def test_text_that_is_no_text(settings, tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="a.txt: not UTF-8"):
+        rows_of_files(settings, Numbers(), seed=0)
+
+
+def test_rows_of_a_split_are_drawn_without_repeats():
+    split = SimpleNamespace(starts=np.arange(21), row=lambda i: np.full(3 + i % 2, i, dtype=np.int32))
+    rows = rows_of_split(split, 12, seed=1)
+    assert len({row[0].item() for row in rows}) == 12 and all(row.dtype == torch.int64 for row in rows)
+    assert digest(rows) == digest(rows_of_split(split, 12, seed=1))
+    assert digest(rows) != digest(rows_of_split(split, 12, seed=2))
+    with pytest.raises(UserError, match="20 training rows, expected at least 21"):
+        rows_of_split(split, 21, seed=1)
+
+
+def test_digest_sees_tokens_and_row_ends():
+    rows = [torch.tensor([1, 2]), torch.tensor([3])]
+    by_hand = np.array([2, 1, 2, 1, 3], dtype="<i4").tobytes()
+    assert digest(rows) == hashlib.sha256(by_hand).hexdigest()
+    assert digest(rows) != digest([torch.tensor([1]), torch.tensor([2, 3])])
+    assert digest(torch.tensor([[1, 2], [3, 4]])) == digest([torch.tensor([1, 2]), torch.tensor([3, 4])])

@@ -1,0 +1,49 @@
+"""What is said about a topology's settings before any model is made."""
+
+import subprocess
+import sys
+
+import pytest
+
+from sparse_continual.errors import UserError
+from sparse_continual.topologies.check import check
+from sparse_continual.topologies.counts import matrices
+
+
+def test_counts_of_good_settings(shape):
+    sizes = matrices(shape)
+    total = sum(rows * columns for rows, columns in sizes.values())
+    assert sum(check({"method": "dense"}, sizes).values()) == total
+    assert sum(check({"method": "magnitude", "pattern": "2:4"}, sizes).values()) == total // 2
+    wanted = {"method": "wanda", "pattern": "unstructured", "sparsity": 0.7, "calibration": {"sequences": 4}}
+    assert sum(check(wanted, sizes).values()) == round(0.3 * total)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"method": "wandaa"}, "did you mean 'wanda'"),
+        ({"method": "dense", "pattern": "2:4"}, "method dense: found pattern '2:4', expected dense"),
+        ({"method": "dense", "sparsity": 0.5}, "method dense: found sparsity 0.5"),
+        ({"method": "wanda"}, "method wanda: found no pattern, expected unstructured or N:M"),
+        ({"method": "wanda", "pattern": "2:5"}, "model.layers.0.self_attn.q_proj.weight"),
+        ({"method": "wanda", "pattern": "unstructured"}, "needs a sparsity"),
+        ({"method": "wanda", "pattern": "2:4", "calibration": {"files": ["gone"]}}, "gone: no such file"),
+    ],
+)
+def test_mistakes(shape, settings, words):
+    with pytest.raises(UserError, match=words):
+        check(settings, matrices(shape))
+
+
+def test_nothing_heavy_is_imported():
+    code = (
+        "import sys\n"
+        "from sparse_continual import registry\n"
+        "from sparse_continual.budgets import price, shapes\n"
+        "from sparse_continual.topologies import check\n"
+        "for name in registry.names('topologies.methods'):\n"
+        "    registry.load('topologies.methods', name)\n"
+        "assert not {'torch', 'transformers', 'pandas', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

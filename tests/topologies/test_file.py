@@ -1,0 +1,161 @@
+"""The topology file: bits, hash, damage, and the density table counted from it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from sparse_continual.errors import UserError
+from sparse_continual.topologies import bits
+from sparse_continual.topologies.density import densities
+from sparse_continual.topologies.mask import Topology
+
+Q, DOWN = "model.layers.10.self_attn.q_proj.weight", "model.layers.2.mlp.down_proj.weight"
+
+
+@pytest.fixture
+def topology():
+    generator = torch.Generator().manual_seed(0)
+    free = torch.rand(5, 7, generator=generator) < 0.4
+    paired = torch.tensor([[1, 1, 0, 0, 0, 1, 0, 1], [0, 1, 1, 0, 1, 0, 0, 1]]).bool()
+    return Topology({DOWN: free, Q: paired}, "2:4", "made")
+
+
+def test_bits_are_row_major_and_little_endian():
+    mask = np.zeros((2, 5), dtype=bool)
+    mask[0, 0] = mask[0, 3] = mask[1, 4] = True  # flat places 0, 3 and 9
+    assert bits.pack(mask).tolist() == [0b00001001, 0b00000010]
+    assert bits.count(bits.pack(mask)) == 3
+
+
+def test_pack_and_unpack_are_inverse():
+    draw = np.random.default_rng(0)
+    for rows, columns in [(1, 1), (3, 3), (8, 8), (5, 13), (1, 64)]:
+        mask = draw.random((rows, columns)) < 0.5
+        packed = bits.pack(mask)
+        by_hand = [int(mask.flat[i]) << (i % 8) for i in range(mask.size)]
+        assert packed.tolist() == [sum(by_hand[i : i + 8]) for i in range(0, mask.size, 8)]
+        assert (bits.unpack(packed, (rows, columns)) == mask).all()
+
+
+def test_round_trip(topology, tmp_path):
+    topology.save(tmp_path / "topology.safetensors")
+    again = Topology.load(tmp_path / "topology.safetensors")
+    assert list(again.masks) == [DOWN, Q]
+    assert all(torch.equal(again.masks[name], mask) for name, mask in topology.masks.items())
+    assert (again.pattern, again.method, again.sha256) == ("2:4", "made", topology.sha256)
+    assert again.nonzeros == sum(int(m.sum()) for m in topology.masks.values())
+    assert again.density == again.nonzeros / 51
+
+
+def test_equal_topologies_give_equal_bytes(topology, tmp_path):
+    topology.save(tmp_path / "a")
+    topology.save(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_hash_is_stable_and_sensitive(topology):
+    """The literal guards against any later change of the definition."""
+    fixed = Topology({"a": torch.eye(3).bool()}, "unstructured", "made")
+    assert fixed.sha256 == "8c4a8003aefcadbb3e46763a6ee355de1ca00f72c11fa269b14cd79dc4d58936"
+    other = {name: mask.clone() for name, mask in topology.masks.items()}
+    reordered = Topology(dict(reversed(other.items())), "unstructured", "other words")
+    assert reordered.sha256 == topology.sha256
+    other[DOWN][4, 6] ^= True
+    assert Topology(other, "2:4", "made").sha256 != topology.sha256
+    mask = topology.masks[Q]
+    assert Topology({Q: mask}, "", "").sha256 != Topology({Q: mask.view(4, 4)}, "", "").sha256
+    assert Topology({Q: mask}, "", "").sha256 != Topology({DOWN: mask}, "", "").sha256
+
+
+def rewrite(path, change):
+    """Change arrays and facts of a topology file in place."""
+    arrays = load_file(path)
+    with safe_open(path, framework="numpy") as file:
+        facts = json.loads(file.metadata()["topology"])
+    change(arrays, facts)
+    save_file(arrays, path, metadata={"topology": json.dumps(facts)})
+
+
+DAMAGE = {
+    "flipped": (lambda arrays, facts: arrays[DOWN].__setitem__(0, arrays[DOWN][0] ^ 1), "SHA-256"),
+    "short": (lambda arrays, facts: arrays.__setitem__(DOWN, arrays[DOWN][:-1]), "expected uint8 .* .5."),
+    "type": (lambda arrays, facts: arrays.__setitem__(DOWN, arrays[DOWN].astype(np.int32)), "found int32"),
+    "matrix": (lambda arrays, facts: arrays.pop(Q), "q_proj.*missing"),
+    "no shape": (lambda arrays, facts: facts["shapes"].pop(Q), "q_proj.*missing"),
+    "no facts": (lambda arrays, facts: facts.pop("pattern"), "not a topology file"),
+    "bad shape": (lambda arrays, facts: facts["shapes"].__setitem__(Q, [1]), "not a topology file"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_files_are_named(topology, tmp_path, damage):
+    path = tmp_path / "topology.safetensors"
+    topology.save(path)
+    change, words = DAMAGE[damage]
+    rewrite(path, change)
+    with pytest.raises(UserError, match=f"{path}.*{words}"):
+        Topology.load(path)
+
+
+@pytest.mark.parametrize("length", [0, 4, 60, -1])
+def test_truncated_files_are_named(topology, tmp_path, length):
+    path = tmp_path / "topology.safetensors"
+    topology.save(path)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(UserError, match=f"{path}.*not a whole safetensors file"):
+        Topology.load(path)
+
+
+def test_files_that_are_no_topologies(tmp_path):
+    with pytest.raises(UserError, match="no such topology file"):
+        Topology.load(tmp_path / "none")
+    save_file({"a": np.zeros(3, dtype=np.uint8)}, tmp_path / "model")
+    with pytest.raises(UserError, match="model: not a topology file"):
+        Topology.load(tmp_path / "model")
+
+
+def test_densities_are_counted_not_believed(topology, tmp_path):
+    topology.masks["model.layers.0.mlp.up_proj.weight"] = torch.ones(2, 4).bool()
+    topology.save(tmp_path / "t")
+    table = densities(tmp_path / "t")
+    assert [(r["layer"], r["module"], r["pattern"]) for r in table] == [
+        (0, "up_proj", "dense"),
+        (2, "down_proj", "unstructured"),
+        (10, "q_proj", "2:4"),
+    ]
+    assert table[2] == {
+        "matrix": Q,
+        "layer": 10,
+        "module": "q_proj",
+        "weights": 16,
+        "nonzeros": 8,
+        "density": 0.5,
+        "pattern": "2:4",
+    }
+    topology.masks[Q][0] = torch.tensor([1, 1, 1, 0, 0, 1, 0, 0]).bool()  # as many, but 3 and 1
+    topology.save(tmp_path / "t")
+    assert densities(tmp_path / "t")[2]["pattern"] == "unstructured"
+
+
+def test_check_names_the_tensor(llama):
+    model = llama()
+    name = "model.layers.1.mlp.up_proj.weight"
+    weight = model.get_parameter(name)
+    mask = torch.ones_like(weight).bool()
+    mask[3, 5] = False
+    topology = Topology({name: mask}, "unstructured", "made")
+    with pytest.raises(UserError, match=f"{name}: 1 weights"):
+        topology.check(model)
+    weight.data[3, 5] = 0
+    topology.check(model)
+    weight.data[3, 5] = float("nan")
+    with pytest.raises(UserError, match=name):
+        topology.check(model)
+    with pytest.raises(UserError, match="absent_matrix"):
+        Topology({"absent_matrix": mask}, "unstructured", "made").check(model)
+    with pytest.raises(UserError, match="48 x 32, the topology's 48 x 31"):
+        Topology({name: mask[:, 1:]}, "unstructured", "made").check(model)

@@ -1,0 +1,153 @@
+"""Pruning whole models: exact counts, nothing else touched, the same bytes every time."""
+
+import pytest
+import torch
+
+from sparse_continual.errors import UserError
+from sparse_continual.models.load import prunable
+from sparse_continual.topologies.counts import kept_counts, matrices
+from sparse_continual.topologies.prune import prune
+
+METHODS = ["magnitude", "wanda", "sparsegpt"]
+
+
+def raw(tensor):
+    return tensor.detach().contiguous().view(torch.uint8).numpy().tobytes()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("pattern", "sparsity"), [("unstructured", 0.5), ("unstructured", 0.83), ("2:4", None), ("1:8", None)]
+)
+def test_exact_counts_zeros_and_untouched_ends(llama, shape, rows, method, pattern, sparsity):
+    model = llama()
+    before = {name: raw(p) for name, p in model.named_parameters()}
+    topology = prune(model, method, pattern, sparsity, rows, seed=0)
+    counts = {name: int(mask.sum()) for name, mask in topology.masks.items()}
+    assert counts == kept_counts(matrices(shape), pattern, sparsity)
+    topology.check(model)
+    linears = prunable(model)
+    for name, mask in topology.masks.items():
+        absent = linears[name].weight[~mask]
+        assert raw(absent) == bytes(4 * len(absent))  # +0.0 in every bit
+        if pattern != "unstructured":
+            kept, of = map(int, pattern.split(":"))
+            assert (mask.view(-1, of).sum(1) == kept).all()
+    for name, parameter in model.named_parameters():
+        assert (raw(parameter) == before[name]) == (name not in linears)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_same_inputs_same_bytes(llama, rows, method):
+    models = [llama(), llama()]
+    first, second = (prune(model, method, "unstructured", 0.5, rows, seed=0) for model in models)
+    assert first.sha256 == second.sha256
+    assert all(raw(a) == raw(b) for a, b in zip(*(m.parameters() for m in models), strict=True))
+    assert first.record == second.record
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_sparsity_changes_no_byte(llama, rows, method):
+    model = llama()
+    before = [raw(p) for p in model.parameters()]
+    prune(model, method, "unstructured", 0, rows, seed=0)
+    assert [raw(p) for p in model.parameters()] == before
+
+
+def test_blocks_are_measured_on_what_the_pruned_ones_before_put_out(llama, rows):
+    """Wanda by hand: each block's inputs from the model whose earlier blocks are pruned already."""
+    model, byhand = llama(), llama()
+    topology = prune(model, "wanda", "2:4", None, rows, seed=0)
+    linears = prunable(byhand)
+    for block in range(2):
+        names = [name for name in linears if f"layers.{block}." in name]
+        sums = dict.fromkeys(names, 0)
+
+        def record(name, sums):
+            def hook(module, args):
+                sums[name] = sums[name] + args[0][0].square().sum(0)
+
+            return hook
+
+        handles = [linears[name].register_forward_pre_hook(record(name, sums)) for name in names]
+        with torch.no_grad():
+            for row in rows:
+                byhand(row[None])
+        for handle in handles:
+            handle.remove()
+        for name in names:
+            weight = linears[name].weight.data
+            groups = (weight.abs() * sums[name].sqrt()).view(-1, 4)
+            gone = groups.topk(2, largest=False).indices
+            mask = torch.ones_like(groups, dtype=torch.bool).scatter_(1, gone, False).view_as(weight)
+            weight[~mask] = 0
+            assert torch.equal(mask, topology.masks[name])
+
+
+def test_rows_of_unequal_length_and_untied_biased_models(llama, rows):
+    model = llama(tie_word_embeddings=False, attention_bias=True, mlp_bias=True).train()
+    ragged = [row[: 5 + i % 9] for i, row in enumerate(rows)]
+    head = raw(model.lm_head.weight)
+    topology = prune(model, "sparsegpt", "unstructured", 0.5, ragged, seed=0, block=16)
+    topology.check(model)
+    assert raw(model.lm_head.weight) == head and model.training
+    assert topology.record["options"] == {"block": 16}
+
+
+def test_half_precision_models_keep_their_type(llama, rows):
+    model = llama().to(torch.bfloat16)
+    topology = prune(model, "sparsegpt", "2:4", None, rows, seed=0)
+    topology.check(model)
+    assert topology.density == 0.5 and model.dtype == torch.bfloat16
+
+
+def test_a_model_of_another_family(rows):
+    from transformers import OPTConfig, OPTForCausalLM
+
+    config = OPTConfig(
+        vocab_size=64,
+        hidden_size=32,
+        num_hidden_layers=2,
+        ffn_dim=48,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+        word_embed_proj_dim=32,
+    )
+    model = OPTForCausalLM(config).eval()
+    topology = prune(model, "wanda", "2:4", None, rows, seed=0)
+    topology.check(model)
+    assert len(topology.masks) == 12
+
+
+@pytest.mark.parametrize(
+    ("method", "pattern", "sparsity", "calibrated", "words"),
+    [
+        ("magnitude", "4:7", None, False, "model.layers.0.self_attn.q_proj.weight: .*7 divides, found 32"),
+        ("magnitude", "dense", None, False, "method magnitude: found pattern 'dense'"),
+        ("wanda", "2:4", None, False, "method wanda: found no calibration"),
+        ("wandb", "2:4", None, False, "did you mean 'wanda'"),
+        ("magnitude", "unstructured", 1.0, False, "sparsity 1.0"),
+    ],
+)
+def test_mistakes_change_nothing(llama, rows, method, pattern, sparsity, calibrated, words):
+    model = llama()
+    before = [raw(p) for p in model.parameters()]
+    with pytest.raises(UserError, match=words):
+        prune(model, method, pattern, sparsity, rows if calibrated else None, seed=0)
+    assert [raw(p) for p in model.parameters()] == before
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_broken_weights_are_named(llama, rows, method):
+    model = llama()
+    name = "model.layers.1.mlp.gate_proj.weight"
+    model.get_parameter(name).data[3, 4] = float("nan")
+    with pytest.raises(UserError, match=f"^{name}: "):
+        prune(model, method, "2:4", None, rows, seed=0)
+
+
+def test_a_model_without_blocks():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    model.base_model = model
+    with pytest.raises(UserError, match="block"):
+        prune(model, "magnitude", "2:4", None, None, seed=0)

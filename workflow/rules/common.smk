@@ -1,0 +1,79 @@
+import os
+import sys
+from pathlib import Path
+
+import sparse_continual
+from sparse_continual import code as code_digests
+from sparse_continual.config import ConfigError, checked
+from sparse_continual.errors import UserError
+from sparse_continual.identity import canonical
+from sparse_continual.study import Study
+
+
+wildcard_constraints:
+    model=r"[A-Za-z0-9_-]+",
+    topology=r"[A-Za-z0-9_-]+",
+    built=r"[A-Za-z0-9_-]+",
+    tuning=r"[A-Za-z0-9_-]+",
+    run=r"[A-Za-z0-9_-]+",
+    score=r"[A-Za-z0-9_-]+",
+    stream=r"[A-Za-z0-9_-]+",
+    figure=r"[A-Za-z0-9_-]+",
+
+
+def open_study():
+    """The study of the config, or the end of this start with one line per mistake."""
+    here = Path(workflow.basedir) / "workflow" / "sparse_continual"
+    if Path(sparse_continual.__file__).resolve().parent != here.resolve():
+        sys.exit(
+            f"the package sparse_continual is imported from {Path(sparse_continual.__file__).parent}, not from this "
+            "checkout; run `pip install -e .` here, in the environment that runs snakemake"
+        )
+    try:
+        study = Study(checked(config))
+        _writable(Path("results"))
+    except (ConfigError, UserError) as error:
+        sys.exit(str(error))
+    return study
+
+
+def _writable(folder):
+    """Refuse a place that results cannot be written to, before anything is made."""
+    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
+    if not os.access(existing, os.W_OK):
+        raise UserError(f"{existing.absolute()}: not writable; run in another directory (--directory), or mend its rights")
+
+
+STUDY = open_study()
+RESULTS = f"results/{STUDY.name}"
+
+
+def settings(*keys):
+    """The slice of the checked config under `keys`, canonical: equal settings compare equal."""
+    value = STUDY.config
+    for key in keys:
+        value = value[key]
+    return canonical(value)
+
+
+def code(*entries):
+    """Digest of the code behind `entries`: script paths, and modules of the package by name."""
+    return code_digests.digest(
+        *(str(Path(workflow.basedir) / entry) if entry.endswith(".py") else entry for entry in entries)
+    )
+
+
+def made_from(stage, name, *roles):
+    """Manifests of the entities that an entity is made from, for the roles that it has."""
+    inputs = STUDY.get(stage, name).inputs
+    return {
+        role: [entity.manifest for entity in found] if isinstance(found := inputs[role], list) else found.manifest
+        for role in roles
+        if role in inputs
+    }
+
+
+def variants(arm):
+    """Modules that an arm's training is looked up in by name, besides what its script imports."""
+    mask = ["topologies.mask"] if (arm["sparse"] and arm["locked"]) or arm["writes"] != "all" else []
+    return [f"runs.mechanisms.{arm['mechanism']['kind']}", *mask]

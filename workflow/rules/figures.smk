@@ -1,0 +1,32 @@
+from sparse_continual import registry
+
+
+def figure_variant(name):
+    """The module of a figure; it names the tables that the figure reads."""
+    return registry.load("figures", name)
+
+
+rule draw_figure:
+    input:
+        lambda wc: [f"{RESULTS}/{wc.stream}/{table}.csv" for table in figure_variant(wc.figure).TABLES],
+    output:
+        report(
+            f"{RESULTS}/{{stream}}/figures/{{figure}}.svg",
+            caption="../report/figure.rst",
+            category="{stream}",
+            labels={"figure": "{figure}"},
+        ),
+        f"{RESULTS}/{{stream}}/figures/{{figure}}.pdf",
+        f"{RESULTS}/{{stream}}/figures/{{figure}}.png",
+    log:
+        f"{RESULTS}/logs/draw_figure/{{stream}}/{{figure}}.log",
+    params:
+        figure=lambda wc: settings("figures", wc.figure),
+        caption=lambda wc: figure_variant(wc.figure).CAPTION,
+        code=lambda wc: code("scripts/figures/draw_figure.py", f"figures.{wc.figure}"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../../scripts/figures/draw_figure.py"

@@ -1,0 +1,50 @@
+def scoring_of(wc):
+    """What the training process scores its run by: known to it, but no reason to train again."""
+    run = STUDY.get("runs", wc.run)
+    return score_job(run, STUDY.study["scoring"])
+
+
+rule tune_condition:
+    input:
+        unpack(lambda wc: made_from("tuning", wc.tuning, "base", "like", "stream")),
+    output:
+        trials="results/store/tuning/{tuning}/trials.csv",
+        chosen="results/store/tuning/{tuning}/chosen.json",
+    log:
+        "results/store/logs/tune_condition/{tuning}.log",
+    params:
+        settings=lambda wc: STUDY.get("tuning", wc.tuning).settings,
+        code=lambda wc: code(
+            "scripts/runs/tune_condition.py", *variants(STUDY.get("tuning", wc.tuning).settings["arm"])
+        ),
+        resume="results/store/.resume/tuning/{tuning}",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=480,
+        gpu=0,
+    script:
+        "../../scripts/runs/tune_condition.py"
+
+
+rule train_condition:
+    input:
+        unpack(lambda wc: made_from("runs", wc.run, "base", "like", "stream", "tuning")),
+    output:
+        "results/store/runs/{run}/run.json",
+    log:
+        "results/store/logs/train_condition/{run}.log",
+    params:
+        settings=lambda wc: STUDY.get("runs", wc.run).settings,
+        code=lambda wc: code("scripts/runs/train_condition.py", *variants(STUDY.get("runs", wc.run).settings["arm"])),
+        resume="results/store/.resume/runs/{run}",
+        # functions of `input` are no reason to train again: scoring and keeping are not training
+        scoring=lambda wc, input: scoring_of(wc),
+        keep_weights=lambda wc, input: STUDY.study["keep_weights"],
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=480,
+        gpu=0,
+    script:
+        "../../scripts/runs/train_condition.py"

@@ -1,0 +1,62 @@
+def score_code(run):
+    """Digest of the code that scores a run: of the library alone, so that a training process can know it."""
+    return code("scores.score", *variants(run.settings["arm"]))
+
+
+def score_job(run, scoring):
+    """What scoring takes besides the run itself: its settings, its code, and the base's mixture."""
+    mixture = run.inputs["base"].inputs["model"].inputs.get("mixture")
+    declared = MIXTURES.get(run.name, mixture)
+    return {
+        "settings": canonical(scoring),
+        "code": score_code(run),
+        "mixture": declared.manifest if declared else None,
+    }
+
+
+MIXTURES = {
+    cell.run.name: cell.score.inputs.get("mixture") for stream in STUDY.streams for cell in STUDY.runs(stream)
+}
+
+
+rule score_run:
+    input:
+        unpack(lambda wc: made_from("scores", wc.score, "run", "mixture")),
+        unpack(lambda wc: made_from("runs", STUDY.get("scores", wc.score).inputs["run"].name, "base", "like", "stream")),
+    output:
+        "results/store/scores/{score}/scores.csv",
+    log:
+        "results/store/logs/score_run/{score}.log",
+    params:
+        settings=lambda wc: STUDY.get("scores", wc.score).settings,
+        run=lambda wc: STUDY.get("scores", wc.score).inputs["run"].settings,
+        code=lambda wc: score_code(STUDY.get("scores", wc.score).inputs["run"]),
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=120,
+        gpu=0,
+    script:
+        "../../scripts/scores/score_run.py"
+
+
+rule write_index:
+    input:
+        lambda wc: [cell.score.manifest for stream in STUDY.streams for cell in STUDY.runs(stream)],
+    output:
+        f"{RESULTS}/index.csv",
+    log:
+        f"{RESULTS}/logs/write_index.log",
+    params:
+        rows=[
+            [stream, cell.condition, cell.block, cell.run.path, cell.score.path]
+            for stream in STUDY.streams
+            for cell in STUDY.runs(stream)
+        ],
+        code=code("scripts/scores/write_index.py"),
+    threads: 1
+    resources:
+        mem_mb=300,
+        runtime=5,
+    script:
+        "../../scripts/scores/write_index.py"

@@ -1,0 +1,40 @@
+def stream_code(wc):
+    settings = STUDY.get("streams", wc.built).settings
+    entries = settings.get("mixture") or [settings["stream"]]
+    sources = sorted({f"streams.sources.{entry['source']}" for entry in entries})
+    return code("scripts/streams/build_stream.py", *sources)
+
+
+rule build_stream:
+    input:
+        unpack(lambda wc: made_from("streams", wc.built, "tokenizer")),
+    output:
+        "results/store/streams/{built}/manifest.json",
+    log:
+        "results/store/logs/build_stream/{built}.log",
+    params:
+        settings=lambda wc: STUDY.get("streams", wc.built).settings,
+        code=stream_code,
+    priority: 10
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    script:
+        "../../scripts/streams/build_stream.py"
+
+
+rule draw_orders:
+    output:
+        f"{RESULTS}/{{stream}}/orders.csv",
+    log:
+        f"{RESULTS}/logs/draw_orders/{{stream}}.log",
+    params:
+        orders=lambda wc: {block: STUDY.order(wc.stream, block) for block in STUDY.blocks + STUDY.tuning_blocks},
+        code=code("scripts/streams/draw_orders.py"),
+    threads: 1
+    resources:
+        mem_mb=300,
+        runtime=5,
+    script:
+        "../../scripts/streams/draw_orders.py"

@@ -1,0 +1,23 @@
+def topology_code(wc):
+    method = STUDY.get("topologies", wc.topology).settings["topology"]["method"]
+    prune = [] if method == "dense" else ["topologies.prune"]
+    return code("scripts/topologies/make_topology.py", f"topologies.methods.{method}", *prune)
+
+
+rule make_topology:
+    input:
+        unpack(lambda wc: made_from("topologies", wc.topology, "model", "mixture")),
+    output:
+        manifest="results/store/topologies/{topology}/manifest.json",
+        densities="results/store/topologies/{topology}/densities.csv",
+    log:
+        "results/store/logs/make_topology/{topology}.log",
+    params:
+        settings=lambda wc: STUDY.get("topologies", wc.topology).settings,
+        code=topology_code,
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    script:
+        "../../scripts/topologies/make_topology.py"

@@ -1,0 +1,207 @@
+"""Parameters, FLOPs and bytes of a decoder from its shape alone: no weights, no torch.
+
+Conventions: a multiply-add is 2 FLOPs; look-ups, norms, softmax, rotary embeddings and activation
+functions count nothing; attention counts the full square; the head counts at the positions whose logits
+are computed. *Theoretical* FLOPs count the weights that exist, *executed* ones what dense kernels do. The
+forward and training formulas equal torch's FlopCounterMode on eager attention (a test), except the
+rotary table's s*d per call.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from sparse_continual.topologies.counts import matrices
+
+FLOAT, MOMENTS = 4, 8  # bytes per float32 value, and of AdamW's two moments for it
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Widths of a decoder. `family` is "llama" (gated MLP, no biases) or "phi" (two-matrix MLP, biases)."""
+
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    tied: bool = True
+    head_size: int | None = None
+    family: str = "llama"
+
+    @cached_property
+    def head(self) -> int:
+        """Size d of one attention head."""
+        return self.head_size or self.hidden_size // self.heads
+
+    @cached_property
+    def attention(self) -> int:
+        """Weights of one layer's q, k, v and o."""
+        return 2 * self.hidden_size * self.head * (self.heads + self.kv_heads)
+
+    @cached_property
+    def prunable(self) -> int:
+        """P: weights of all linears inside the blocks."""
+        mlp = (2 if self.family == "phi" else 3) * self.hidden_size * self.intermediate_size
+        return self.layers * (self.attention + mlp)
+
+    @property
+    def aspect(self) -> float:
+        """intermediate_size / hidden_size."""
+        return self.intermediate_size / self.hidden_size
+
+    def settings(self) -> dict:
+        """The shape as a plain dict without unset keys."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+def parameters(shape: Shape) -> dict[str, int]:
+    """Counts by group: prunable, embedding, head (0 if tied), norms, biases, total."""
+    h, layers = shape.hidden_size, shape.layers
+    embedding = shape.vocabulary * h
+    groups = {"prunable": shape.prunable, "embedding": embedding, "head": 0 if shape.tied else embedding}
+    if shape.family == "phi":
+        groups |= {"norms": 2 * h * (layers + 1), "biases": layers * (5 * h + shape.intermediate_size)}
+        groups["biases"] += shape.vocabulary
+    else:
+        groups |= {"norms": (2 * layers + 1) * h, "biases": 0}
+    return groups | {"total": sum(groups.values())}
+
+
+def ends(shape: Shape) -> int:
+    """Values outside the prunable matrices: embedding, head, norms, biases."""
+    return parameters(shape)["total"] - shape.prunable
+
+
+def head_share(row_tokens: int, answer_tokens: int) -> float:
+    """Share of a row's positions at which logits are computed: training asks for the answer's alone."""
+    return min(1.0, answer_tokens / row_tokens)
+
+
+def forward_flops(shape: Shape, tokens: int, weights: int | None = None, head: float = 1.0) -> dict:
+    """FLOPs per token of a forward pass over sequences of `tokens`.
+
+    `weights`: nonzeros N for theoretical FLOPs; None counts all P (executed). `head`: share of positions
+    whose logits are computed. Keys: linears, attention (full square), causal (beside it, not in the sum),
+    head, total.
+    """
+    units = shape.head * shape.heads * shape.layers
+    parts = {
+        "linears": 2 * (shape.prunable if weights is None else weights),
+        "attention": 4 * tokens * units,
+        "head": _whole(2 * shape.hidden_size * shape.vocabulary * head),
+    }
+    return parts | {"causal": 2 * (tokens + 1) * units, "total": sum(parts.values())}
+
+
+def training_flops(
+    shape: Shape,
+    tokens: int,
+    weights: int | None = None,
+    trained: int | None = None,
+    ends_trained: bool = True,
+    head: float = 1.0,
+) -> float:
+    """FLOPs per token of a training step: 3 x forward, less the gradients that nobody needs.
+
+    `weights` as in `forward_flops`; `trained`: how many of them get a gradient (default all). With frozen
+    ends the head's weight gradient and the gradient of layer 0's input to q, k, v are not computed.
+    """
+    parts = forward_flops(shape, tokens, weights, head)
+    weights = shape.prunable if weights is None else weights
+    saved = 2 * (weights - (weights if trained is None else trained))
+    if not ends_trained:
+        saved += parts["head"] + _first_layer_input(shape, weights)
+    return _whole(3 * parts["total"] - saved)
+
+
+def lora_values(shape: Shape, rank: int) -> int:
+    """a: values of rank-`rank` adapters on every block linear, sum of rank * (inputs + outputs)."""
+    return sum(rank * (rows + columns) for rows, columns in matrices(asdict(shape)).values())
+
+
+def lora_training_flops(
+    shape: Shape,
+    tokens: int,
+    rank: int,
+    weights: int | None = None,
+    ends_trained: bool = False,
+    head: float = 1.0,
+) -> float:
+    """FLOPs per token of a training step of adapters beside a frozen base, on every block linear.
+
+    4 weights + 3 attention + 6 a, and 4 h V for a frozen head. With frozen ends layer 0's q, k, v and the
+    first factors of their adapters need no gradient of their input.
+    """
+    parts = forward_flops(shape, tokens, weights, head)
+    weights = shape.prunable if weights is None else weights
+    saved = 0
+    if not ends_trained:
+        saved = parts["head"] + _first_layer_input(shape, weights) + 3 * 2 * rank * shape.hidden_size
+    adapters = 6 * lora_values(shape, rank)
+    return _whole(4 * weights + adapters + 3 * (parts["attention"] + parts["head"]) - saved)
+
+
+def masked_lora_training_flops(
+    shape: Shape,
+    tokens: int,
+    rank: int,
+    step_tokens: int,
+    weights: int | None = None,
+    ends_trained: bool = False,
+    head: float = 1.0,
+) -> float:
+    """FLOPs per token of adapters inside the weights, W + mask x (B A), in steps of `step_tokens` tokens.
+
+    The step computes the gradient of every weight that exists, and B A and its two gradients once.
+    """
+    weights = shape.prunable if weights is None else weights
+    merging = 6 * rank * weights / step_tokens
+    return training_flops(shape, tokens, weights, ends_trained=ends_trained, head=head) + merging
+
+
+def _first_layer_input(shape: Shape, weights: int) -> float:
+    """FLOPs per token of the gradient of layer 0's input through q, k and v at the density of `weights`."""
+    inputs = 2 * shape.hidden_size * shape.head * (shape.heads + 2 * shape.kv_heads)
+    return inputs * weights / shape.prunable
+
+
+def _whole(value: float) -> float:
+    """`value` as an integer where it is one: counts stay exact."""
+    return int(value) if value == int(value) else value
+
+
+def optimizer_bytes(trained: int) -> int:
+    """AdamW's two float32 moments of the trained values."""
+    return MOMENTS * trained
+
+
+def checkpoint_bytes(trained: int, resumable: bool = False) -> int:
+    """One task's saved weights: the trained float32 values, and their moments if resumable.
+
+    The mask is the base's and is stored once, with it.
+    """
+    return (FLOAT + (MOMENTS if resumable else 0)) * trained
+
+
+def mask_bytes(shape: Shape) -> int:
+    """Bit-packed masks of all prunable matrices, each filled up to a byte."""
+    return sum(-(-rows * columns // 8) for rows, columns in matrices(asdict(shape)).values())
+
+
+def model_bytes(shape: Shape, nonzeros: int, width: int = FLOAT) -> int:
+    """A compact model file: kept values, masks, ends; `width` bytes per value. No masks when dense."""
+    masks = 0 if nonzeros == shape.prunable else mask_bytes(shape)
+    return width * (nonzeros + ends(shape)) + masks
+
+
+def training_bytes(shape: Shape, nonzeros: int, ends_trained: bool = True) -> float:
+    """Weights, gradients, moments and index of full training in float32, without activations.
+
+    Dense: 16 bytes per value. Sparse: per prunable weight 20 rho + 4 + 1/8 (values, gradients, moments and
+    an int32 index; the dense scratch; the packed mask). Frozen ends hold only their weights.
+    """
+    outside = ends(shape) * (16 if ends_trained else FLOAT)
+    if nonzeros == shape.prunable:
+        return 16 * shape.prunable + outside
+    return 20 * nonzeros + FLOAT * shape.prunable + mask_bytes(shape) + outside

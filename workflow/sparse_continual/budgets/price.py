@@ -1,0 +1,166 @@
+"""What every condition costs, before anything is made: one row each, and a table for the terminal.
+
+The hours are an estimate of the stream's training alone (no pretraining, tuning or scoring): per step a
+fixed time, which is all there is at tiny size, plus executed FLOPs over throughput. The defaults are those
+of one thread of a current server CPU in float32, by which a step of 16 x 128 tokens at 1M to 15M weights
+comes out within a third; give your own for other machines.
+"""
+
+from sparse_continual.budgets.arithmetic import (
+    Shape,
+    checkpoint_bytes,
+    ends,
+    forward_flops,
+    head_share,
+    lora_training_flops,
+    lora_values,
+    masked_lora_training_flops,
+    optimizer_bytes,
+    parameters,
+    training_flops,
+)
+from sparse_continual.topologies.counts import kept_counts, matrices
+
+THROUGHPUT = 7e10  # FLOP/s
+STEP_SECONDS = 0.013  # of Python, launches, optimiser per training step
+
+
+def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECONDS) -> list[dict]:
+    """One row of plain data per condition.
+
+    A condition: condition, base, topology, pattern ("dense" for dense), sparsity (None for dense and N:M),
+    mechanism (its settings; one with a `rank` trains adapters, `form` masked or side), locked, writes
+    (all | masked | random) and `like` ({pattern, sparsity} that the writes take, unless all), ends (frozen |
+    trained), shape (keys of `Shape`; a matched control's own), row_tokens, answer_tokens, steps (per task),
+    batch_size, tasks, blocks, match (None or {to, on, error}); `declared_density` for a published model whose
+    weights were not counted yet.
+
+    Tokens are upper bounds: rows are counted at their greatest length. Theoretical FLOPs count weights that
+    exist; an unlocked model's absent weights exist from its first step.
+    """
+    return [_row(condition, throughput, step_seconds) for condition in conditions]
+
+
+def _row(c: dict, throughput: float, step_seconds: float) -> dict:
+    shape = Shape(**c["shape"])
+    nonzeros, counted = _nonzeros(shape, c)
+    head = head_share(c["row_tokens"], c["answer_tokens"])
+    existing = nonzeros if c["locked"] else shape.prunable
+    trained, theoretical, executed = _training(shape, c, existing, head)
+    steps, step_tokens = c["steps"] * c["tasks"], c["batch_size"] * c["row_tokens"]
+    runs = c["blocks"] * steps
+    saved = checkpoint_bytes(trained)
+    match = c["match"] or {}
+    return {
+        "condition": c["condition"],
+        "base": c["base"],
+        "topology": c["topology"],
+        "pattern": c["pattern"],
+        "shape": describe(shape),
+        "parameters": parameters(shape)["total"],
+        "prunable": shape.prunable,
+        "nonzeros": nonzeros,
+        "counted": counted,
+        "density": nonzeros / shape.prunable,
+        "trained": trained,
+        "forward_theoretical": forward_flops(shape, c["row_tokens"], existing, head)["total"],
+        "forward_executed": forward_flops(shape, c["row_tokens"], head=head)["total"],
+        "training_theoretical": theoretical,
+        "training_executed": executed,
+        "tokens_per_run": steps * step_tokens,
+        "tokens_all": runs * step_tokens,
+        "optimizer_bytes": optimizer_bytes(trained),
+        "checkpoint_bytes": saved,
+        "disk_bytes": saved * c["tasks"] * c["blocks"],
+        "hours": runs * (step_seconds + executed * step_tokens / throughput) / 3600,
+        "matched_to": match.get("to", ""),
+        "matched_on": match.get("on", ""),
+        "matched_error": match.get("error", ""),
+    }
+
+
+def _nonzeros(shape: Shape, c: dict) -> tuple[int, str]:
+    """(existing prunable weights, "exact" where the workflow makes the topology, else "declared")."""
+    if c.get("declared_density") is not None:
+        return round(c["declared_density"] * shape.prunable), "declared"
+    return _planned(shape, c["pattern"], c["sparsity"]), "exact"
+
+
+def _planned(shape: Shape, pattern: str, sparsity) -> int:
+    return sum(kept_counts(matrices(shape.settings()), pattern, sparsity).values())
+
+
+def _training(shape: Shape, c: dict, existing: int, head: float) -> tuple[int, float, float]:
+    """(trained values, theoretical and executed training FLOPs per token)."""
+    open_ends = c["ends"] == "trained"
+    outside = ends(shape) if open_ends else 0
+    common = {"ends_trained": open_ends, "head": head}
+    tokens, rank, both = c["row_tokens"], c["mechanism"].get("rank"), (existing, None)
+    if rank:  # adapters, whatever the mechanism's name
+        trained = lora_values(shape, rank) + outside
+        if c["mechanism"].get("form", "masked") == "side":
+            cost = [lora_training_flops(shape, tokens, rank, w, **common) for w in both]
+        else:
+            common["step_tokens"] = c["batch_size"] * tokens
+            cost = [masked_lora_training_flops(shape, tokens, rank, weights=w, **common) for w in both]
+        return trained, *cost
+    written = existing
+    if c["writes"] != "all":
+        written = _planned(shape, c["like"]["pattern"], c["like"].get("sparsity"))
+    theoretical = training_flops(shape, tokens, existing, written, **common)
+    return written + outside, theoretical, training_flops(shape, tokens, **common)
+
+
+def describe(shape: Shape) -> str:
+    """A shape in a few characters: widths of hidden states and MLP, layers, query/key-value heads."""
+    return f"{shape.hidden_size}x{shape.intermediate_size} L{shape.layers} {shape.heads}/{shape.kv_heads}"
+
+
+def table(rows: list[dict]) -> str:
+    """Two aligned plain-text tables, models and costs, at most 120 columns wide, and the totals."""
+    models = [("condition", "pattern", "shape", "parameters", "prunable", "nonzeros", "density", "matched")]
+    costs = [("condition", "trained", "fwd th", "fwd ex", "train th", "train ex", "tok/run", "tok all")]
+    costs[0] += ("optim", "saved", "disk", "hours")
+    for r in rows:
+        name = _short(r["condition"], 20)
+        matched = f"{r['matched_on']} {100 * r['matched_error']:+.2f} %" if r["matched_on"] else ""
+        nonzeros = ("" if r["counted"] == "exact" else "~") + number(r["nonzeros"])
+        sizes = [number(r[key]) for key in ("parameters", "prunable")]
+        models.append((name, r["pattern"], r["shape"], *sizes, nonzeros, f"{r['density']:.3f}", matched))
+        flops = [f"{kind}_{side}" for kind in ("forward", "training") for side in ("theoretical", "executed")]
+        counts = [number(r[key]) for key in ("trained", *flops, "tokens_per_run", "tokens_all")]
+        sizes = [number(r[key]) + "B" for key in ("optimizer_bytes", "checkpoint_bytes", "disk_bytes")]
+        costs.append((name, *counts, *sizes, f"{r['hours']:.2f}"))
+    hours, disk = sum(r["hours"] for r in rows), sum(r["disk_bytes"] for r in rows)
+    lines = [
+        "Models. nonzeros: existing weights of block linears, exact, or ~ declared and not yet counted.",
+        *_aligned(models, left=(0, 1, 2, 7)),
+        "",
+        "Costs. FLOPs per token: th(eoretical) by existing weights, ex(ecuted) by dense kernels.",
+        *_aligned(costs, left=(0,)),
+        "",
+        f"Together: {hours:.2f} hours of one worker for training on the streams, {number(disk)}B of weights.",
+    ]
+    return "\n".join(lines)
+
+
+def _aligned(rows: list[tuple], left: tuple) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = enumerate(zip(row, widths, strict=True))
+        lines.append("  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in cells).rstrip())
+    return lines
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def number(value: float) -> str:
+    """`value` with three digits and k, M, G, T, P, E for the thousands: 55296 is 55.3k."""
+    suffixes = ["", "k", "M", "G", "T", "P", "E"]
+    while abs(value) >= 999.5 and len(suffixes) > 1:
+        value /= 1000
+        suffixes.pop(0)
+    return f"{value:.3g}{suffixes[0]}"

@@ -1,0 +1,240 @@
+"""The configuration: checked whole, one line per mistake, with every default filled in.
+
+The shape of the file is `workflow/schemas/config.schema.yaml`; keys of one source, method, kind or
+figure are checked against the `SCHEMA` of its own module. Nothing heavy is imported here: this runs
+at every start.
+"""
+
+from copy import deepcopy
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from sparse_continual import registry
+from sparse_continual.errors import UserError
+
+SCHEMA = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
+VARIANTS = {
+    "bases": ("models.sources", "source", ("mixture", "recovery")),
+    "topologies": ("topologies.methods", "method", ("pattern", "sparsity")),
+    "mechanisms": ("runs.mechanisms", "kind", ()),
+    "streams": ("streams.sources", "source", ()),
+}
+
+
+class ConfigError(Exception):
+    """Every mistake of a configuration, one line each."""
+
+    def __init__(self, lines):
+        self.lines = list(lines)
+        super().__init__("\n".join(self.lines))
+
+
+def checked(config: dict) -> dict:
+    """A copy of `config` with defaults filled in.
+
+    Raises ConfigError with one line for each unknown key, wrong type, value out of range and name
+    that refers to nothing.
+    """
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    config = deepcopy(config)
+    lines = _check("", config, schema)
+    if not lines:
+        lines = [line for section in VARIANTS for line in _check_variants(section, config)]
+        lines += _check_figures(config)
+    if not lines:
+        lines = _check_names(config) + _check_values(config)
+    if lines:
+        raise ConfigError(f"config: {line}" for line in lines)
+    return config
+
+
+def _check(where: str, value, schema: dict) -> list[str]:
+    """Fill defaults into `value`, then its mistakes against `schema`, each led by its dotted key."""
+    _fill(value, schema, schema)
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(value)
+    return [_line(where, error) for error in sorted(errors, key=lambda e: [str(part) for part in e.path])]
+
+
+def _fill(value, schema: dict, root: dict) -> None:
+    """Write the schema's defaults into `value`, in nested objects and arrays too."""
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
+    if isinstance(value, dict):
+        for key, member in schema.get("properties", {}).items():
+            if key not in value and "default" in member:
+                value[key] = deepcopy(member["default"])
+            if key in value:
+                _fill(value[key], member, root)
+        others = schema.get("additionalProperties")
+        if isinstance(others, dict):
+            for key in value.keys() - schema.get("properties", {}).keys():
+                _fill(value[key], others, root)
+    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+        for member in value:
+            _fill(member, schema["items"], root)
+
+
+def _line(where: str, error) -> str:
+    """One line for a jsonschema error: the dotted key, what was found, what was expected."""
+    key = ".".join([where, *(str(part) for part in error.absolute_path)]).strip(".") or "top level"
+    found, rule = error.instance, error.validator_value
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = sorted(set(found) - set(known), key=str)[0]
+        return f"{key}: unknown key {unknown!r}{registry.nearest(unknown, known)}; there are {', '.join(known) or 'none'}"
+    if error.validator == "required":
+        missing = next(name for name in rule if name not in found)
+        return f"{key}: missing key {missing!r}; give it"
+    words = {
+        "type": f"expected {rule}",
+        "enum": f"expected one of {', '.join(map(str, rule)) if isinstance(rule, list) else rule}",
+        "minimum": f"expected at least {rule}",
+        "maximum": f"expected at most {rule}",
+        "exclusiveMinimum": f"expected more than {rule}",
+        "exclusiveMaximum": f"expected less than {rule}",
+        "minItems": f"expected at least {rule} entries",
+        "maxItems": f"expected at most {rule} entries",
+        "uniqueItems": "expected no entry twice",
+        "pattern": f"expected letters, digits, _ and - only, as in {rule}",
+    }
+    hint = ""
+    if error.validator == "enum":
+        hint = registry.nearest(found, rule)
+    elif error.validator == "type" and isinstance(found, str) and _is_number(found):
+        hint = " (YAML reads numbers such as 1e-4 as text: write 1.0e-4)"
+    return f"{key}: found {found!r}, {words.get(error.validator, error.message)}{hint}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_variant(where: str, entry: dict, package: str, selector: str, common) -> list[str]:
+    """Mistakes of one entry whose `selector` names a module of `package`; defaults are filled in place."""
+    try:
+        module = registry.load(package, entry[selector])
+    except UserError as error:
+        return [f"{where}.{selector}: {error}"]
+    own = {key: value for key, value in entry.items() if key != selector and key not in common}
+    lines = _check(where, own, module.SCHEMA)
+    entry.update(own)
+    return lines
+
+
+def _check_variants(section: str, config: dict) -> list[str]:
+    package, selector, common = VARIANTS[section]
+    lines = []
+    for name, entry in config[section].items():
+        lines += _check_variant(f"{section}.{name}", entry, package, selector, common)
+        for number, member in enumerate(entry.get("mixture", ())):
+            lines += _check_variant(f"{section}.{name}.mixture.{number}", member, "streams.sources", "source", ("share",))
+    return lines
+
+
+def _check_figures(config: dict) -> list[str]:
+    lines = []
+    for name, section in config["figures"].items():
+        entry = {**section, "figure": name}
+        found = _check_variant(f"figures.{name}", entry, "figures", "figure", ())
+        lines += [line.replace(f"figures.{name}.figure:", f"figures.{name}:") for line in found]
+        section.update({key: value for key, value in entry.items() if key != "figure"})
+    return lines
+
+
+def _check_names(config: dict) -> list[str]:
+    """Names that refer to nothing."""
+    lines = []
+
+    def refer(where, name, section):
+        known = list(config[section])
+        if name not in known:
+            lines.append(f"{where}: found {name!r}, expected a name in {section}{registry.nearest(name, known)}")
+
+    for name, condition in config["conditions"].items():
+        where = f"conditions.{name}"
+        refer(f"{where}.base", condition["base"], "bases")
+        refer(f"{where}.topology", condition["topology"], "topologies")
+        refer(f"{where}.mechanism", condition["mechanism"], "mechanisms")
+        if "like" in condition:
+            refer(f"{where}.like", condition["like"], "topologies")
+        if "match" in condition:
+            refer(f"{where}.match.to", condition["match"]["to"], "topologies")
+    for name in config["study"]["streams"]:
+        refer("study.streams", name, "streams")
+    for name in config["study"]["conditions"]:
+        refer("study.conditions", name, "conditions")
+    planned = config["study"]["conditions"]
+    for contrast in config["study"]["contrasts"]:
+        for name in contrast["plus"] + contrast["minus"]:
+            if name not in planned:
+                hint = registry.nearest(name, planned)
+                lines.append(
+                    f"study.contrasts.{contrast['name']}: found {name!r}, expected a name in study.conditions{hint}"
+                )
+    return lines
+
+
+def _check_values(config: dict) -> list[str]:
+    """What no schema can say: values that contradict each other."""
+    lines = []
+    study = config["study"]
+    kinds = [{"steps"}, {"epochs"}, {"loss", "cap", "every"}]
+    if set(study["training"]["stop"]) not in kinds:
+        found = ", ".join(study["training"]["stop"]) or "nothing"
+        lines.append(f"study.training.stop: found {found}, expected one of {{steps}}, {{epochs}} or {{loss, cap, every}}")
+    rates = study["tuning"]["learning_rates"]
+    if any(b <= a or b > 2.0001 * a for a, b in zip(rates, rates[1:], strict=False)):
+        lines.append(
+            f"study.tuning.learning_rates: found {rates}, expected increasing rates, neighbours at most a factor of 2 apart"
+        )
+    names = [contrast["name"] for contrast in study["contrasts"]]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        lines.append(f"study.contrasts: found {name!r} twice, expected a name of its own for each contrast")
+    for contrast in study["contrasts"]:
+        if len(contrast["plus"]) != len(contrast["minus"]):
+            lines.append(f"study.contrasts.{contrast['name']}: expected as many conditions in plus as in minus")
+    for name, base in config["bases"].items():
+        if base["source"] == "generated" and "mixture" not in base:
+            lines.append(f"bases.{name}: missing key 'mixture'; a generated base is pretrained on one")
+        if "recovery" in base and "mixture" not in base:
+            lines.append(f"bases.{name}: recovery needs a mixture to train on; add bases.{name}.mixture")
+    for name in config["study"]["conditions"]:
+        lines += _check_condition(name, config)
+    return lines
+
+
+def _check_condition(name: str, config: dict) -> list[str]:
+    condition, where = config["conditions"][name], f"conditions.{name}"
+    dense = config["topologies"][condition["topology"]]["method"] == "dense"
+    lines = []
+    if condition["writes"] != "all":
+        if not dense:
+            lines.append(f"{where}.writes: found {condition['writes']!r} on a sparse topology, expected a dense one")
+        if "like" not in condition:
+            lines.append(f"{where}: missing key 'like'; name the topology whose places `writes` takes")
+        if config["mechanisms"][condition["mechanism"]]["kind"] == "lora":
+            lines.append(f"{where}.writes: found {condition['writes']!r} with lora, expected finetune or replay")
+    elif "like" in condition:
+        lines.append(f"{where}.like: expected only beside writes: masked or random")
+    if not condition["locked"] and dense:
+        lines.append(f"{where}.locked: found false on a dense topology, expected a sparse one: a dense model has no absent weights")
+    if not condition["locked"] and config["mechanisms"][condition["mechanism"]]["kind"] == "lora":
+        lines.append(f"{where}.locked: found false with lora, expected finetune or replay; for a free adapter take lora with form: side")
+    for key, topology in (("like", condition.get("like")), ("match.to", condition.get("match", {}).get("to"))):
+        if topology and config["topologies"][topology]["method"] == "dense":
+            lines.append(f"{where}.{key}: found {topology!r}, which is dense, expected a sparse topology")
+    if "match" in condition:
+        if not dense:
+            lines.append(f"{where}.match: expected a dense topology: a control is dense")
+        if config["bases"][condition["base"]]["source"] != "generated":
+            lines.append(
+                f"{where}.match: base {condition['base']!r} is not generated, so no control of another shape can be "
+                "pretrained; use a generated base or drop the condition"
+            )
+    return lines

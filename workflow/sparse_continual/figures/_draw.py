@@ -1,0 +1,24 @@
+"""Draw a figure by its name and write it in three forms whose bytes depend on tables and settings alone."""
+
+import io
+from pathlib import Path
+
+from sparse_continual import files, registry
+from sparse_continual.figures._style import style
+from sparse_continual.statistics import tables
+
+# Without dates or versions of the day: equal tables give equal bytes.
+_METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+
+
+def draw(name: str, paths: list[str], settings: dict, outputs: list[str]) -> None:
+    """Write figure `name` from the tables at `paths` (in any order) to `outputs` (.svg, .pdf, .png)."""
+    variant = registry.load("figures", name)
+    found = {Path(path).stem: tables.read(path) for path in paths}
+    with style():
+        made = variant.draw(found, settings)
+        for path in outputs:
+            form = Path(path).suffix[1:]
+            content = io.BytesIO()
+            made.savefig(content, format=form, metadata=_METADATA[form])
+            files.write(path, content.getvalue())

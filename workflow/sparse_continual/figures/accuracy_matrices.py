@@ -1,0 +1,68 @@
+"""R of every condition as an image: score on every task (column) after every task (row), mean over blocks.
+
+All panels share one colour scale from 0 to 1. Row 0, before the stream, stands apart. Columns are
+positions in the block's own order, so the means run over different tasks. Knob: `part`, to look at one
+kind of items. Limit: no spread is shown; the figures of the metrics show it.
+"""
+
+from sparse_continual.figures import _style
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "title": {
+            "type": "string",
+            "description": "title of the figure",
+            "default": "Accuracy on every task after every task",
+        },
+        "part": {
+            "type": "string",
+            "description": "all, or the name of a part of the items",
+            "default": "all",
+        },
+    },
+}
+TABLES = ("tables/scores",)
+PLACE = 4  # in the report
+CAPTION = (
+    "Share right on the task in each position of the stream (columns) after training each task (rows), mean over"
+    " blocks. Row 0 is before the stream; outlined cells are tasks right after their own training; below them is"
+    " what is kept, above them what was known in advance. One colour scale for all conditions."
+)
+
+
+def draw(tables, settings):
+    part = _style.option(settings, SCHEMA, "part")
+    title = _style.option(settings, SCHEMA, "title")
+    scores = tables["scores"]
+    scores = scores[(scores.position > 0) & (scores.part == part)]
+    if scores.empty:
+        return _style.empty(title, f"No scores of the part “{part}” in this stream.")
+    names = list(dict.fromkeys(scores.condition))
+    made, axes = _style.panels(names, title, height=1.5)
+    for name, ax in axes.items():
+        cells = scores[scores.condition == name].pivot_table(index="after", columns="position", values="score")
+        image = _image(ax, cells.to_numpy())
+    made.supxlabel("position of the task", fontsize=8)
+    made.supylabel("tasks trained", fontsize=8)
+    made.colorbar(image, ax=list(axes.values()), label="share right", fraction=0.03, aspect=30, pad=0.01)
+    return made
+
+
+def _image(ax, R):
+    """Draw R with row 0 set apart by a white line, and the diagonal outlined."""
+    from matplotlib.patches import Rectangle
+
+    T = R.shape[1]
+    image = ax.imshow(R, cmap=_style.SCORES, vmin=0, vmax=1, aspect="auto", interpolation="none")
+    ax.axhline(0.5, color="white", linewidth=2.5)
+    for j in range(T):
+        ax.add_patch(Rectangle((j - 0.5, j + 0.5), 1, 1, fill=False, edgecolor="white", linewidth=0.8))
+    step = max(1, T // 6)
+    ax.set_xticks(range(0, T, step), [str(j + 1) for j in range(0, T, step)])
+    ax.set_yticks(range(0, T + 1, step), [str(i) for i in range(0, T + 1, step)])
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return image

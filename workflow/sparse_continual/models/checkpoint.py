@@ -1,0 +1,173 @@
+"""What the JSON files and tensor headers of a checkpoint folder show: no torch, no weights read.
+
+Used at every start of the workflow, so that a broken checkpoint is refused in milliseconds, before
+anything expensive. What only the model class can tell (missing or mismatched tensors) is checked
+when the weights are loaded, in `models.load`.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from sparse_continual.errors import UserError
+from sparse_continual.files import read_json
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+COMPRESSED = (".bitmask", ".compressed", ".row_offsets", ".weight_packed")
+HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors format itself
+MIB = 1 << 20
+
+
+def check_checkpoint(folder) -> None:
+    """Raise UserError for everything that makes `folder` no loadable safetensors checkpoint with a tokenizer.
+
+    Looked at: the folder, `config.json`, the weight files' names, sizes and headers (a truncated file
+    is found by its header), the shards and tensors that an index names, and the tokenizer's files.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such folder; expected a Hugging Face checkpoint (config.json, *.safetensors)"
+        )
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise UserError(f"{folder / 'config.json'}: no 'model_type'; expected a Hugging Face model config")
+    quantised = quantisation_of(config)
+    if quantised:
+        raise UserError(
+            f"{folder / 'config.json'}: the weights are quantised ({quantised}); "
+            "expected plain floating-point weights; use the checkpoint before quantisation"
+        )
+    tensors = {}
+    for file in weight_files(folder):
+        for name in read_header(file):
+            if name.endswith(COMPRESSED):
+                raise UserError(
+                    f"{file}: tensor {name!r} belongs to a compressed format that is not read; "
+                    "expected dense weights, zeros included; decompress the checkpoint first"
+                )
+            tensors[name] = file.name
+    if (folder / SINGLE).is_file():
+        placed = {}
+    else:
+        placed = read_json(folder / INDEX)["weight_map"]
+    for name, shard in placed.items():
+        if tensors.get(name) != shard:
+            raise UserError(
+                f"{folder / shard}: no tensor {name!r}, which {INDEX} places there; copy the checkpoint again"
+            )
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise UserError(f"{folder}: no tokenizer; expected one of {', '.join(TOKENIZERS)} beside the weights")
+
+
+def quantisation_of(config: dict) -> str | None:
+    """The quantisation that a parsed `config.json` declares, or None for plain weights.
+
+    Pruned checkpoints carry a compressed-tensors block with a sparsity declaration alone; their
+    weights are plain, zeros included, so it does not count.
+    """
+    for key in ("quantization_config", "compression_config"):
+        block = config.get(key)
+        if not block:
+            continue
+        method = block.get("quant_method", "compressed-tensors")
+        if method != "compressed-tensors" or block.get("config_groups") or block.get("kv_cache_scheme"):
+            return str(method)
+    return None
+
+
+def weight_files(folder) -> list[Path]:
+    """The safetensors files that loading `folder` reads: the single one, or the shards of its index.
+
+    Raises UserError when there are none, naming pickled weights where those are what is offered.
+    """
+    folder = Path(folder)
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if (folder / INDEX).is_file():
+        placed = read_json(folder / INDEX)
+        placed = placed.get("weight_map") if isinstance(placed, dict) else None
+        if not isinstance(placed, dict) or not placed:
+            raise UserError(f"{folder / INDEX}: no 'weight_map'; expected tensor names with their shards")
+        shards = [folder / shard for shard in sorted(set(placed.values()))]
+        for shard in shards:
+            if not shard.is_file():
+                raise UserError(
+                    f"{shard}: no such file, but {INDEX} names this shard; copy the checkpoint again"
+                )
+        return shards
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
+    if pickles:
+        raise UserError(
+            f"{folder}: offers pickled weights ({pickles[0]}), which can run code when they are read; "
+            "expected safetensors; convert to safetensors"
+        )
+    others = sorted(p.name for p in folder.glob("*.safetensors"))
+    found = f"found {others[0]}" if others else "found no safetensors file"
+    raise UserError(f"{folder}: {found}; expected {SINGLE}, or shards with {INDEX}")
+
+
+def read_header(file) -> dict[str, dict]:
+    """Tensor name -> {"dtype", "shape", "data_offsets"} of a safetensors file, its length checked.
+
+    Raises UserError when the file is shorter than its header says (naming the first tensor that is
+    cut off), longer, or no safetensors file at all.
+    """
+    file = Path(file)
+    size = file.stat().st_size
+    with open(file, "rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        if size < 8 or length > min(size - 8, HEADER_LIMIT):
+            raise UserError(
+                f"{file}: truncated or no safetensors file: {size} bytes do not hold its header; "
+                "copy the file again"
+            )
+        text = handle.read(length)
+    try:
+        header = json.loads(text)
+        header.pop("__metadata__", None)
+        ends = {name: 8 + length + entry["data_offsets"][1] for name, entry in header.items()}
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError):
+        raise UserError(
+            f"{file}: its header is not that of a safetensors file; copy the file again"
+        ) from None
+    expected = max(ends.values(), default=8 + length)
+    if size < expected:
+        cut = min((end, name) for name, end in ends.items() if end > size)[1]
+        raise UserError(
+            f"{file}: truncated: {size} bytes, expected {expected}; "
+            f"the first tensor cut off is {cut!r}; copy the file again"
+        )
+    if size > expected:
+        raise UserError(
+            f"{file}: {size} bytes, expected {expected}: bytes follow the last tensor; copy the file again"
+        )
+    return header
+
+
+def fingerprint_of(folder) -> dict[str, str]:
+    """File name -> hex SHA-256 over its size and its first and last MiB, for every file loading reads.
+
+    Cheap enough for every start whatever the checkpoint's size, and independent of time stamps. A
+    change in the middle of a file that keeps its size goes unseen: weights are rewritten whole in
+    practice, and a safetensors header, with the first tensors, stands in the first MiB.
+    """
+    folder = Path(folder)
+    files = {p for p in folder.iterdir() if p.is_file() and (p.suffix == ".json" or p.name in TOKENIZERS)}
+    files.update(weight_files(folder))
+    for name in ("merges.txt", "chat_template.jinja"):
+        files.update(p for p in (folder / name,) if p.is_file())
+    return {file.name: _ends(file) for file in sorted(files)}
+
+
+def _ends(file: Path) -> str:
+    size = file.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with open(file, "rb") as handle:
+        digest.update(handle.read(MIB))
+        handle.seek(max(MIB, size - MIB))
+        digest.update(handle.read(MIB))
+    return digest.hexdigest()

@@ -1,0 +1,25 @@
+"""What a base that the workflow did not make is, found by loading it once."""
+
+from sparse_continual.errors import UserError
+from sparse_continual.models.load import load_model, load_tokenizer, shape_of
+
+
+def facts_of(folder, trust_remote_code=False) -> dict:
+    """{"folder" (to be used in place), "shape", "parameters", "model_type"} of a checkpoint that loads.
+
+    Raises UserError when weights or tokenizer cannot be loaded or do not fit each other.
+    """
+    tokenizer = load_tokenizer(folder, trust_remote_code)
+    model = load_model(folder, trust_remote_code=trust_remote_code)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"{folder}: the tokenizer has {len(tokenizer)} tokens, the embedding {rows} rows; "
+            "expected at least as many rows as tokens"
+        )
+    return {
+        "folder": str(folder),
+        "shape": shape_of(folder),
+        "model_type": model.config.model_type,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }

@@ -1,0 +1,192 @@
+"""Reading and writing models and tokenizers in Hugging Face format, and the matrices that may be pruned."""
+
+from pathlib import Path
+
+from sparse_continual.errors import UserError
+from sparse_continual.files import read_json
+from sparse_continual.models.checkpoint import check_checkpoint, quantisation_of
+
+SHOWN = 3  # tensors named in a message
+ROUTERS = ("gate", "router", "shared_expert_gate")  # last parts of the names of mixture-of-experts routers
+SHAPE_KEYS = {
+    "hidden_size": "hidden_size",
+    "intermediate_size": "intermediate_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "vocabulary": "vocab_size",
+}
+
+
+def load_model(folder, device="cpu", trust_remote_code=False):
+    """The causal language model in `folder`, in float32 and in eval mode, on `device`.
+
+    Any architecture that transformers knows, with tied or untied embeddings and any number of key
+    and value heads; safetensors only; attention is torch's scaled dot product where the
+    architecture has it. Nothing is downloaded.
+
+    Raises UserError, naming the file or the first tensors: broken or pickled files, tensors that the
+    model needs and the checkpoint lacks (they would be random), tensors of another shape, and
+    tensors of the decoder blocks that the model has no place for (it would be another model).
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    check_checkpoint(folder)
+    folder = str(folder)
+    try:
+        config = AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
+        if hasattr(config, "quantization_config") and not quantisation_of(config.to_dict()):
+            # a sparsity declaration alone: transformers would look for a quantisation in it and fail
+            del config.quantization_config
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except (ValueError, KeyError, ImportError) as error:
+        raise UserError(
+            f"{folder}: transformers cannot load it as a causal language model: {error}"
+        ) from None
+    blocks = _block_list(model)[0] + "."
+    homeless = [
+        name
+        for name in found["unexpected_keys"]
+        if name.startswith(blocks) and not name.endswith("rotary_emb.inv_freq")
+    ]
+    _refuse(folder, "lacks tensors that the model needs", found["missing_keys"])
+    _refuse(
+        folder,
+        "has tensors of another shape than config.json says",
+        [f"{name} ({_by(is_)}, expected {_by(should)})" for name, is_, should in found["mismatched_keys"]],
+    )
+    _refuse(folder, "has block tensors that the model of its config.json has no place for", homeless)
+    return model.to(device).eval()
+
+
+def _refuse(folder, what, names) -> None:
+    """Raise UserError saying `what` of `folder`, with the first `names`, when there are any."""
+    names = sorted(names)
+    if names:
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        raise UserError(
+            f"{folder}: the checkpoint {what}: {', '.join(names[:SHOWN])}{more}; "
+            "copy it again, or mend its config.json"
+        )
+
+
+def _by(shape) -> str:
+    return " x ".join(str(n) for n in shape)
+
+
+def load_tokenizer(folder, trust_remote_code=False):
+    """The tokenizer in `folder`; nothing is downloaded. A missing pad token becomes the end token.
+
+    Raises UserError when transformers cannot read its files.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:  # tokenizers raises bare Exception for a malformed file
+        raise UserError(f"{folder}: transformers cannot load its tokenizer: {error}") from None
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def save_model(model, tokenizer, folder) -> None:
+    """Write `model` (safetensors), its config and `tokenizer` to `folder`, which is made when missing."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def prunable(model) -> dict:
+    """Name of the weight parameter -> Linear module, for the linears inside decoder blocks, in model order.
+
+    Embeddings, head, norms and the routers of mixtures of experts are not among them. For example
+    "model.layers.0.self_attn.q_proj.weight".
+
+    Raises UserError when the model has no list of blocks, or no Linear in it.
+    """
+    from torch.nn import Linear
+
+    prefix, blocks = _block_list(model)
+    found = {
+        f"{prefix}.{name}.weight": module
+        for name, module in blocks.named_modules()
+        if isinstance(module, Linear) and name.rpartition(".")[2] not in ROUTERS
+    }
+    if not found:
+        raise UserError(
+            f"{type(model).__name__}: no Linear module in its blocks ({prefix}), so nothing to prune; "
+            "expected a Llama-like architecture"
+        )
+    return found
+
+
+def _block_list(model):
+    """(name, module) of the list of decoder blocks: the longest of the outermost module lists.
+
+    Outermost, because a block may hold longer lists of its own (experts).
+    """
+    from torch.nn import ModuleList
+
+    base = model.base_model
+    prefix = next(name for name, module in model.named_modules() if module is base)
+    lists = [(name, module) for name, module in base.named_modules() if isinstance(module, ModuleList)]
+    if not lists:
+        raise UserError(
+            f"{type(model).__name__}: no list of decoder blocks; expected a decoder-only transformer"
+        )
+    name, blocks = min(lists, key=lambda entry: (entry[0].count("."), -len(entry[1])))
+    return f"{prefix}.{name}" if prefix else name, blocks
+
+
+def shape_of_config(config: dict, name="config.json") -> dict:
+    """Shape settings of a parsed Hugging Face `config.json`, called `name` in messages.
+
+    Returns {hidden_size, intermediate_size, layers, heads, kv_heads, vocabulary, tied}, and head_size
+    where it is not hidden_size / heads.
+
+    Raises UserError naming the key when the config is not Llama-shaped.
+    """
+    for key in SHAPE_KEYS.values():
+        if not isinstance(config.get(key), int) or config[key] < 1:
+            raise UserError(
+                f"{name}: {key!r} is {config.get(key)!r}, expected a positive integer: "
+                "only Llama-shaped configs are understood"
+            )
+    shape = {ours: config[theirs] for ours, theirs in SHAPE_KEYS.items()}
+    shape["kv_heads"] = config.get("num_key_value_heads") or shape["heads"]
+    tied = config.get("tie_word_embeddings")
+    shape["tied"] = _default_tying(config, name) if tied is None else bool(tied)
+    head_size = config.get("head_dim") or shape["hidden_size"] // shape["heads"]
+    if head_size * shape["heads"] != shape["hidden_size"]:
+        shape["head_size"] = head_size
+    return shape
+
+
+def _default_tying(config: dict, name: str) -> bool:
+    """What the architecture does when its config does not say: config.json may leave defaults out."""
+    from transformers import CONFIG_MAPPING
+
+    if config.get("model_type") not in CONFIG_MAPPING:
+        raise UserError(f"{name}: model_type {config.get('model_type')!r} is unknown to transformers")
+    return bool(CONFIG_MAPPING[config["model_type"]]().tie_word_embeddings)
+
+
+def shape_of(folder) -> dict:
+    """`shape_of_config` of the checkpoint in `folder`."""
+    path = Path(folder) / "config.json"
+    return shape_of_config(read_json(path), str(path))

@@ -1,0 +1,126 @@
+"""Low-rank adaptation (LoRA: Hu et al., arXiv 2106.09685) of every block matrix; one adapter for the whole stream.
+
+form `masked` (default): weight = W + mask * (alpha / rank) B A, the product being cut to the places
+that exist, so that merging keeps the topology; on a dense model the mask is all ones and this is
+ordinary LoRA. The cut product is not low-rank and about sqrt(density) smaller: the rate is tuned per
+arm. form `side`: peft's adapter beside the matrix, dense whatever the topology, so what it adds are
+extra dense parameters; they are counted as trained values.
+
+The adapter is carried from task to task, not merged and renewed. Knobs: rank, alpha, form. Cost: the
+product is formed at every step (`masked`), rank * (in + out) trained values per matrix.
+"""
+
+import math
+
+import torch
+
+from sparse_continual.identity import seed_of
+from sparse_continual.runs.mechanism import Mechanism as Base
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["rank"],
+    "properties": {
+        "rank": {"type": "integer", "minimum": 1, "description": "rank of the product"},
+        "alpha": {"type": "number", "exclusiveMinimum": 0, "default": 16, "description": "the product is scaled by alpha / rank"},
+        "form": {
+            "enum": ["masked", "side"],
+            "default": "masked",
+            "description": "masked: cut to the topology; side: peft's dense adapter beside the matrix",
+        },
+    },
+}
+
+
+class Product(torch.nn.Module):
+    """W -> W + mask * scale B A, for torch's parametrization of a Linear's weight."""
+
+    def __init__(self, weight, exists, rank, scale, generator):
+        super().__init__()
+        rows, columns = weight.shape
+        bound = 1 / math.sqrt(columns)  # kaiming_uniform_(a=sqrt(5)), as in the paper's code and in peft
+        a = (2 * torch.rand(rank, columns, generator=generator) - 1) * bound
+        self.A = torch.nn.Parameter(a.to(weight))
+        self.B = torch.nn.Parameter(torch.zeros(rows, rank).to(weight))
+        self.register_buffer("mask", None if exists is None else exists.to(weight))
+        self.scale = scale
+
+    def forward(self, weight):
+        """The matrix that the model uses."""
+        product = self.scale * (self.B @ self.A)
+        return weight + (product if self.mask is None else product * self.mask)
+
+
+class Adapter:
+    """Named adapter tensors, with the interface of the trainables in topologies/physical.py."""
+
+    def __init__(self, named: dict):
+        self.named = named
+        for parameter in named.values():
+            parameter.requires_grad_(True)
+
+    def parameters(self):
+        """A and B of every matrix."""
+        return list(self.named.values())
+
+    def collect(self):
+        """Nothing: gradients are where the optimizer looks for them."""
+
+    def refresh(self):
+        """Nothing: the product is formed in the forward pass."""
+
+    def state(self):
+        """{name: tensor}."""
+        return {name: p.detach().clone() for name, p in self.named.items()}
+
+    @torch.no_grad()
+    def load(self, state):
+        """Take over saved tensors."""
+        for name, parameter in self.named.items():
+            parameter.copy_(state[name])
+
+
+class Mechanism(Base):
+    """Trains A and B; the base's matrices stay as they are."""
+
+    def attach(self):
+        """Masked products by parametrization, or peft's adapters."""
+        return Adapter(self._masked() if self.settings["form"] == "masked" else self._side())
+
+    def _masked(self):
+        setting, named = self.setting, {}
+        for name, module in setting.linears.items():
+            generator = torch.Generator().manual_seed(seed_of("lora", setting.seed, name))
+            exists = None if setting.exists is None else setting.exists[name]
+            scale = self.settings["alpha"] / self.settings["rank"]
+            product = Product(module.weight, exists, self.settings["rank"], scale, generator)
+            torch.nn.utils.parametrize.register_parametrization(module, "weight", product)
+            named |= {f"{name}.A": product.A, f"{name}.B": product.B}
+        return named
+
+    def _side(self):
+        from peft import LoraConfig, inject_adapter_in_model
+
+        setting = self.setting
+        torch.manual_seed(seed_of("lora", setting.seed))
+        inject_adapter_in_model(
+            LoraConfig(
+                r=self.settings["rank"],
+                lora_alpha=self.settings["alpha"],
+                target_modules=[name.removesuffix(".weight") for name in setting.linears],
+            ),
+            setting.model,
+        )
+        return {name: p for name, p in setting.model.named_parameters() if ".lora_" in name}
+
+    @torch.no_grad()
+    def weights(self):
+        """The matrices with the adapter merged in."""
+        if self.settings["form"] == "masked":
+            return super().weights()
+        merged = {}
+        for name in self.setting.linears:
+            layer = self.setting.model.get_submodule(name.removesuffix(".weight"))
+            merged[name] = layer.base_layer.weight + layer.get_delta_weight("default")
+        return {**merged, **self.ends.state()}

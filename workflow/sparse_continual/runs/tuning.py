@@ -1,0 +1,93 @@
+"""The learning rate of an arm: the same grid for every arm, tried on blocks that enter no statistic.
+
+Rule: the smallest rate whose learning accuracy (mean of R[j,j] over the tuning tasks, on validation
+splits) is within one standard error of the best rate's; the standard error is over tuning blocks, of
+the best rate. A rate that moves forgetting by tens of points must not be chosen by forgetting.
+"""
+
+import math
+
+import numpy as np
+
+from sparse_continual.files import read_json, write_json
+from sparse_continual.models.train import prepare
+from sparse_continual.runs.resume import Resume
+from sparse_continual.runs.start import start
+from sparse_continual.runs.stream import train_stream
+from sparse_continual.streams.measure import measure
+from sparse_continual.streams.tasks import load_tasks
+
+ROWS = 256  # rows at a time when validation splits are scored
+COLUMNS = ("block", "learning_rate", "after", "task", "position", "score", "loss", "chance", "ceiling")
+
+
+def tune(job: dict, threads: int, device: str = "cpu") -> list[dict]:
+    """Try every rate of the grid on every tuning block. Returns the rows of trials.csv (COLUMNS).
+
+    job: {resume, identity, arm, learning_rates, training, blocks: [{block, model, topology, like,
+    stream, order, seed}]}. A trial that is done is kept in the resume folder and not repeated.
+    """
+    prepare(threads, job["blocks"][0]["seed"])
+    rows = []
+    with Resume(job["resume"], job["identity"]) as resume:
+        for block in job["blocks"]:
+            tasks = load_tasks(block["stream"], block["order"])
+            for learning_rate in job["learning_rates"]:
+                done = resume.folder / f"{job['identity']}-{block['block']}-{learning_rate!r}.json"
+                if not done.is_file():
+                    write_json(done, _trial(job, block, tasks, learning_rate, device))
+                    print(f"block {block['block']}: rate {learning_rate} done", flush=True)
+                rows += read_json(done)
+        resume.clear()
+    return rows
+
+
+def _trial(job, block, tasks, learning_rate, device) -> list[dict]:
+    mechanism = start(job["arm"], block["model"], block["topology"], block["like"], block["seed"], device)
+    model = mechanism.setting.model
+
+    def after_task(after):
+        rows = []
+        for position, task in enumerate(tasks, 1):
+            measured = measure(model, task, "validation", ROWS)
+            rows.append(
+                {
+                    "block": block["block"],
+                    "learning_rate": learning_rate,
+                    "after": after,
+                    "task": task.name,
+                    "position": position,
+                    "score": float(measured.score.mean()),
+                    "loss": float(measured.loss.mean()),
+                    "chance": task.chance,
+                    "ceiling": task.ceiling,
+                }
+            )
+        return rows
+
+    _, kept = train_stream(
+        model, mechanism, tasks, job["training"], learning_rate, block["seed"], after_task=after_task
+    )
+    return [row for rows in kept for row in rows]
+
+
+def choose(rows: list[dict]) -> dict:
+    """The rate chosen from the rows of trials.csv, with what it was chosen by.
+
+    Returns {learning_rate, learning: {rate: mean over blocks}, best, standard_error}.
+    """
+    learned: dict = {}
+    for row in rows:
+        if row["after"] == row["position"]:
+            learned.setdefault(row["learning_rate"], {}).setdefault(row["block"], []).append(row["score"])
+    by_block = {rate: np.array([np.mean(scores) for scores in blocks.values()]) for rate, blocks in learned.items()}
+    means = {rate: float(values.mean()) for rate, values in by_block.items()}
+    best = max(sorted(means), key=means.get)
+    error = float(by_block[best].std(ddof=1) / math.sqrt(len(by_block[best])))
+    chosen = min(rate for rate, mean in means.items() if mean >= means[best] - error)
+    return {
+        "learning_rate": chosen,
+        "learning": {repr(rate): mean for rate, mean in sorted(means.items())},
+        "best": best,
+        "standard_error": error,
+    }

@@ -1,0 +1,124 @@
+"""Batches of token rows, the loss on them, and which rows belong to which training step.
+
+Rows are padded on the right: under a causal mask no counted token sees the padding, so no attention
+mask is needed. The order of rows is a pure function of (seed, step), so resuming needs the step alone.
+"""
+
+from functools import lru_cache
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from sparse_continual.identity import seed_of
+from sparse_continual.streams.tasks import Split
+
+IGNORED = -100
+CHUNK = 256  # steps of a mixture that are drawn at once
+
+_kept: WeakKeyDictionary = WeakKeyDictionary()
+
+
+class Batches:
+    """A split's rows on a device; a batch is one gather from its flat tokens, nothing is stored padded."""
+
+    def __init__(self, split: Split, device="cpu"):
+        self.tokens = torch.from_numpy(split.tokens.astype(np.int64)).to(device)
+        self.starts = torch.from_numpy(split.starts[:-1]).to(device)
+        self.lengths = torch.from_numpy(np.diff(split.starts)).to(device)
+        self.answers = torch.from_numpy(split.answers.astype(np.int64)).to(device)
+        self.columns = torch.arange(int(np.diff(split.starts).max(initial=0)), device=device)
+
+    def batch(self, rows) -> dict:
+        """{input_ids, labels}: long[rows, longest]; labels are -100 before the answer and behind the end."""
+        rows = torch.as_tensor(rows, device=self.tokens.device)
+        lengths = self.lengths[rows, None]
+        columns = self.columns[: int(lengths.max())]
+        inside = columns < lengths
+        at = self.starts[rows, None] + columns
+        ids = self.tokens[at.clamp_(max=len(self.tokens) - 1)]
+        counted = inside & (columns >= self.answers[rows, None])
+        return {"input_ids": ids.masked_fill(~inside, 0), "labels": ids.masked_fill(~counted, IGNORED)}
+
+
+def batches_of(split: Split, device="cpu") -> Batches:
+    """The Batches of `split` on `device`, made once and kept as long as the split lives."""
+    found = _kept.setdefault(split, {})
+    key = str(device)
+    if key not in found:
+        found[key] = Batches(split, device)
+    return found[key]
+
+
+def collate(split: Split, rows, device="cpu") -> dict:
+    """dict(input_ids, labels) of the numbered rows; see `Batches.batch`."""
+    return batches_of(split, device).batch(rows)
+
+
+def logits_and_targets(model, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """(float logits[B, P, V], long targets[B, P]) at the P positions that predict some row's counted token.
+
+    The head runs at those positions alone, which is exact: a logit depends on its own position's
+    hidden state only.
+    """
+    following = batch["labels"][:, 1:]
+    positions = (following != IGNORED).any(0).nonzero().squeeze(1)
+    logits = model(input_ids=batch["input_ids"], use_cache=False, logits_to_keep=positions).logits
+    return logits.float(), following[:, positions]
+
+
+def loss_of(model, batch: dict) -> torch.Tensor:
+    """Mean cross-entropy, in nats, over the counted tokens of the batch; a scalar with gradient."""
+    logits, targets = logits_and_targets(model, batch)
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+
+@lru_cache(maxsize=16)
+def _permutation(rows: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng(seed_of("rows", seed, epoch)).permutation(rows)
+
+
+def _span(rows: int, seed: int, first: int, count: int) -> np.ndarray:
+    """Rows number first..first+count-1 of an endless sequence of epochs, each without replacement."""
+    places = np.arange(first, first + count)
+    epochs = places // rows
+    taken = [_permutation(rows, seed, int(e))[places[epochs == e] % rows] for e in np.unique(epochs)]
+    return np.concatenate(taken) if taken else places
+
+
+def batch_rows(rows: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """int64[batch_size]: the rows of step `step` (from 0). Epochs follow without a gap or a short batch."""
+    return _span(rows, seed, step * batch_size, batch_size)
+
+
+@lru_cache(maxsize=4)
+def _entries(shares: tuple, batch_size: int, seed: int, chunk: int) -> np.ndarray:
+    """int64[CHUNK, entries]: how many rows each step of a chunk takes from each entry of a mixture."""
+    rng = np.random.default_rng(seed_of("mixture", seed, chunk))
+    return rng.multinomial(batch_size, np.array(shares) / sum(shares), size=CHUNK)
+
+
+@lru_cache(maxsize=4)
+def _before(shares: tuple, batch_size: int, seed: int, chunk: int) -> np.ndarray:
+    """int64[entries]: rows taken from each entry before a chunk."""
+    total = np.zeros(len(shares), np.int64)
+    for earlier in range(chunk):
+        total += _entries(shares, batch_size, seed, earlier).sum(0)
+    return total
+
+
+def mixture_rows(sizes, shares, batch_size: int, seed: int, step: int) -> list[tuple[int, np.ndarray]]:
+    """[(entry, int64 rows)] of one step of pretraining: the entry of each row is drawn with probability
+    share / sum of shares, and every entry's rows come in epochs without replacement. Entries without
+    rows in this step are left out.
+    """
+    shares = tuple(shares)
+    chunk, within = divmod(step, CHUNK)
+    counts = _entries(shares, batch_size, seed, chunk)
+    first = _before(shares, batch_size, seed, chunk) + counts[:within].sum(0)
+    return [
+        (entry, _span(sizes[entry], seed_of("entry", seed, entry), int(first[entry]), int(count)))
+        for entry, count in enumerate(counts[within])
+        if count
+    ]

@@ -1,0 +1,80 @@
+"""The one word-level vocabulary of every generated source, so that bases and streams understand each other.
+
+Each word is one token. Names, values, employers and symbols are pools from which sources draw;
+`GLUE` holds the remaining words of the sources' own sentences.
+"""
+
+from functools import lru_cache
+
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
+
+FIRST = tuple(
+    "Ada Adam Agnes Alan Alma Anton Boris Brenda Carla Cedric Clara Conrad Daphne Dario Edgar Edith Elias "
+    "Emma Felix Fiona Georg Greta Hanna Hugo Ida Igor Ines Ivan Jana Jonas Judith Karl Lena Leo Lydia "
+    "Magda Marco Mira Nadia Nils Olga Oscar Paula Quentin Rosa Simon Tilda Viktor".split()
+)
+LAST = tuple(
+    "Abbott Arnold Bauer Becker Blake Brandt Carver Castle Decker Dorn Draper Egger Ellis Farkas Fletcher "
+    "Foster Gruber Hale Harper Hoffman Ingram Jansen Kemp Keller Lang Lorenz Marsh Mercer Nagel Norton "
+    "Osborn Parker Pichler Quinn Ramsey Ritter Sawyer Seidel Thorpe Turner Ulrich Vogel Walsh Weaver "
+    "Winkler Yates Zeller Zimmer".split()
+)
+INSTRUMENTS = tuple(
+    "accordion banjo bassoon bugle cello clarinet cornet drum fiddle flute guitar harp lute lyre oboe "
+    "organ piano trumpet viola zither".split()
+)
+DISHES = tuple(
+    "bread cabbage carrots cheese curry dumplings goulash lentils mushrooms noodles olives pancakes peas "
+    "pizza porridge potatoes rice salad soup stew".split()
+)
+ANIMALS = tuple(
+    "badger canary cat cow dog donkey duck ferret goat goose hamster hedgehog hen horse lizard parrot pig "
+    "rabbit sheep tortoise".split()
+)
+EMPLOYERS = tuple(
+    "Aldora Belvex Corvane Dynara Elmstar Fenwell Gildor Helmond Ivorex Jolman Kestrel Lumina Morvex "
+    "Nordal Orbix Pelham Quorra Rivium Solvane Tarkon Umbrix Valdor Wexley Zephyr".split()
+)
+CITIES = tuple(
+    "Athens Berlin Cairo Delhi Dublin Geneva Hanoi Jakarta Kyoto Lagos Lima Lisbon Madrid Manila Nairobi "
+    "Oslo Paris Prague Quito Riga Rome Seoul Tunis Vienna".split()
+)
+TRADES = tuple(
+    "bicycles blankets bottles bricks buttons candles carpets clocks cups doors engines furniture gloves "
+    "knives ladders lamps mirrors paper ropes saddles shoes tents tiles umbrellas".split()
+)
+SYMBOLS = tuple(f"s{i}" for i in range(111))
+RULES = ("copy", "reverse", "sort", "addition", "parity", "lookup")
+GLUE = tuple(
+    "a always animal asks at busy cooks deals dinner dish eat evening favourite feeds fine for founded "
+    "garden hides home house hungry in instrument is its joined keeps likes making never night of office "
+    "old owns play plays practises refuse seat sell sells ship some the to travels walks was when which "
+    "whose with works would : = ?".split()
+)
+POOLS = (FIRST, LAST, INSTRUMENTS, DISHES, ANIMALS, EMPLOYERS, CITIES, TRADES, SYMBOLS, RULES, GLUE)
+
+
+def vocabulary() -> list[str]:
+    """All tokens in the order of their ids: the special ones, then the pools."""
+    return [*SPECIAL, *(word for pool in POOLS for word in pool)]
+
+
+@lru_cache(maxsize=1)
+def tokenizer():
+    """A transformers.PreTrainedTokenizerFast: a token per word between spaces, none added by itself."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
+    pad, bos, eos, unknown = SPECIAL
+    words = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary())}, unk_token=unknown))
+    words.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        pad_token=pad,
+        bos_token=bos,
+        eos_token=eos,
+        unk_token=unknown,
+        padding_side="right",
+    )

@@ -1,0 +1,219 @@
+"""The standard continual-learning benchmark in its authors' layout, scored by option likelihood.
+
+<folder>/CATEGORY/NAME/{train,test,labels}.json: items {label, sentence}, and the list of labels.
+An item's prompt is the sentence and a short cue of our own ("Topic:"); each label is an option, and
+the answer is the option with the highest mean log-probability of its tokens.
+
+The authors' dev and test are one file, so validation is an own split: `validation_items` drawn from
+train by seed. Training items whose sentence also stands in the test, or twice in train, are left out
+(facts.repeated). Samples are plain random. A row of more than `max_tokens` tokens is an error, loses
+the end of its sentence, or is dropped, as `overflow` says; cue and answer are never cut. facts.cut
+and facts.dropped count them per split.
+
+Chance: 1 / number of labels. Source: Wang et al. 2023 (O-LoRA), arXiv 2310.14152, who assembled the
+files; their licences are the data sets' own.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from sparse_continual.errors import UserError
+from sparse_continual.files import read_json, sha256_of
+from sparse_continual.identity import seed_of
+from sparse_continual.registry import nearest
+from sparse_continual.streams.settings import filled
+
+FILES = ("labels.json", "train.json", "test.json")
+SPLITS = ("train", "validation", "test")
+CUES = {"SC": "\nSentiment:", "TC": "\nTopic:", "NLI": "\nRelation:", "WiC": "\nSame meaning:"}
+CUE = "\nAnswer:"
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["folder", "tasks"],
+    "properties": {
+        "folder": {
+            "type": "string",
+            "description": "The benchmark: CATEGORY/NAME/{train,test,labels}.json below it.",
+        },
+        "tasks": {
+            "type": "array",
+            "items": {"type": "string"},
+            "minItems": 1,
+            "uniqueItems": True,
+            "description": "NAME of each task, or CATEGORY/NAME where two categories have that name.",
+        },
+        "train_items": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 1000,
+            "description": "At most so many items a task.",
+        },
+        "validation_items": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 200,
+            "description": "Items taken from the training file, at most a fifth of it.",
+        },
+        "test_items": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 500,
+            "description": "At most so many items a task.",
+        },
+        "max_tokens": {
+            "type": "integer",
+            "minimum": 8,
+            "default": 128,
+            "description": "Longest row, from start token to answer.",
+        },
+        "overflow": {
+            "enum": ["error", "truncate_input", "drop"],
+            "default": "error",
+            "description": "Longer items: stop, cut the sentence's end, or leave the item out.",
+        },
+    },
+}
+
+
+def task_names(settings: dict) -> list[str]:
+    return [name.rsplit("/", 1)[-1] for name in settings["tasks"]]
+
+
+def sizes(settings: dict, role: str = "stream") -> dict:
+    """Upper bounds; an answer has at most as many tokens as its label has bytes, and half the row."""
+    settings = filled(SCHEMA, settings)
+    longest = max(
+        len(label.encode()) for task in settings["tasks"] for label in _labels(_folder(settings, task))
+    )
+    return {
+        "train_items": settings["train_items"],
+        "row_tokens": settings["max_tokens"],
+        "test_items": settings["test_items"],
+        "answer_tokens": min(longest, settings["max_tokens"] // 2),
+    }
+
+
+def check(settings: dict, role: str = "stream") -> None:
+    """Read every file: what is missing, malformed, unlabelled or empty is an error with its place."""
+    settings = filled(SCHEMA, settings)
+    if role == "base":
+        raise UserError(
+            "cl_benchmark: no source of a base's mixture; use it as a stream, or text for the mixture"
+        )
+    names = task_names(settings)
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"cl_benchmark: two tasks are called {name}; one stream holds one of them")
+    for task in settings["tasks"]:
+        folder = _folder(settings, task)
+        labels = _labels(folder)
+        for file in ("train.json", "test.json"):
+            _items(folder / file, labels)
+
+
+def fingerprint(settings: dict) -> dict:
+    paths = [_folder(settings, task) / file for task in settings["tasks"] for file in FILES]
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; a task needs {', '.join(FILES)}")
+    return {path.relative_to(settings["folder"]).as_posix(): sha256_of(path) for path in paths}
+
+
+def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
+    from sparse_continual.streams.encode import Encoder
+
+    check(settings, role)
+    settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer)
+    return [
+        _task(name, settings, task, seed, encoder)
+        for name, task in zip(task_names(settings), settings["tasks"], strict=True)
+    ]
+
+
+def _folder(settings: dict, task: str) -> Path:
+    """The folder of a task given as NAME or CATEGORY/NAME."""
+    root = Path(settings["folder"])
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; expected the benchmark's CATEGORY/NAME folders in it")
+    known = {f"{path.parent.name}/{path.name}": path for path in sorted(root.glob("*/*")) if path.is_dir()}
+    fitting = [name for name in known if task in (name, name.split("/")[1])]
+    if len(fitting) > 1:
+        raise UserError(f"{root}: task {task!r} stands for {' and '.join(fitting)}; write CATEGORY/NAME")
+    if not fitting:
+        close = nearest(task, [*known, *(name.split("/")[1] for name in known)])
+        raise UserError(f"{root}: no task {task!r}{close}; there are {', '.join(known) or 'none'}")
+    return known[fitting[0]]
+
+
+def _labels(folder: Path) -> list[str]:
+    labels = read_json(folder / "labels.json")
+    if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
+        raise UserError(f"{folder / 'labels.json'}: expected a list of label texts, found {str(labels)[:60]}")
+    if len(set(labels)) != len(labels) or len(labels) < 2:
+        raise UserError(f"{folder / 'labels.json'}: expected two or more different labels, found {labels}")
+    return labels
+
+
+def _items(path: Path, labels: list[str]) -> list[tuple[str, int]]:
+    """(sentence, index of its label) of every item of a file."""
+    items = read_json(path)
+    if not isinstance(items, list):
+        raise UserError(f"{path}: expected a list of items, found {type(items).__name__}")
+    if not items:
+        raise UserError(f"{path}: the task is empty; expected at least one item with label and sentence")
+    known = {label: number for number, label in enumerate(labels)}
+    found = []
+    for number, item in enumerate(items):
+        for key in ("label", "sentence"):
+            if not isinstance(item, dict) or not isinstance(item.get(key), str) or not item[key].strip():
+                raise UserError(f"{path}: item {number} has no {key}; expected text under label and sentence")
+        if item["label"] not in known:
+            raise UserError(
+                f"{path}: item {number}: label {item['label']!r} is not in labels.json"
+                f"{nearest(item['label'], labels)}; there are {', '.join(labels)}"
+            )
+        found.append((item["sentence"].strip(), known[item["label"]]))
+    return found
+
+
+def _pools(folder: Path, labels: list[str], settings: dict, seed: int, name: str) -> tuple[dict, int]:
+    """({split: [(item's number in its file, sentence, label)]} in random order, training items left out)."""
+    train, test = (_items(folder / file, labels) for file in ("train.json", "test.json"))
+    seen = {sentence for sentence, _ in test}
+    single = []
+    for number, (sentence, label) in enumerate(train):
+        if sentence not in seen:
+            seen.add(sentence)
+            single.append((number, sentence, label))
+    rng = np.random.default_rng(seed_of("cl_benchmark", seed, name))
+    single = [single[i] for i in rng.permutation(len(single))]
+    asked = [(int(i), *test[i]) for i in rng.permutation(len(test))]
+    held = min(settings["validation_items"], max(1, len(single) // 5))
+    return {"validation": single[:held], "train": single[held:], "test": asked}, len(train) - len(single)
+
+
+def _task(name: str, settings: dict, task: str, seed: int, encoder):
+    from sparse_continual.streams.encode import Overflow, options_split
+    from sparse_continual.streams.tasks import Task, make_split, whole
+
+    folder = _folder(settings, task)
+    labels = _labels(folder)
+    pools, repeated = _pools(folder, labels, settings, seed, name)
+    splits, facts = {}, {"cut": {}, "dropped": {}, "repeated": repeated}
+    for split in SPLITS:
+        chosen = pools[split][: settings[f"{split}_items"]]
+        file = folder / ("test.json" if split == "test" else "train.json")
+        overflow = Overflow(settings["max_tokens"], settings["overflow"])
+        if chosen:
+            numbers, sentences, correct = zip(*chosen, strict=True)
+            splits[split] = options_split(
+                encoder, list(sentences), CUES.get(folder.parent.name, CUE), labels, list(correct),
+                [f"{file}: item {number}" for number in numbers], overflow, only_right=split == "train",
+            )  # fmt: skip
+        else:
+            splits[split] = make_split([], [], [], [])
+        facts["cut"][split], facts["dropped"][split] = overflow.cut, overflow.dropped
+    return Task(name, "options", parts=whole(1 / len(labels)), facts=facts, **splits)

@@ -1,0 +1,167 @@
+"""Plain text files, one language-modelling task each: next-token accuracy, with the loss beside it.
+
+The file's tokens are cut into consecutive windows of `sequence_length` tokens, start token included.
+The first 8/10 of the windows are for training, the next tenth for validation, the last for test: three
+regions that do not touch. Where a region has more windows than wanted, a seeded sample is taken.
+The first text token of a window has no context and is not counted.
+
+Chance: how often the most frequent training token occurs in the test. The ceiling is written as 1;
+the real one is unknown.
+As a base's mixture entry all files make one task, with a part for each file. Base and stream cut a
+file alike, so give them different files: the same file would be tested on twice.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from sparse_continual.errors import UserError
+from sparse_continual.files import sha256_of
+from sparse_continual.identity import seed_of
+from sparse_continual.streams.settings import filled
+
+SPLITS = ("train", "validation", "test")
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["files"],
+    "properties": {
+        "files": {
+            "type": "array",
+            "items": {"type": "string"},
+            "minItems": 1,
+            "uniqueItems": True,
+            "description": "Plain text files in UTF-8, one task each, named by the file's stem.",
+        },
+        "sequence_length": {
+            "type": "integer",
+            "minimum": 4,
+            "default": 128,
+            "description": "Tokens of a row, start token included.",
+        },
+        "train_sequences": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 1000,
+            "description": "At most so many rows a file.",
+        },
+        "validation_sequences": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 50,
+            "description": "At most so many rows a file.",
+        },
+        "test_sequences": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 100,
+            "description": "At most so many rows a file.",
+        },
+    },
+}
+
+
+def task_names(settings: dict) -> list[str]:
+    return [Path(file).stem for file in settings["files"]]
+
+
+def sizes(settings: dict, role: str = "stream") -> dict:
+    settings = filled(SCHEMA, settings)
+    many = len(settings["files"]) if role == "base" else 1
+    return {
+        "train_items": many * settings["train_sequences"],
+        "row_tokens": settings["sequence_length"],
+        "test_items": many * settings["test_sequences"],
+        "answer_tokens": settings["sequence_length"] - 1,
+    }
+
+
+def check(settings: dict, role: str = "stream") -> None:
+    """What needs no tokenizer: files that are there, UTF-8, named apart, and long enough in bytes."""
+    settings = filled(SCHEMA, settings)
+    names = task_names(settings)
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"text: two files are called {name}; tasks are named by their file's stem, rename one"
+            )
+    for file in settings["files"]:
+        _refuse_short(file, len(_read(file).encode()), "bytes", settings["sequence_length"])
+
+
+def fingerprint(settings: dict) -> dict:
+    for file in settings["files"]:
+        _read(file)
+    return {file: sha256_of(file) for file in settings["files"]}
+
+
+def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
+    from sparse_continual.streams.encode import Encoder
+    from sparse_continual.streams.tasks import Task, concatenate
+
+    check(settings, role)
+    settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer)
+    tasks = [_task(Path(file).stem, file, settings, seed, encoder) for file in settings["files"]]
+    if role == "stream":
+        return tasks
+    parts = []
+    for number, task in enumerate(tasks):
+        parts.append({**task.parts[0], "name": task.name})
+        for split in SPLITS:
+            getattr(task, split).parts[:] = number
+    mixed = {split: concatenate([getattr(task, split) for task in tasks]) for split in SPLITS}
+    return [Task("base", "tokens", parts=parts, **mixed)]
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not UTF-8 text: byte {error.start} is none; convert the file") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}; expected a plain text file") from None
+
+
+def _refuse_short(file: str, found: int, unit: str, length: int) -> None:
+    if found < 3 * (length - 1):
+        raise UserError(
+            f"{file}: {found} {unit} found, too few for one sequence of {length} tokens for each of train, "
+            "validation and test; lower sequence_length or give a longer text"
+        )
+
+
+def _task(name: str, file: str, settings: dict, seed: int, encoder):
+    from sparse_continual.streams.tasks import Task, make_split, whole
+
+    (ids,) = encoder.texts([_read(file)])
+    encoder.refuse_unknown([ids], file)
+    width = settings["sequence_length"] - len(encoder.bos)
+    count = len(ids) // width
+    if count < 3:
+        _refuse_short(file, len(ids), "tokens", settings["sequence_length"])
+    windows = np.array(ids[: count * width], np.int32).reshape(count, width)
+    held = max(1, count // 10)
+    regions = {
+        "train": np.arange(count - 2 * held),
+        "validation": np.arange(count - 2 * held, count - held),
+        "test": np.arange(count - held, count),
+    }
+    splits = {}
+    for split, region in regions.items():
+        wanted = min(settings[f"{split}_sequences"], len(region))
+        rng = np.random.default_rng(seed_of("text", seed, name, split))
+        chosen = np.sort(rng.choice(region, wanted, replace=False))
+        rows = [encoder.bos + row.tolist() for row in windows[chosen]]
+        splits[split] = make_split(rows, [len(encoder.bos) + 1] * wanted)
+    facts = {"tokens": len(ids), "windows": count}
+    return Task(name, "tokens", parts=whole(_chance(splits)), facts=facts, **splits)
+
+
+def _chance(splits: dict) -> float:
+    """Share of the counted test tokens that are the most frequent counted training token."""
+    counted = {}
+    for split in ("train", "test"):
+        rows = splits[split]
+        counted[split] = np.concatenate([rows.row(i)[rows.answers[i] :] for i in range(rows.rows)])
+    return float(np.mean(counted["test"] == np.bincount(counted["train"]).argmax()))

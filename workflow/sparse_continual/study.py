@@ -1,0 +1,409 @@
+"""A checked config, resolved: every result that a study needs, what it is made of and where it lies.
+
+A result is an `Entity`; its folder is named by a digest over its settings and over the digests of what
+it is made from, never over code, so studies share what is equal and never overwrite each other. All of
+this is known from config (and from digests of the files that it names) before anything is made.
+"""
+
+import json
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from sparse_continual import registry
+from sparse_continual.budgets.arithmetic import Shape, head_share
+from sparse_continual.budgets.shapes import control
+from sparse_continual.errors import UserError
+from sparse_continual.identity import canonical, seed_of, sha256
+from sparse_continual.streams.orders import TUNING, order_of_block
+from sparse_continual.topologies.check import check as check_topology
+from sparse_continual.topologies.counts import matrices
+
+STORE = "results/store"
+MANIFESTS = {"runs": "run.json", "scores": "scores.csv", "tuning": "chosen.json"}
+
+
+@dataclass(frozen=True)
+class Entity:
+    """One result: its stage, its label, its canonical settings, and the entities it is made from by role."""
+
+    stage: str
+    label: str
+    settings: dict
+    inputs: dict = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 over settings and the inputs' digests."""
+        made_from = {role: [e.digest for e in _listed(found)] for role, found in self.inputs.items()}
+        return sha256({"stage": self.stage, "settings": self.settings, "inputs": made_from})
+
+    @property
+    def name(self) -> str:
+        """`label-digest8`: the folder's name."""
+        return f"{self.label}-{self.digest[:8]}"
+
+    @property
+    def path(self) -> str:
+        """The folder."""
+        return f"{STORE}/{self.stage}/{self.name}"
+
+    @property
+    def manifest(self) -> str:
+        """The small file that says that the folder is whole: what later rules take as input."""
+        return f"{self.path}/{MANIFESTS.get(self.stage, 'manifest.json')}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the design: a condition on a block, its task order, its run and its scores."""
+
+    condition: str
+    block: str
+    order: list
+    run: Entity
+    score: Entity
+
+
+def _listed(found) -> list:
+    return found if isinstance(found, list) else [found]
+
+
+class Study:
+    """The study of a checked config (`config.checked`).
+
+    Raises UserError for what only shows when parts meet: sources that refuse their settings, a pattern
+    that does not fit a model, a matched control that does not exist, fewer tasks than the metrics need.
+    """
+
+    def __init__(self, config: dict):
+        self.config, self.study = config, config["study"]
+        self.name, self.seed = self.study["name"], self.study["seed"]
+        self.streams, self.conditions = self.study["streams"], self.study["conditions"]
+        self.contrasts = self.study["contrasts"]
+        self.blocks = [str(number) for number in range(1, self.study["blocks"] + 1)]
+        self.tuning_blocks = [f"{TUNING}{number}" for number in range(1, self.study["tuning"]["blocks"] + 1)]
+        self._entities: dict = {}
+        self._check()
+
+    def get(self, stage: str, name: str) -> Entity:
+        """The entity of that stage and folder name, among those that this study needs."""
+        self._all  # noqa: B018 - makes every entity once
+        return self._entities[stage, name]
+
+    @cached_property
+    def _all(self):
+        return [self.runs(stream) for stream in self.streams]
+
+    def _entity(self, stage, label, settings, **inputs) -> Entity:
+        made_from = {role: found for role, found in inputs.items() if found}
+        entity = Entity(stage, label, canonical(settings), made_from)
+        return self._entities.setdefault((stage, entity.name), entity)
+
+    # what a condition is
+
+    def condition(self, name: str) -> dict:
+        """The condition's section of the config."""
+        return self.config["conditions"][name]
+
+    def base(self, condition: str) -> dict:
+        """The section of the condition's base."""
+        return self.config["bases"][self.condition(condition)["base"]]
+
+    def generated(self, condition: str) -> bool:
+        """Whether every block pretrains a base of its own."""
+        return self.base(condition)["source"] == "generated"
+
+    def sparse(self, topology: str) -> bool:
+        """Whether the topology lacks weights."""
+        return self.config["topologies"][topology]["method"] != "dense"
+
+    def block_seed(self, block: str) -> int:
+        """The seed that a block's base, stream and batches derive from."""
+        return seed_of("block", self.seed, block)
+
+    def tasks(self, stream: str) -> list[str]:
+        """Names of the stream's tasks, in their own order."""
+        settings = self.config["streams"][stream]
+        return registry.load("streams.sources", settings["source"]).task_names(settings)
+
+    def order(self, stream: str, block: str) -> list[str]:
+        """The block's order of tasks; a tuning block's is cut to the tasks that are tried."""
+        order = order_of_block(self.tasks(stream), self.seed, block)
+        return order[: self.study["tuning"]["tasks"]] if block in self.tuning_blocks else order
+
+    # shapes, from config alone
+
+    @cached_property
+    def _shapes(self) -> dict:
+        return {}
+
+    def base_shape(self, base: str) -> dict:
+        """Shape settings of a base: of its config, or of its checkpoint's config.json; {} for one not yet downloaded."""
+        if base not in self._shapes:
+            settings = self.config["bases"][base]
+            if settings["source"] == "generated":
+                from sparse_continual.streams.lexicon import vocabulary
+
+                found = {**settings["shape"], "vocabulary": len(vocabulary()), "tied": True}
+            else:
+                found = registry.load("models.sources", settings["source"]).shape(settings)
+            self._shapes[base] = found
+        return self._shapes[base]
+
+    def control(self, condition: str):
+        """The matched control's shape and mismatch (budgets.shapes.Control), or None for other conditions."""
+        match = self.condition(condition).get("match")
+        if not match:
+            return None
+        parent = self.base_shape(self.condition(condition)["base"])
+        kept = check_topology(self.config["topologies"][match["to"]], matrices(parent))
+        sizes = self._sizes(self.streams[0])
+        head = head_share(sizes["row_tokens"], sizes["answer_tokens"])
+        try:
+            return control(Shape(**parent), sum(kept.values()), match["on"], sizes["row_tokens"], head)
+        except UserError as error:
+            raise UserError(f"conditions.{condition}.match: {error}") from None
+
+    def shape(self, condition: str) -> dict:
+        """Shape settings of the condition's model."""
+        if "match" not in self.condition(condition):
+            return self.base_shape(self.condition(condition)["base"])
+        key = ("control", condition)
+        if key not in self._shapes:
+            found = self.control(condition).shape
+            self._shapes[key] = {k: v for k, v in vars(found).items() if v is not None}
+        return self._shapes[key]
+
+    def _sizes(self, stream: str) -> dict:
+        settings = self.config["streams"][stream]
+        return registry.load("streams.sources", settings["source"]).sizes(settings)
+
+    # entities, in the order of the stages
+
+    def mixture(self, condition: str, block: str) -> Entity | None:
+        """The base's own mixture on a block; None when the base declares none."""
+        base, settings = self.condition(condition)["base"], self.base(condition)
+        if "mixture" not in settings:
+            return None
+        generated = self.generated(condition)
+        seed = self.block_seed(block) if generated else seed_of("mixture", self.seed)
+        return self._entity(
+            "streams",
+            f"{base}_mixture",
+            {"mixture": settings["mixture"], "files": self._fingerprints(settings["mixture"]), "seed": seed},
+            tokenizer=None if generated else self.model(condition, block),
+        )
+
+    def model(self, condition: str, block: str) -> Entity:
+        """The condition's model before any topology."""
+        base, settings = self.condition(condition)["base"], self.base(condition)
+        own = {key: value for key, value in settings.items() if key not in ("mixture", "recovery")}
+        if not self.generated(condition):
+            source = registry.load("models.sources", settings["source"])
+            return self._entity("models", base, {**own, "files": source.fingerprint(settings)})
+        keys = ("hidden_size", "intermediate_size", "layers", "heads", "kv_heads")
+        own["shape"] = {key: self.shape(condition)[key] for key in keys}
+        return self._entity(
+            "models", base, {**own, "seed": self.block_seed(block)}, mixture=self.mixture(condition, block)
+        )
+
+    def topology(self, condition: str, block: str, like: str | None = None) -> Entity:
+        """The condition's model with its topology (or that of `like`), after recovery."""
+        name, settings = like or self.condition(condition)["topology"], self.base(condition)
+        method = registry.load("topologies.methods", self.config["topologies"][name]["method"])
+        files = self.config["topologies"][name].get("calibration", {}).get("files", ())
+        reads_mixture = "recovery" in settings or (method.NEEDS_CALIBRATION and not files)
+        if reads_mixture and "mixture" not in settings:
+            raise UserError(
+                f"topologies.{name}.calibration: base {self.condition(condition)['base']!r} declares no mixture, "
+                "expected `files` to calibrate on"
+            )
+        slice_ = {"topology": self.config["topologies"][name], "recovery": settings.get("recovery")}
+        slice_["files"] = {file: _content(file) for file in files}
+        slice_["seed"] = self.block_seed(block) if self.generated(condition) else seed_of("topology", self.seed)
+        mixture = self.mixture(condition, block) if reads_mixture else None
+        return self._entity("topologies", name, slice_, model=self.model(condition, block), mixture=mixture)
+
+    def stream(self, stream: str, condition: str, block: str) -> Entity:
+        """The block's tasks, in the tokens of the condition's base."""
+        settings = self.config["streams"][stream]
+        return self._entity(
+            "streams",
+            stream,
+            {"stream": settings, "files": self._fingerprints([settings]), "seed": self.block_seed(block)},
+            tokenizer=None if self.generated(condition) else self.model(condition, block),
+        )
+
+    def arm(self, condition: str) -> dict:
+        """What runs.start needs to know of a condition."""
+        found = self.condition(condition)
+        return {
+            "mechanism": self.config["mechanisms"][found["mechanism"]],
+            "locked": found["locked"],
+            "sparse": self.sparse(found["topology"]),
+            "writes": found["writes"],
+            "ends": self.study["training"]["ends"],
+        }
+
+    def _made_from(self, stream, condition, block) -> dict:
+        like = self.condition(condition).get("like")
+        return {
+            "base": self.topology(condition, block),
+            "like": self.topology(condition, block, like) if like else None,
+            "stream": self.stream(stream, condition, block),
+        }
+
+    def tuning(self, stream: str, condition: str) -> Entity:
+        """The learning-rate trials of a condition on the tuning blocks."""
+        made = [self._made_from(stream, condition, block) for block in self.tuning_blocks]
+        settings = {
+            "arm": self.arm(condition),
+            "training": self.study["training"],
+            "learning_rates": self.study["tuning"]["learning_rates"],
+            "blocks": [
+                {"block": block, "order": self.order(stream, block), "seed": self.block_seed(block)}
+                for block in self.tuning_blocks
+            ],
+        }
+        inputs = {role: [m[role] for m in made if m[role]] for role in ("base", "like", "stream")}
+        return self._entity("tuning", condition, settings, **inputs)
+
+    def run(self, stream: str, condition: str, block: str) -> Entity:
+        """The training of a condition on a block's stream."""
+        settings = {
+            "arm": self.arm(condition),
+            "training": self.study["training"],
+            "order": self.order(stream, block),
+            "seed": self.block_seed(block),
+        }
+        made = self._made_from(stream, condition, block)
+        return self._entity("runs", condition, settings, tuning=self.tuning(stream, condition), **made)
+
+    def score(self, stream: str, condition: str, block: str) -> Entity:
+        """The scores of a run."""
+        run = self.run(stream, condition, block)
+        return self._entity(
+            "scores", condition, self.study["scoring"], run=run, mixture=self.mixture(condition, block)
+        )
+
+    # what the rules of a study ask for
+
+    def runs(self, stream: str) -> list[Run]:
+        """Every cell of the design on `stream`, by condition, then block."""
+        return [
+            Run(c, b, self.order(stream, b), self.run(stream, c, b), self.score(stream, c, b))
+            for c in self.conditions
+            for b in self.blocks
+        ]
+
+    def tunings(self, stream: str) -> list[tuple[str, Entity]]:
+        """(condition, its tuning) in the study's order."""
+        return [(condition, self.tuning(stream, condition)) for condition in self.conditions]
+
+    def topologies(self, stream: str) -> list[tuple[str, str, Entity]]:
+        """(topology, block, entity) of every topology that the base's own shape takes in this study."""
+        found = {}
+        for condition in self.conditions:
+            if "match" not in self.condition(condition):
+                for block in self.blocks:
+                    name = self.condition(condition)["topology"]
+                    found.setdefault((name, block), self.topology(condition, block))
+        return [(name, block, entity) for (name, block), entity in found.items()]
+
+    # checks and prices
+
+    def _check(self) -> None:
+        for name in {self.condition(c)["base"] for c in self.conditions}:
+            base = self.config["bases"][name]
+            self._refuse(f"bases.{name}", "models.sources", base)
+            for number, entry in enumerate(base.get("mixture", ())):
+                self._refuse(f"bases.{name}.mixture.{number}", "streams.sources", entry, role="base")
+        for name in self.streams:
+            self._refuse(f"streams.{name}", "streams.sources", self.config["streams"][name])
+            tasks = self.tasks(name)
+            if len(tasks) < 2:
+                raise UserError(f"streams.{name}: found {len(tasks)} task, expected at least 2: the metrics compare tasks")
+            if len(tasks) < self.study["tuning"]["tasks"]:
+                raise UserError(
+                    f"study.tuning.tasks: found {self.study['tuning']['tasks']}, expected at most the {len(tasks)} "
+                    f"tasks of stream {name!r}"
+                )
+        for condition in self.conditions:
+            found = self.condition(condition)
+            shape = self.shape(condition)
+            for topology in {found["topology"], found.get("like"), found.get("match", {}).get("to")} - {None}:
+                if shape and (topology == found["topology"] or "match" not in found):
+                    try:
+                        check_topology(self.config["topologies"][topology], matrices(shape))
+                    except UserError as error:
+                        raise UserError(f"topologies.{topology}: {error}") from None
+
+    def _refuse(self, where: str, package: str, settings: dict, **role) -> None:
+        try:
+            registry.load(package, settings["source"]).check(settings, **role)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+
+    def _fingerprints(self, sources: list[dict]) -> list:
+        key = json.dumps(sources, sort_keys=True)
+        if key not in self._prints:
+            self._prints[key] = [
+                registry.load("streams.sources", entry["source"]).fingerprint(entry) for entry in sources
+            ]
+        return self._prints[key]
+
+    @cached_property
+    def _prints(self) -> dict:
+        return {}
+
+    def priced(self, stream: str) -> list[dict]:
+        """What `budgets.price.price` needs to know of every condition on `stream`.
+
+        `shape` is None for a hub model that was not downloaded yet; `model` is its manifest.
+        """
+        sizes, training = self._sizes(stream), self.study["training"]
+        stop = training["stop"]
+        steps = stop.get("steps") or stop.get("cap")
+        if "epochs" in stop:
+            steps = math.ceil(stop["epochs"] * sizes["train_items"] / training["batch_size"])
+        rows = []
+        for name in self.conditions:
+            found = self.condition(name)
+            topology = self.config["topologies"][found["topology"]]
+            like = self.config["topologies"].get(found.get("like"))
+            match = found.get("match")
+            rows.append(
+                {
+                    "condition": name,
+                    "base": found["base"],
+                    "topology": found["topology"],
+                    "pattern": topology.get("pattern", "dense"),
+                    "sparsity": topology.get("sparsity"),
+                    "mechanism": self.config["mechanisms"][found["mechanism"]],
+                    "locked": found["locked"],
+                    "writes": found["writes"],
+                    "like": like and {"pattern": like["pattern"], "sparsity": like.get("sparsity")},
+                    "ends": training["ends"],
+                    "shape": self.shape(name) or None,
+                    "model": self.model(name, self.blocks[0]).manifest,
+                    "row_tokens": sizes["row_tokens"],
+                    "answer_tokens": sizes["answer_tokens"],
+                    "steps": steps,
+                    "batch_size": training["batch_size"],
+                    "tasks": len(self.tasks(stream)),
+                    "blocks": len(self.blocks),
+                    "match": match and {**match, "error": self.control(name).error},
+                }
+            )
+        return rows
+
+
+def _content(file: str) -> str:
+    """SHA-256 of a file that the config names: equal content is equal whatever its time stamp."""
+    from sparse_continual.files import sha256_of
+
+    if not Path(file).is_file():
+        raise UserError(f"{file}: no such file; mend the config, or put the file there")
+    return sha256_of(file)

@@ -1,0 +1,108 @@
+"""Calibration sequences: what a model reads while its weights are weighed. Never test data.
+
+Torch is imported inside: the settings' schema below is read at every start.
+"""
+
+import hashlib
+from pathlib import Path
+
+from sparse_continual.errors import UserError
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "default": {},
+    "description": "what the model reads while its weights are weighed: its base's mixture, or text files",
+    "properties": {
+        "files": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string"},
+            "description": "plain text files; without them, training rows of the base's mixture",
+        },
+        "sequences": {"type": "integer", "minimum": 1, "default": 128, "description": "rows that are read"},
+        "tokens": {
+            "type": "integer",
+            "minimum": 2,
+            "default": 512,
+            "description": "length of a window of files",
+        },
+    },
+}
+
+
+def check(settings: dict) -> None:
+    """Raise UserError for a file of the calibration settings that is not there."""
+    for name in settings.get("files", ()):
+        if not Path(name).is_file():
+            raise UserError(f"calibration file {name}: no such file; mend `calibration.files`")
+
+
+def rows_of_files(settings: dict, tokenizer, seed: int):
+    """int64[sequences, tokens]: different random windows of the files, drawn by `seed`.
+
+    Each file is one document, tokenised without special tokens; every window of every document is
+    equally likely.
+
+    Raises UserError when the files hold fewer windows than asked for, or are not UTF-8 text.
+    """
+    import numpy as np
+    import torch
+
+    check(settings)
+    tokens, wanted = settings["tokens"], settings["sequences"]
+    documents = [_encode(name, tokenizer) for name in settings["files"]]
+    windows = [max(0, len(document) - tokens + 1) for document in documents]
+    if sum(windows) < wanted:
+        longest = max(len(document) for document in documents)
+        raise UserError(
+            f"calibration files {', '.join(settings['files'])}: {sum(windows)} different windows of "
+            f"{tokens} tokens (the longest file has {longest} tokens), expected at least {wanted}; give "
+            "longer text, or fewer `sequences` or `tokens`"
+        )
+    chosen = np.random.default_rng(seed).choice(sum(windows), size=wanted, replace=False)
+    ends = np.cumsum(windows)
+    rows = []
+    for place in chosen:
+        which = int(np.searchsorted(ends, place, side="right"))
+        start = int(place - (ends[which] - windows[which]))
+        rows.append(documents[which][start : start + tokens])
+    return torch.tensor(np.stack(rows), dtype=torch.int64)
+
+
+def _encode(name: str, tokenizer):
+    """int64 token ids of a text file."""
+    import numpy as np
+
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"calibration file {name}: not UTF-8 text: {error}") from None
+    return np.array(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=np.int64)
+
+
+def rows_of_split(split, sequences: int, seed: int) -> list:
+    """`sequences` different rows of a train split (`streams.tasks.Split`), drawn by `seed`: int64 tensors.
+
+    Raises UserError when the split has fewer rows.
+    """
+    import numpy as np
+    import torch
+
+    available = len(split.starts) - 1
+    if available < sequences:
+        raise UserError(
+            f"calibration: the base's mixture has {available} training rows, expected at least {sequences}; "
+            "choose fewer `calibration.sequences`"
+        )
+    chosen = np.random.default_rng(seed).choice(available, size=sequences, replace=False)
+    return [torch.tensor(np.asarray(split.row(int(i))), dtype=torch.int64) for i in chosen]
+
+
+def digest(rows) -> str:
+    """Hex SHA-256 over the rows' lengths and tokens as little-endian int32."""
+    total = hashlib.sha256()
+    for row in rows:
+        total.update(len(row).to_bytes(4, "little"))
+        total.update(row.cpu().numpy().astype("<i4").tobytes())
+    return total.hexdigest()

@@ -1,0 +1,101 @@
+"""How many weights each matrix keeps, from shapes alone: exact integers, known before any model is.
+
+N:M means N kept of M consecutive inputs of one output (a row). Counts never come from thresholds:
+they are spread by largest remainder, so they add up to the wanted total, and the counted nonzeros of a
+made topology must equal them. Pure Python: the planner imports this.
+"""
+
+import re
+from fractions import Fraction
+
+from sparse_continual.errors import UserError
+
+
+def matrices(shape: dict) -> dict[str, tuple[int, int]]:
+    """Name -> (rows = outputs, columns = inputs) of a Llama's block linears, in model order.
+
+    `shape` holds hidden_size, intermediate_size, layers, heads, kv_heads, and head_size where it is not
+    hidden_size / heads.
+    """
+    hidden, wide = shape["hidden_size"], shape["intermediate_size"]
+    head = shape.get("head_size") or hidden // shape["heads"]
+    queries, keys = head * shape["heads"], head * shape["kv_heads"]
+    sizes = {
+        "self_attn.q_proj": (queries, hidden),
+        "self_attn.k_proj": (keys, hidden),
+        "self_attn.v_proj": (keys, hidden),
+        "self_attn.o_proj": (hidden, queries),
+        "mlp.gate_proj": (wide, hidden),
+        "mlp.up_proj": (wide, hidden),
+        "mlp.down_proj": (hidden, wide),
+    }
+    layers = range(shape["layers"])
+    return {f"model.layers.{n}.{module}.weight": size for n in layers for module, size in sizes.items()}
+
+
+def parse_pattern(pattern: str) -> tuple[int, int] | None:
+    """(N, M) of a pattern "N:M", N kept of M; None for "dense" and "unstructured".
+
+    Raises UserError for anything else, and unless 1 <= N < M.
+    """
+    if pattern in ("dense", "unstructured"):
+        return None
+    found = re.fullmatch(r"([1-9][0-9]*):([1-9][0-9]*)", str(pattern))
+    if not found or int(found[1]) >= int(found[2]):
+        raise UserError(
+            f"pattern {pattern!r}: expected 'unstructured' or 'N:M' with N kept of M consecutive inputs and "
+            "1 <= N < M, in quotes, for example '2:4'"
+        )
+    return int(found[1]), int(found[2])
+
+
+def spread(total: int, sizes: list[int]) -> list[int]:
+    """`total` shared out in proportion to `sizes` by largest remainder (the first of equal ones wins).
+
+    The shares are integers, add up to `total`, and none exceeds its size when total <= sum(sizes).
+    """
+    whole = sum(sizes)
+    shares = [total * size // whole for size in sizes]
+    by_remainder = sorted(range(len(sizes)), key=lambda i: -(total * sizes[i] % whole))
+    for i in by_remainder[: total - sum(shares)]:
+        shares[i] += 1
+    return shares
+
+
+def kept_counts(sizes: dict[str, tuple[int, int]], pattern: str, sparsity=None) -> dict[str, int]:
+    """Name -> number of kept weights of each matrix of `sizes` (name -> (rows, columns)).
+
+    dense: all. N:M: rows * columns * N / M; `sparsity` may be left out and must not contradict N:M.
+    unstructured: shares of round((1 - sparsity) * all weights), the same density in every matrix.
+    A sparsity counts as the decimal number that was written: 0.7 is 7/10.
+
+    Raises UserError naming the matrix whose columns M does not divide or that would be left empty, and
+    for a sparsity that is missing, contradicts the pattern, or is not in [0, 1).
+    """
+    if not sizes:
+        raise UserError("nothing to prune: the model has no linear layers inside decoder blocks")
+    groups = parse_pattern(pattern)
+    if groups:
+        kept, of = groups
+        if sparsity is not None and abs(sparsity - (1 - kept / of)) > 1e-9:
+            raise UserError(
+                f"sparsity {sparsity}: pattern {pattern} has sparsity {1 - kept / of:g}; leave `sparsity` out"
+            )
+        for name, (_, columns) in sizes.items():
+            if columns % of:
+                raise UserError(
+                    f"{name}: pattern {pattern} needs rows that {of} divides, found {columns} inputs per "
+                    "row; choose another width or another pattern"
+                )
+        return {name: rows * columns // of * kept for name, (rows, columns) in sizes.items()}
+    if pattern == "dense":
+        return {name: rows * columns for name, (rows, columns) in sizes.items()}
+    if sparsity is None or not 0 <= sparsity < 1:
+        raise UserError(f"sparsity {sparsity}: pattern unstructured needs a sparsity with 0 <= sparsity < 1")
+    weights = [rows * columns for rows, columns in sizes.values()]
+    total = round((1 - Fraction(str(sparsity))) * sum(weights))
+    counts = dict(zip(sizes, spread(total, weights), strict=True))
+    for name, count in counts.items():
+        if not count:
+            raise UserError(f"{name}: sparsity {sparsity} leaves it no weight at all; choose a smaller one")
+    return counts

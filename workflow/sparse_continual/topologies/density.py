@@ -1,0 +1,51 @@
+"""What a topology file really holds, matrix by matrix: counted, never taken from what it says."""
+
+import re
+
+from sparse_continual.topologies import bits
+from sparse_continual.topologies.counts import parse_pattern
+
+
+def densities(path) -> list[dict]:
+    """One row per matrix of the topology file at `path`, in order of layer and of the file.
+
+    Keys: matrix, layer (its block's number), module (such as "q_proj"), weights, nonzeros, density, and
+    pattern as counted: the declared N:M only if every group keeps exactly N, "dense" if nothing is absent,
+    else "unstructured".
+    """
+    packed = bits.load(path)
+    return densities_of_masks({name: packed.mask(name) for name in packed.shapes}, packed.pattern)
+
+
+def densities_of_masks(masks: dict, declared: str) -> list[dict]:
+    """The rows of `densities` for numpy bool masks by weight name, of a declared pattern."""
+    rows = [
+        {
+            "matrix": name,
+            "layer": layer_of(name),
+            "module": name.removesuffix(".weight").rsplit(".", 1)[-1],
+            "weights": mask.size,
+            "nonzeros": int(mask.sum()),
+            "density": float(mask.mean()),
+            "pattern": counted_pattern(mask, declared),
+        }
+        for name, mask in masks.items()
+    ]
+    return sorted(rows, key=lambda row: row["layer"])
+
+
+def layer_of(name: str) -> int:
+    """Number of the decoder block that a parameter belongs to: the first number in its name."""
+    return int(re.search(r"\.(\d+)\.", name)[1])
+
+
+def counted_pattern(mask, declared: str) -> str:
+    """Pattern of one bool[rows, columns] numpy mask."""
+    if mask.all():
+        return "dense"
+    groups = parse_pattern(declared)
+    if groups and mask.shape[1] % groups[1] == 0:
+        kept, of = groups
+        if (mask.reshape(-1, of).sum(axis=1) == kept).all():
+            return declared
+    return "unstructured"

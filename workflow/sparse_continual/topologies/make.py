@@ -1,0 +1,64 @@
+"""A model with its topology: pruned (or left dense), then trained on with the topology fixed."""
+
+import importlib
+from pathlib import Path
+
+from sparse_continual import registry
+from sparse_continual.identity import seed_of
+from sparse_continual.models.load import load_model, load_tokenizer, prunable, save_model
+from sparse_continual.models.train import train_on_mixture
+from sparse_continual.topologies.calibration import rows_of_files, rows_of_split
+from sparse_continual.topologies.density import densities_of_masks
+from sparse_continual.topologies.physical import AllPlaces, Ends, FixedPlaces
+
+TOPOLOGY = "topology.safetensors"
+
+
+def make_topology(settings: dict, source, mixture: list, folder, seed: int) -> tuple[dict, list[dict]]:
+    """Make the model of a topology entity.
+
+    settings: {topology: {method, pattern, sparsity, ...}, recovery: settings or None}; source: folder of
+    the model; mixture: [(share, training Split)] of the base, [] when it declares none; folder: where
+    model and topology file go.
+
+    Returns (facts for the manifest, among them the folder of the model to use; rows of densities.csv).
+    """
+    chosen = settings["topology"]
+    model, tokenizer = load_model(source), load_tokenizer(source)
+    masks, facts = None, {}
+    if chosen["method"] != "dense":
+        topology = _prune(model, chosen, tokenizer, mixture, seed)
+        topology.save(Path(folder) / TOPOLOGY)
+        masks, facts["topology"] = topology.masks, topology.sha256
+        facts["record"] = topology.record
+    if settings["recovery"]:
+        linears = prunable(model)
+        places = FixedPlaces(linears, masks) if masks else AllPlaces(linears)
+        facts["recovery"] = train_on_mixture(
+            model, places, Ends(model, linears, True), mixture, settings["recovery"], seed_of("recovery", seed)
+        )
+    if masks:
+        topology.check(model)
+    if masks or settings["recovery"]:
+        save_model(model, tokenizer, Path(folder) / "model")
+        facts["folder"] = Path(folder) / "model"
+    else:
+        facts["folder"] = source
+    exists = masks or {name: module.weight != 0 for name, module in prunable(model).items()}
+    exists = {name: mask.cpu().numpy() for name, mask in exists.items()}
+    return facts, densities_of_masks(exists, chosen.get("pattern", "dense"))
+
+
+def _prune(model, chosen, tokenizer, mixture, seed):
+    # by name, not by import: dense models must not depend on the code that prunes
+    prune = importlib.import_module("sparse_continual.topologies.prune").prune
+    method = registry.load("topologies.methods", chosen["method"])
+    options = {k: v for k, v in chosen.items() if k not in ("method", "pattern", "sparsity", "calibration")}
+    rows = None
+    if method.NEEDS_CALIBRATION:
+        wanted = chosen["calibration"]
+        if "files" in wanted:
+            rows = rows_of_files(wanted, tokenizer, seed_of("calibration", seed))
+        else:
+            rows = rows_of_split(mixture[0][1], wanted["sequences"], seed_of("calibration", seed))
+    return prune(model, chosen["method"], chosen["pattern"], chosen.get("sparsity"), rows, seed, **options)

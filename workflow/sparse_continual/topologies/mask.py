@@ -1,0 +1,79 @@
+"""A topology in memory: which weights of each prunable matrix exist."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from sparse_continual.errors import UserError
+from sparse_continual.topologies import bits
+
+
+@dataclass
+class Topology:
+    """`masks`: name of a weight parameter -> bool[rows, columns], True where the weight exists.
+
+    `record`: plain data on how it was made (settings, calibration digest, count per matrix); it is not
+    part of the topology's identity and not in its file.
+    """
+
+    masks: dict[str, torch.Tensor]
+    pattern: str
+    method: str
+    record: dict = field(default_factory=dict)
+
+    @property
+    def weights(self) -> int:
+        """Weights that the matrices could have."""
+        return sum(mask.numel() for mask in self.masks.values())
+
+    @property
+    def nonzeros(self) -> int:
+        """Weights that exist."""
+        return sum(int(mask.sum()) for mask in self.masks.values())
+
+    @property
+    def density(self) -> float:
+        """Share of weights that exist."""
+        return self.nonzeros / self.weights
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 over name, shape and packed bits of the matrices sorted by name."""
+        return self._packed().sha256
+
+    def save(self, path) -> None:
+        """Write the topology file, whole or not at all."""
+        bits.save(path, self._packed())
+
+    @classmethod
+    def load(cls, path) -> "Topology":
+        """The topology file at `path`. Raises UserError naming it when it is missing or damaged."""
+        packed = bits.load(path)
+        masks = {name: torch.from_numpy(packed.mask(name)) for name in packed.shapes}
+        return cls(masks, packed.pattern, packed.method)
+
+    def check(self, model) -> None:
+        """Assert that every absent weight of `model` is exactly zero.
+
+        Raises UserError naming the tensor that is missing, has another shape, or has absent weights that
+        are not zero.
+        """
+        tensors = dict(model.named_parameters())
+        for name, mask in self.masks.items():
+            if name not in tensors:
+                raise UserError(f"{name}: the topology has this matrix, the model has not")
+            weight = tensors[name].detach()
+            if weight.shape != mask.shape:
+                raise UserError(
+                    f"{name}: the model's is {' x '.join(map(str, weight.shape))}, the topology's "
+                    f"{' x '.join(map(str, mask.shape))}"
+                )
+            wrong = int((weight[~mask.to(weight.device)] != 0).sum())
+            if wrong:
+                raise UserError(f"{name}: {wrong} weights that the topology says are absent are not zero")
+
+    def _packed(self) -> bits.Bits:
+        arrays = {name: mask.cpu().numpy() for name, mask in self.masks.items()}
+        shapes = {name: array.shape for name, array in arrays.items()}
+        packed = {name: bits.pack(array) for name, array in arrays.items()}
+        return bits.Bits(shapes, packed, self.pattern, self.method)

@@ -1,0 +1,134 @@
+"""Training in which absent weights do not exist: no parameter, no kept gradient, no optimizer moment.
+
+The trainable of a set of matrices is one vector of `values`, the entries at fixed places in
+row-major order. The matrices stay dense scratch for the matmuls: a hook gathers each matrix's
+gradient at its places and frees the dense one; after the optimizer's step the values are scattered
+back. What lies outside the places is never written: zeros for a sparse model, the frozen dense
+weights for `writes: masked`. Executed FLOPs are those of the dense shape.
+"""
+
+import torch
+
+from sparse_continual.errors import UserError
+
+
+class FixedPlaces:
+    """The entries of `linears` at `places`, as one trainable vector.
+
+    linears: {weight name: nn.Linear}; places: {weight name: bool tensor of the weight's shape, True
+    where a weight may be written}, of equal keys.
+    """
+
+    def __init__(self, linears: dict, places: dict):
+        if linears.keys() != places.keys():
+            odd = sorted(linears.keys() ^ places.keys())[0]
+            raise UserError(f"{odd}: in the model or in the topology, but not in both; this topology is of another model")
+        self.linears, self.places, self.spans, end = linears, {}, {}, 0
+        for name, module in linears.items():
+            if places[name].shape != module.weight.shape:
+                raise UserError(
+                    f"{name}: the topology has shape {tuple(places[name].shape)}, the model "
+                    f"{tuple(module.weight.shape)}; this topology is of another model"
+                )
+            inside = places[name].to(module.weight.device).flatten().nonzero().flatten()
+            # half the bytes of int64; torch gathers and scatters by int32 as fast
+            self.places[name] = inside.to(torch.int32) if module.weight.numel() < 2**31 else inside
+            self.spans[name] = (end, end + len(inside))
+            end += len(inside)
+        parts = [torch.index_select(m.weight.detach().view(-1), 0, self.places[n]) for n, m in linears.items()]
+        self.values = torch.nn.Parameter(torch.cat(parts))
+        self.gradient = torch.zeros_like(self.values)
+        for name, module in linears.items():
+            module.weight.requires_grad_(True)
+            module.weight.register_post_accumulate_grad_hook(self._gather(name))
+
+    def _gather(self, name):
+        inside, span = self.places[name], self.gradient[slice(*self.spans[name])]
+
+        def gather(weight):
+            torch.index_select(weight.grad.reshape(-1), 0, inside, out=span)
+            weight.grad = None
+
+        return gather
+
+    def parameters(self) -> list:
+        """[values], the only trainable tensor."""
+        return [self.values]
+
+    def collect(self) -> None:
+        """Hand the gathered gradient to the optimizer. Call after every backward pass."""
+        self.values.grad = self.gradient
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Write the values into the matrices. Call after every optimizer step."""
+        for name, module in self.linears.items():
+            module.weight.view(-1).scatter_(0, self.places[name], self.values[slice(*self.spans[name])])
+
+    def state(self) -> dict:
+        """{weight name: 1-D tensor of its values in row-major order}: what is saved, without absent weights."""
+        return {name: self.values.detach()[a:b].clone() for name, (a, b) in self.spans.items()}
+
+    @torch.no_grad()
+    def load(self, state: dict) -> None:
+        """Take over values saved by `state` and write them into the matrices."""
+        for name, (a, b) in self.spans.items():
+            self.values[a:b] = state[name]
+        self.refresh()
+
+
+class AllPlaces:
+    """Every entry of `linears` trainable in place: an ordinary dense model, or an unlocked sparse one."""
+
+    def __init__(self, linears: dict):
+        self.linears = linears
+        for module in linears.values():
+            module.weight.requires_grad_(True)
+
+    def parameters(self) -> list:
+        """The weights themselves."""
+        return [module.weight for module in self.linears.values()]
+
+    def collect(self) -> None:
+        """Nothing: gradients are where the optimizer looks for them."""
+
+    def refresh(self) -> None:
+        """Nothing: the optimizer writes the matrices themselves."""
+
+    def state(self) -> dict:
+        """{weight name: weight}."""
+        return {name: module.weight.detach().clone() for name, module in self.linears.items()}
+
+    @torch.no_grad()
+    def load(self, state: dict) -> None:
+        """Take over weights saved by `state`."""
+        for name, module in self.linears.items():
+            module.weight.copy_(state[name])
+
+
+class Ends:
+    """Embeddings, head, norms and biases: all parameters that are not block matrices.
+
+    trained: whether they are written; frozen ones keep no gradient and no moment.
+    """
+
+    def __init__(self, model, linears: dict, trained: bool):
+        self.named = {name: p for name, p in model.named_parameters() if name not in linears}
+        self.trained = trained
+        for parameter in self.named.values():
+            parameter.requires_grad_(trained)
+
+    def parameters(self) -> list:
+        """The trainable ones: all or none."""
+        return list(self.named.values()) if self.trained else []
+
+    def state(self) -> dict:
+        """{name: tensor} of the trainable ones, names led by `ends.`."""
+        return {f"ends.{name}": p.detach().clone() for name, p in self.named.items()} if self.trained else {}
+
+    @torch.no_grad()
+    def load(self, state: dict) -> None:
+        """Take over tensors saved by `state`."""
+        if self.trained:
+            for name, parameter in self.named.items():
+                parameter.copy_(state[f"ends.{name}"])
