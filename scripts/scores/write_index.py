@@ -3,8 +3,11 @@
 from sparse_continual.script import job
 
 with job(snakemake):
+    from sparse_continual.csv_text import csv_text
     from sparse_continual.files import write
-    from sparse_continual.scores.table import csv_text
 
     columns = ("stream", "condition", "block", "run", "scores")
-    write(snakemake.output[0], csv_text([dict(zip(columns, row, strict=True)) for row in snakemake.params.rows], columns))
+    write(
+        snakemake.output[0],
+        csv_text([dict(zip(columns, row, strict=True)) for row in snakemake.params.rows], columns),
+    )

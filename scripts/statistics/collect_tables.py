@@ -6,5 +6,7 @@ with job(snakemake):
     rows = snakemake.params.rows
     collect.collect_scores(rows["runs"], snakemake.input.scores, snakemake.output.scores)
     collect.collect_runs(rows["runs"], snakemake.input.runs, snakemake.output.runs)
-    collect.collect_trials(rows["trials"], snakemake.input.trials, snakemake.input.chosen, snakemake.output.trials)
+    collect.collect_trials(
+        rows["trials"], snakemake.input.trials, snakemake.input.chosen, snakemake.output.trials
+    )
     collect.collect_densities(rows["topologies"], snakemake.input.densities, snakemake.output.densities)

@@ -12,8 +12,11 @@ with job(snakemake):
 
     settings = snakemake.params.settings
     folder = Path(snakemake.output[0]).parent / "tasks"
-    given = "tokenizer" in snakemake.input.keys()
-    tokenizer = load_tokenizer(read_manifest(snakemake.input.tokenizer)["folder"]) if given else lexicon()
+    if "tokenizer" in snakemake.input.keys():
+        base = read_manifest(snakemake.input.tokenizer)
+        tokenizer = load_tokenizer(base["folder"], base.get("trust_remote_code", False))
+    else:
+        tokenizer = lexicon()
     facts = {}
     if "mixture" in settings:
         build_mixture(settings["mixture"], settings["seed"], tokenizer, folder)

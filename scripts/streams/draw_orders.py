@@ -3,8 +3,8 @@
 from sparse_continual.script import job
 
 with job(snakemake):
+    from sparse_continual.csv_text import csv_text
     from sparse_continual.files import write
-    from sparse_continual.scores.table import csv_text
 
     rows = [
         {"stream": snakemake.wildcards.stream, "block": block, "position": position, "task": task}

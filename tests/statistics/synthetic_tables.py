@@ -7,8 +7,8 @@ import numpy as np
 import pandas
 
 CONDITIONS = (
-    "dense sparse unlocked masked_writes matched_nonzeros matched_flops"
-    " dense_lora sparse_lora dense_replay sparse_replay"
+    "dense sparse unlocked masked_writes matched_nonzeros matched_flops dense_lora sparse_lora dense_replay"
+    " sparse_replay"
 ).split()
 CONTRASTS = [
     {"name": "lock", "plus": ["sparse"], "minus": ["unlocked"], "family": "primary"},
@@ -45,7 +45,19 @@ def score_rows(condition, block, R, base, chance=0.05, parts=("all", "memory", "
         for position in range(1, T + 1):
             for part in parts:
                 score = R[after, position - 1]
-                yield condition, block, after, f"task{position}", position, part, score, 1 - score, 96, chance, 1.0
+                yield (
+                    condition,
+                    block,
+                    after,
+                    f"task{position}",
+                    position,
+                    part,
+                    score,
+                    1 - score,
+                    96,
+                    chance,
+                    1.0,
+                )
 
 
 def write(folder, conditions=CONDITIONS, blocks=6, T=6, rates=(5e-4, 1e-3, 2e-3, 4e-3), seed=0):
@@ -59,7 +71,9 @@ def write(folder, conditions=CONDITIONS, blocks=6, T=6, rates=(5e-4, 1e-3, 2e-3,
             R = matrix(rng, T, 0.8, kept, 0.1 if number % 2 else 0.2)
             scores += score_rows(condition, block, R, np.linspace(0.9, 0.2 + 0.05 * number, T + 1))
             for j in range(1, T + 1):
-                runs.append((condition, block, j, f"task{j}", 120, "steps", 40_000, 1e-3, 0.4, 50_000, 1.5, 0.1, 0.0))
+                runs.append(
+                    (condition, block, j, f"task{j}", 120, "steps", 40_000, 1e-3, 0.4, 50_000, 1.5, 0.1, 0.0)
+                )
         for block in ("tuning-1", "tuning-2"):
             for step, rate in enumerate(rates):
                 R = matrix(rng, 3, 0.5 + 0.1 * step, 0.9 - 0.1 * step, 0.1)
@@ -89,7 +103,7 @@ def write(folder, conditions=CONDITIONS, blocks=6, T=6, rates=(5e-4, 1e-3, 2e-3,
 
 
 def frame(matrices, chance=0.0, ceiling=1.0):
-    """A score table from {(condition, block): R}, with part `all` alone and a base that loses a tenth a task."""
+    """A score table from {(condition, block): R}: part `all` alone, a base that loses a tenth a task."""
     rows = []
     for (condition, block), R in matrices.items():
         base = 1 - 0.1 * np.arange(len(R))
@@ -117,6 +131,8 @@ def facts(conditions=CONDITIONS, contrasts=CONTRASTS, blocks=6, one_base=False, 
             "locked": name != "unlocked",
             "writes": "masked" if name == "masked_writes" else "all",
         }
+        if name == "masked_writes":
+            settings[name]["like"] = "sparse_2of4"
         if name.startswith("matched"):
             settings[name]["match"] = {"to": "sparse_2of4", "on": name.split("_")[1]}
     return {
@@ -133,7 +149,10 @@ def facts(conditions=CONDITIONS, contrasts=CONTRASTS, blocks=6, one_base=False, 
         },
         "one_base": one_base,
         "bases": {"tiny": {"source": "hub" if one_base else "generated"}},
-        "topologies": {"dense": {"method": "dense"}, "sparse_2of4": {"method": "magnitude", "pattern": "2:4"}},
+        "topologies": {
+            "dense": {"method": "dense"},
+            "sparse_2of4": {"method": "magnitude", "pattern": "2:4"},
+        },
         "mechanisms": {"finetune": {"kind": "finetune"}},
         "streams": {name: {"source": "facts", "tasks": 6, "people": 32} for name in streams},
         "conditions": settings,
@@ -149,10 +168,26 @@ def results(root, facts, T=6, seed=0):
 
     root, study = Path(root), facts["study"]
     root.mkdir(parents=True, exist_ok=True)
-    budget = pandas.DataFrame({"condition": study["conditions"]})
-    budget = budget.assign(
-        parameters=123456, prunable=92160, nonzeros=46080, density=0.5, trained=46080, training_theoretical=4e5,
-        training_executed=6e5, tokens_per_run=184320, matched_to="", matched_on="", matched_error="",
+    cost = {
+        "parameters": 123456,
+        "nonzeros": 46080,
+        "density": 0.5,
+        "trained": 46080,
+        "tokens_per_run": 184320,
+    }
+    cost |= {"training_theoretical": 4e5, "training_executed": 6e5}
+    match = {"matched_to": "sparse_2of4", "matched_on": "flops", "matched_error": 0.004}
+    pairs = [(stream, condition) for stream in study["streams"] for condition in study["conditions"]]
+    budget = pandas.DataFrame(
+        [
+            {
+                "stream": s,
+                "condition": c,
+                **cost,
+                **(match if c == "matched_flops" else dict.fromkeys(match, "")),
+            }
+            for s, c in pairs
+        ]
     )
     budget.to_csv(root / "budget.csv", index=False, lineterminator="\n")
     for number, stream in enumerate(study["streams"]):
@@ -165,5 +200,10 @@ def results(root, facts, T=6, seed=0):
         estimate(folder / "tables", folder / "statistics", study["contrasts"], 0.05, 0.05, facts["one_base"])
         for name, settings in facts["figures"].items():
             paths = [folder / f"{table}.csv" for table in registry.load("figures", name).TABLES]
-            draw(name, paths, settings, [folder / "figures" / f"{name}.{form}" for form in ("svg", "pdf", "png")])
+            draw(
+                name,
+                paths,
+                settings,
+                [folder / "figures" / f"{name}.{form}" for form in ("svg", "pdf", "png")],
+            )
     return root

@@ -16,7 +16,9 @@ def write(path, text):
 
 def test_scores_keep_their_digits_and_the_order_of_the_study(tmp_path):
     header = "after,task,position,part,score,loss,items,chance,ceiling\n"
-    body = "1,b,2,relation,0.30000000000000004,1e-05,6,0.1,1\n1,b,2,all,.5,1,9,0.1,1\n0,b,2,all,.25,1,9,.1,1\n"
+    body = (
+        "1,b,2,relation,0.30000000000000004,1e-05,6,0.1,1\n1,b,2,all,.5,1,9,0.1,1\n0,b,2,all,.25,1,9,.1,1\n"
+    )
     paths = [write(tmp_path / n / "scores.csv", header + body) for n in "xy"]
     collect.collect_scores([["sparse", "10"], ["dense", "2"]], paths, tmp_path / "out.csv")
     lines = (tmp_path / "out.csv").read_text().splitlines()
@@ -44,7 +46,9 @@ def test_runs(tmp_path):
 
 def test_trials_mark_the_chosen_rate(tmp_path):
     header = "block,learning_rate,after,task,position,score,loss,chance,ceiling\n"
-    trials = write(tmp_path / "trials.csv", header + "tuning-1,0.001,1,a,1,.5,1,.1,1\ntuning-1,0.002,1,a,1,.6,1,.1,1\n")
+    trials = write(
+        tmp_path / "trials.csv", header + "tuning-1,0.001,1,a,1,.5,1,.1,1\ntuning-1,0.002,1,a,1,.6,1,.1,1\n"
+    )
     chosen = write(tmp_path / "chosen.json", '{"learning_rate": 2e-3}')
     collect.collect_trials(["dense"], [trials], [chosen], tmp_path / "out.csv")
     lines = (tmp_path / "out.csv").read_text().splitlines()
@@ -53,7 +57,9 @@ def test_trials_mark_the_chosen_rate(tmp_path):
 
 
 def test_densities(tmp_path):
-    path = write(tmp_path / "d.csv", "matrix,layer,module,weights,nonzeros,density,pattern\nm,0,q_proj,8,4,0.5,2:4\n")
+    path = write(
+        tmp_path / "d.csv", "matrix,layer,module,weights,nonzeros,density,pattern\nm,0,q_proj,8,4,0.5,2:4\n"
+    )
     collect.collect_densities([["sparse", "1"]], [path], tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         ",".join(columns.TABLES["densities"]),

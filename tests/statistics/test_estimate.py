@@ -12,7 +12,7 @@ WOBBLE = np.array([0.01, -0.01, 0.02, -0.02, 0.005, -0.005, 0.012, -0.012, 0.003
 
 
 def study(arms, blocks=10, chance=0.0, ceiling=1.0):
-    """Two-task score table; `arms` is condition -> (learnt, kept after the second task), each a number or a list."""
+    """Two-task score table; `arms` is condition -> (learnt, kept at the end), numbers or lists by block."""
     matrices_of = {}
     for arm, (learnt, kept) in arms.items():
         for b in range(blocks):
@@ -48,7 +48,9 @@ def test_learning_less_closes_the_gate_for_both_primaries():
 def test_five_blocks_are_descriptive_and_six_cannot_reach_holm():
     arms = {"dense": (0.8, 0.3), "sparse": (0.8, np.r_[0.5 + WOBBLE][:5])}
     assert compared(arms, blocks=5).loc[("x", "forgetting")].verdict == "descriptive"
-    row = compared({"dense": (0.8, 0.3), "sparse": (0.8, 0.5 + WOBBLE[:6])}, blocks=6).loc[("x", "forgetting")]
+    row = compared({"dense": (0.8, 0.3), "sparse": (0.8, 0.5 + WOBBLE[:6])}, blocks=6).loc[
+        ("x", "forgetting")
+    ]
     assert (row.verdict, row.exact_reaches_level, row.exact_reaches_holm) == ("shown", "true", "false")
 
 
@@ -88,7 +90,9 @@ def test_chance_correction_stands_beside_and_changes_no_test():
     contrasts = [{"name": "x", "plus": ["sparse"], "minus": ["dense"], "family": "f"}]
     arms = {"dense": (0.8, 0.3), "sparse": (0.8, 0.5 + WOBBLE)}
     rows = [
-        estimate.contrast_table(estimate.metric_table(study(arms, chance=c)), contrasts, 0.05, 0.05, True).iloc[0]
+        estimate.contrast_table(
+            estimate.metric_table(study(arms, chance=c)), contrasts, 0.05, 0.05, True
+        ).iloc[0]
         for c in (0.0, 0.2)
     ]
     assert rows[0]["mean"] == rows[1]["mean"] and rows[0].p == rows[1].p
@@ -117,7 +121,8 @@ def test_flags():
     R = [[0.1, 0.1], [0.12, 0.6], [0.11, 0.13]]
     scores = synthetic_tables.frame({("dense", "1"): R}, chance=0.1)
     runs = pandas.DataFrame(
-        [("dense", "1", 2, "task2", "cap", 400)], columns=["condition", "block", "position", "task", "stop", "steps"]
+        [("dense", "1", 2, "task2", "cap", 400)],
+        columns=["condition", "block", "position", "task", "stop", "steps"],
     )
     found = flags.flags(scores, runs)
     assert list(zip(found.kind, found.position, strict=True)) == [("floor", 1), ("not learnt", 2), ("cap", 2)]
@@ -148,6 +153,9 @@ def test_contrast_means_agree_with_the_metrics_written(tmp_path):
     found = estimate.contrast_table(values, synthetic_tables.CONTRASTS[:1], 0.05, 0.05, False)
     R = {(s.condition, s.block): s.raw for s in matrices.of_stream(scores) if s.part == "all"}
     by_hand = np.mean(
-        [metrics.forgetting(R["sparse", b]) - metrics.forgetting(R["unlocked", b]) for b in map(str, range(1, 7))]
+        [
+            metrics.forgetting(R["sparse", b]) - metrics.forgetting(R["unlocked", b])
+            for b in map(str, range(1, 7))
+        ]
     )
     assert found.iloc[0]["mean"] == pytest.approx(by_hand)

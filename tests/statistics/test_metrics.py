@@ -17,7 +17,7 @@ WORKED = np.array(
         [0.85, 0.60, 0.65, 0.70],
     ]
 )
-# Two tasks, solved in the head: learnt .6 and .8, the first falls to .5, the second rises from 0 to .1 before its turn.
+# Two tasks: learnt to .6 and .8; the first falls to .5, the second rises from 0 to .1 before its turn.
 SMALL = np.array([[0.2, 0.0], [0.6, 0.1], [0.5, 0.8]])
 
 

@@ -25,7 +25,9 @@ def test_interval_and_p_against_statsmodels_and_scipy(pairs):
     reference = DescrStatsW(a - b)
     assert paired.interval(a - b, 0.05) == pytest.approx(reference.tconfint_mean(0.05))
     assert paired.interval(a - b, 0.01) == pytest.approx(reference.tconfint_mean(0.01))
-    assert paired.lower_bound(a - b, 0.05) == pytest.approx(reference.tconfint_mean(0.05, alternative="larger")[0])
+    assert paired.lower_bound(a - b, 0.05) == pytest.approx(
+        reference.tconfint_mean(0.05, alternative="larger")[0]
+    )
     t, p = paired.t_test(a - b)
     assert (t, p) == pytest.approx(reference.ttest_mean()[:2])
     assert p == pytest.approx(stats.ttest_rel(a, b).pvalue)
@@ -126,6 +128,12 @@ def test_bad_contrasts_are_refused(contrast, message):
 )
 def test_verdict_rules(changed, expected):
     row = dict(
-        n=6, gate_passed=True, holm_p=0.01, flip_p=0.03125, flip_holm_p=0.25, flip_reaches_holm=False, level=0.05
+        n=6,
+        gate_passed=True,
+        holm_p=0.01,
+        flip_p=0.03125,
+        flip_holm_p=0.25,
+        flip_reaches_holm=False,
+        level=0.05,
     )
     assert verdict(**(row | changed)) == expected

@@ -1,6 +1,7 @@
 """People: never shared; employers' map: always shared."""
 
 import math
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -53,7 +54,8 @@ def test_people_apart_and_map_shared(words):
                 and len(values) == 2
             )
             assert merged.setdefault(employer, values) == values
-    assert len({frozenset(values) for values in merged.values()}) == len(merged)
+    uses = Counter(value for values in merged.values() for value in values)
+    assert max(uses.values()) <= 2  # 48 employers, 24 cities and trades
     assert seats(facts.build(SETTINGS, 6, words)[0], words) != seats(tasks[0], words)
 
 
@@ -85,5 +87,5 @@ def test_too_many_people():
 
 def test_lexicon_has_no_word_twice(words):
     assert len(set(lexicon.vocabulary())) == len(lexicon.vocabulary()) == len(words)
-    assert (len(lexicon.FIRST), len(lexicon.LAST), len(lexicon.EMPLOYERS)) == (48, 48, 24)
+    assert (len(lexicon.FIRST), len(lexicon.LAST), len(lexicon.EMPLOYERS)) == (48, 48, 48)
     assert words("Ada plays xyz", add_special_tokens=False)["input_ids"][2] == words.unk_token_id

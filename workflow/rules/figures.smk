@@ -20,13 +20,13 @@ rule draw_figure:
         f"{RESULTS}/{{stream}}/figures/{{figure}}.png",
     log:
         f"{RESULTS}/logs/draw_figure/{{stream}}/{{figure}}.log",
-    params:
-        figure=lambda wc: settings("figures", wc.figure),
-        caption=lambda wc: figure_variant(wc.figure).CAPTION,
-        code=lambda wc: code("scripts/figures/draw_figure.py", f"figures.{wc.figure}"),
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        figure=lambda wc: settings("figures", wc.figure),
+        caption=lambda wc: figure_variant(wc.figure).CAPTION,
+        code=lambda wc: code("scripts/figures/draw_figure.py", f"figures.{wc.figure}"),
     script:
         "../../scripts/figures/draw_figure.py"

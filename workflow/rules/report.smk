@@ -29,22 +29,28 @@ rule write_report:
         budget=f"{RESULTS}/budget.csv",
         orders=[f"{RESULTS}/{stream}/orders.csv" for stream in STUDY.streams],
         runs=[f"{RESULTS}/{stream}/tables/runs.csv" for stream in STUDY.streams],
-        statistics=[f"{RESULTS}/{stream}/statistics/{table}.csv" for stream in STUDY.streams for table in REPORTED],
+        statistics=[
+            f"{RESULTS}/{stream}/statistics/{table}.csv" for stream in STUDY.streams for table in REPORTED
+        ],
         figures=[
-            f"{RESULTS}/{stream}/figures/{figure}.svg" for stream in STUDY.streams for figure in config["figures"]
+            f"{RESULTS}/{stream}/figures/{figure}.svg"
+            for stream in STUDY.streams
+            for figure in STUDY.config["figures"]
         ],
     output:
         page=report(f"{RESULTS}/report/report.html", caption="../report/report.rst", category="Report"),
         extract=f"{RESULTS}/report/findings.md",
     log:
         f"{RESULTS}/logs/write_report/report.log",
-    params:
-        facts=report_facts(),
-        templates=digests(Path(PACKAGE) / "report" / "templates"),
-        code=code("scripts/report/write_report.py", *(f"figures.{figure}" for figure in config["figures"])),
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        facts=report_facts(),
+        templates=digests(Path(PACKAGE) / "report" / "templates"),
+        code=code(
+            "scripts/report/write_report.py", *(f"figures.{figure}" for figure in STUDY.config["figures"])
+        ),
     script:
         "../../scripts/report/write_report.py"

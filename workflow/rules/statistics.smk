@@ -1,7 +1,6 @@
 def one_base():
     """Whether the study's blocks share one published base, so that they replicate streams alone."""
-    bases = {config["conditions"][name]["base"] for name in STUDY.conditions}
-    return any(config["bases"][base]["source"] != "generated" for base in bases)
+    return not all(STUDY.generated(condition) for condition in STUDY.conditions)
 
 
 rule collect_tables:
@@ -18,6 +17,10 @@ rule collect_tables:
         densities=f"{RESULTS}/{{stream}}/tables/densities.csv",
     log:
         f"{RESULTS}/logs/collect_tables/{{stream}}.log",
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
     params:
         rows=lambda wc: {
             "runs": [[run.condition, run.block] for run in STUDY.runs(wc.stream)],
@@ -25,10 +28,6 @@ rule collect_tables:
             "topologies": [[name, block] for name, block, _ in STUDY.topologies(wc.stream)],
         },
         code=code("scripts/statistics/collect_tables.py"),
-    threads: 1
-    resources:
-        mem_mb=500,
-        runtime=10,
     script:
         "../../scripts/statistics/collect_tables.py"
 
@@ -47,6 +46,10 @@ rule estimate:
         frontier=f"{RESULTS}/{{stream}}/statistics/frontier.csv",
     log:
         f"{RESULTS}/logs/estimate/{{stream}}.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         plan={
             "contrasts": settings("study", "contrasts"),
@@ -54,9 +57,5 @@ rule estimate:
             "one_base": one_base(),
         },
         code=code("scripts/statistics/estimate.py"),
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     script:
         "../../scripts/statistics/estimate.py"

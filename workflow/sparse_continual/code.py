@@ -2,13 +2,13 @@
 
 Snakemake's own `code` trigger looks at a script's time stamp and not at the library behind it.
 Here the static import closure inside the package is hashed, imports inside functions included,
-without comments and docstrings. Variants are looked up by name at run time and so are not in the
+without comments, docstrings and layout. Variants are looked up by name at run time and so are not in the
 closure: the caller adds the chosen ones.
 """
 
 import ast
 import hashlib
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import sparse_continual
@@ -29,7 +29,7 @@ class _Strip(ast.NodeTransformer):
     visit_Module = visit_ClassDef = visit_FunctionDef = visit_AsyncFunctionDef = strip
 
 
-@lru_cache(maxsize=None)
+@cache
 def _read(path: Path) -> tuple[str, frozenset[Path]]:
     """(code without comments and docstrings, package files that it imports) of one file."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
@@ -37,7 +37,9 @@ def _read(path: Path) -> tuple[str, frozenset[Path]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             wanted.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise ValueError(f"{path}: line {node.lineno}: relative import, expected an absolute one")
             wanted.add(node.module)
             wanted.update(f"{node.module}.{alias.name}" for alias in node.names)
     files = set()
@@ -70,7 +72,8 @@ def closure(*entries) -> list[Path]:
         path = Path(entry)
         if path.suffix != ".py":
             found = _module_files(f"{NAME}.{entry}")
-            if found[-1].stem not in (entry.rsplit(".", 1)[-1], "__init__"):
+            module = PACKAGE / entry.replace(".", "/")
+            if found[-1] not in (module.with_suffix(".py"), module / "__init__.py"):
                 raise ValueError(f"no module {entry!r} in the package")
             waiting.extend(found)
         else:
@@ -84,7 +87,7 @@ def closure(*entries) -> list[Path]:
     return sorted(seen)
 
 
-@lru_cache(maxsize=None)
+@cache
 def digest(*entries) -> str:
     """First 16 hex digits of the SHA-256 over the closure of `entries`."""
     text = "\n".join(_read(path)[0] for path in closure(*entries))

@@ -5,6 +5,7 @@ figure are checked against the `SCHEMA` of its own module. Nothing heavy is impo
 at every start.
 """
 
+import math
 from copy import deepcopy
 from pathlib import Path
 
@@ -21,6 +22,7 @@ VARIANTS = {
     "mechanisms": ("runs.mechanisms", "kind", ()),
     "streams": ("streams.sources", "source", ()),
 }
+STORE = "store"  # results/store is shared by all studies
 
 
 class ConfigError(Exception):
@@ -38,8 +40,8 @@ def checked(config: dict) -> dict:
     that refers to nothing.
     """
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    config = deepcopy(config)
-    lines = _check("", config, schema)
+    config = _plain(config)
+    lines = _check_numbers("", config) or _check("", config, schema)
     if not lines:
         lines = [line for section in VARIANTS for line in _check_variants(section, config)]
         lines += _check_figures(config)
@@ -50,11 +52,39 @@ def checked(config: dict) -> dict:
     return config
 
 
+def _plain(value):
+    """A copy of what YAML read, with integral floats as integers: `1.0e+3` where 1000 is meant.
+
+    YAML 1.1 reads an unquoted key `on` as true: `match: {to: ..., on: nonzeros}` means the word. A key
+    set to null is left out, which is how an overlay removes one: files are merged key by key.
+    """
+    if isinstance(value, dict):
+        kept = {key: member for key, member in value.items() if member is not None}
+        return {"on" if key is True else key: _plain(member) for key, member in kept.items()}
+    if isinstance(value, list):
+        return [_plain(member) for member in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return deepcopy(value)
+
+
+def _check_numbers(where: str, value) -> list[str]:
+    """Numbers that no range refuses, because nothing compares with them."""
+    if isinstance(value, dict):
+        return [line for key, v in value.items() for line in _check_numbers(f"{where}.{key}", v)]
+    if isinstance(value, list):
+        return [line for key, v in enumerate(value) for line in _check_numbers(f"{where}.{key}", v)]
+    if isinstance(value, float) and not math.isfinite(value):
+        return [f"{where.strip('.')}: found {value}, expected a finite number"]
+    return []
+
+
 def _check(where: str, value, schema: dict) -> list[str]:
     """Fill defaults into `value`, then its mistakes against `schema`, each led by its dotted key."""
     _fill(value, schema, schema)
     errors = jsonschema.Draft202012Validator(schema).iter_errors(value)
-    return [_line(where, error) for error in sorted(errors, key=lambda e: [str(part) for part in e.path])]
+    ordered = sorted(errors, key=lambda error: [str(part) for part in error.path])
+    return list(dict.fromkeys(line for error in ordered for line in _lines(where, error)))
 
 
 def _fill(value, schema: dict, root: dict) -> None:
@@ -76,17 +106,20 @@ def _fill(value, schema: dict, root: dict) -> None:
             _fill(member, schema["items"], root)
 
 
-def _line(where: str, error) -> str:
-    """One line for a jsonschema error: the dotted key, what was found, what was expected."""
+def _lines(where: str, error) -> list[str]:
+    """Lines for a jsonschema error: the dotted key, what was found, what was expected."""
     key = ".".join([where, *(str(part) for part in error.absolute_path)]).strip(".") or "top level"
     found, rule = error.instance, error.validator_value
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
-        unknown = sorted(set(found) - set(known), key=str)[0]
-        return f"{key}: unknown key {unknown!r}{registry.nearest(unknown, known)}; there are {', '.join(known) or 'none'}"
+        listed = ", ".join(known) or "none"
+        return [
+            f"{key}: unknown key {name!r}{registry.nearest(name, known)}; there are {listed}"
+            for name in found
+            if name not in known
+        ]
     if error.validator == "required":
-        missing = next(name for name in rule if name not in found)
-        return f"{key}: missing key {missing!r}; give it"
+        return [f"{key}: missing key {name!r}; give it" for name in rule if name not in found]
     words = {
         "type": f"expected {rule}",
         "enum": f"expected one of {', '.join(map(str, rule)) if isinstance(rule, list) else rule}",
@@ -97,14 +130,15 @@ def _line(where: str, error) -> str:
         "minItems": f"expected at least {rule} entries",
         "maxItems": f"expected at most {rule} entries",
         "uniqueItems": "expected no entry twice",
-        "pattern": f"expected letters, digits, _ and - only, as in {rule}",
+        "pattern": "expected letters, digits, _ and -, beginning with a letter or digit",
+        "maxLength": f"expected at most {rule} characters",
     }
     hint = ""
     if error.validator == "enum":
         hint = registry.nearest(found, rule)
     elif error.validator == "type" and isinstance(found, str) and _is_number(found):
         hint = " (YAML reads numbers such as 1e-4 as text: write 1.0e-4)"
-    return f"{key}: found {found!r}, {words.get(error.validator, error.message)}{hint}"
+    return [f"{key}: found {found!r}, {words.get(error.validator, error.message)}{hint}"]
 
 
 def _is_number(text: str) -> bool:
@@ -115,36 +149,35 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _check_variant(where: str, entry: dict, package: str, selector: str, common) -> list[str]:
-    """Mistakes of one entry whose `selector` names a module of `package`; defaults are filled in place."""
+def _check_variant(where: str, entry: dict, package: str, name: str, common: tuple = ()) -> list[str]:
+    """Mistakes of `entry` against the variant `name` of `package`; defaults are filled in place.
+
+    common: keys of `entry` that are not the variant's own, and were checked before.
+    """
     try:
-        module = registry.load(package, entry[selector])
+        schema = registry.schema(package, name)
     except UserError as error:
-        return [f"{where}.{selector}: {error}"]
-    own = {key: value for key, value in entry.items() if key != selector and key not in common}
-    lines = _check(where, own, module.SCHEMA)
-    entry.update(own)
-    return lines
+        return [f"{where}: {error}"]
+    properties = dict.fromkeys(common, {}) | schema.get("properties", {})
+    return _check(where, entry, {**schema, "properties": properties})
 
 
 def _check_variants(section: str, config: dict) -> list[str]:
     package, selector, common = VARIANTS[section]
     lines = []
     for name, entry in config[section].items():
-        lines += _check_variant(f"{section}.{name}", entry, package, selector, common)
+        lines += _check_variant(f"{section}.{name}", entry, package, entry[selector], (selector, *common))
         for number, member in enumerate(entry.get("mixture", ())):
-            lines += _check_variant(f"{section}.{name}.mixture.{number}", member, "streams.sources", "source", ("share",))
+            where = f"{section}.{name}.mixture.{number}"
+            lines += _check_variant(where, member, "streams.sources", member["source"], ("source", "share"))
     return lines
 
 
 def _check_figures(config: dict) -> list[str]:
-    lines = []
-    for name, section in config["figures"].items():
-        entry = {**section, "figure": name}
-        found = _check_variant(f"figures.{name}", entry, "figures", "figure", ())
-        lines += [line.replace(f"figures.{name}.figure:", f"figures.{name}:") for line in found]
-        section.update({key: value for key, value in entry.items() if key != "figure"})
-    return lines
+    sections = config["figures"].items()
+    return [
+        line for name, own in sections for line in _check_variant(f"figures.{name}", own, "figures", name)
+    ]
 
 
 def _check_names(config: dict) -> list[str]:
@@ -154,7 +187,9 @@ def _check_names(config: dict) -> list[str]:
     def refer(where, name, section):
         known = list(config[section])
         if name not in known:
-            lines.append(f"{where}: found {name!r}, expected a name in {section}{registry.nearest(name, known)}")
+            lines.append(
+                f"{where}: found {name!r}, expected a name in {section}{registry.nearest(name, known)}"
+            )
 
     for name, condition in config["conditions"].items():
         where = f"conditions.{name}"
@@ -175,7 +210,8 @@ def _check_names(config: dict) -> list[str]:
             if name not in planned:
                 hint = registry.nearest(name, planned)
                 lines.append(
-                    f"study.contrasts.{contrast['name']}: found {name!r}, expected a name in study.conditions{hint}"
+                    f"study.contrasts.{contrast['name']}: found {name!r}, "
+                    f"expected a name in study.conditions{hint}"
                 )
     return lines
 
@@ -184,21 +220,31 @@ def _check_values(config: dict) -> list[str]:
     """What no schema can say: values that contradict each other."""
     lines = []
     study = config["study"]
+    if study["name"] == STORE:
+        lines.append(
+            f"study.name: found {STORE!r}, expected another name: results/{STORE} is shared by all studies"
+        )
     kinds = [{"steps"}, {"epochs"}, {"loss", "cap", "every"}]
     if set(study["training"]["stop"]) not in kinds:
         found = ", ".join(study["training"]["stop"]) or "nothing"
-        lines.append(f"study.training.stop: found {found}, expected one of {{steps}}, {{epochs}} or {{loss, cap, every}}")
+        lines.append(
+            f"study.training.stop: found {found}, "
+            "expected one of {steps}, {epochs} or {loss, cap, every}"
+        )
     rates = study["tuning"]["learning_rates"]
     if any(b <= a or b > 2.0001 * a for a, b in zip(rates, rates[1:], strict=False)):
         lines.append(
-            f"study.tuning.learning_rates: found {rates}, expected increasing rates, neighbours at most a factor of 2 apart"
+            f"study.tuning.learning_rates: found {rates}, expected increasing rates, "
+            "neighbours at most a factor of 2 apart"
         )
     names = [contrast["name"] for contrast in study["contrasts"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         lines.append(f"study.contrasts: found {name!r} twice, expected a name of its own for each contrast")
     for contrast in study["contrasts"]:
         if len(contrast["plus"]) != len(contrast["minus"]):
-            lines.append(f"study.contrasts.{contrast['name']}: expected as many conditions in plus as in minus")
+            lines.append(
+                f"study.contrasts.{contrast['name']}: expected as many conditions in plus as in minus"
+            )
     for name, base in config["bases"].items():
         if base["source"] == "generated" and "mixture" not in base:
             lines.append(f"bases.{name}: missing key 'mixture'; a generated base is pretrained on one")
@@ -212,21 +258,35 @@ def _check_values(config: dict) -> list[str]:
 def _check_condition(name: str, config: dict) -> list[str]:
     condition, where = config["conditions"][name], f"conditions.{name}"
     dense = config["topologies"][condition["topology"]]["method"] == "dense"
+    lora = config["mechanisms"][condition["mechanism"]]["kind"] == "lora"
     lines = []
     if condition["writes"] != "all":
         if not dense:
-            lines.append(f"{where}.writes: found {condition['writes']!r} on a sparse topology, expected a dense one")
+            lines.append(
+                f"{where}.writes: found {condition['writes']!r} on a sparse topology, expected a dense one"
+            )
         if "like" not in condition:
             lines.append(f"{where}: missing key 'like'; name the topology whose places `writes` takes")
-        if config["mechanisms"][condition["mechanism"]]["kind"] == "lora":
-            lines.append(f"{where}.writes: found {condition['writes']!r} with lora, expected finetune or replay")
+        if lora:
+            lines.append(
+                f"{where}.writes: found {condition['writes']!r} with lora, expected finetune or replay"
+            )
     elif "like" in condition:
         lines.append(f"{where}.like: expected only beside writes: masked or random")
     if not condition["locked"] and dense:
-        lines.append(f"{where}.locked: found false on a dense topology, expected a sparse one: a dense model has no absent weights")
-    if not condition["locked"] and config["mechanisms"][condition["mechanism"]]["kind"] == "lora":
-        lines.append(f"{where}.locked: found false with lora, expected finetune or replay; for a free adapter take lora with form: side")
-    for key, topology in (("like", condition.get("like")), ("match.to", condition.get("match", {}).get("to"))):
+        lines.append(
+            f"{where}.locked: found false on a dense topology, expected a sparse one: "
+            "a dense model has no absent weights"
+        )
+    if not condition["locked"] and lora:
+        lines.append(
+            f"{where}.locked: found false with lora, expected finetune or replay; "
+            "for a free adapter take lora with form: side"
+        )
+    for key, topology in (
+        ("like", condition.get("like")),
+        ("match.to", condition.get("match", {}).get("to")),
+    ):
         if topology and config["topologies"][topology]["method"] == "dense":
             lines.append(f"{where}.{key}: found {topology!r}, which is dense, expected a sparse topology")
     if "match" in condition:
@@ -234,7 +294,7 @@ def _check_condition(name: str, config: dict) -> list[str]:
             lines.append(f"{where}.match: expected a dense topology: a control is dense")
         if config["bases"][condition["base"]]["source"] != "generated":
             lines.append(
-                f"{where}.match: base {condition['base']!r} is not generated, so no control of another shape can be "
-                "pretrained; use a generated base or drop the condition"
+                f"{where}.match: base {condition['base']!r} is not generated, so no control of another shape "
+                "can be pretrained; use a generated base or drop the condition"
             )
     return lines

@@ -8,6 +8,7 @@ from pathlib import Path
 from sparse_continual.errors import UserError
 
 MANIFEST = "manifest.json"
+PART = ".part"  # ends the name of a file that is not whole yet
 
 
 def write(path, content: str | bytes) -> None:
@@ -18,13 +19,17 @@ def write(path, content: str | bytes) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     data = content.encode() if isinstance(content, str) else content
-    with open(temporary, "wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except BaseException:  # a full disk must not be left fuller
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path, value) -> None:
@@ -56,21 +61,26 @@ def sha256_of(path) -> str:
 
 
 def digests(folder, skip=(MANIFEST, ".snakemake_timestamp")) -> dict[str, str]:
-    """Relative path -> SHA-256 of every file below `folder`, sorted, without those named in `skip`."""
+    """Relative path -> SHA-256 of every file below `folder`, sorted.
+
+    Left out are files named in `skip`, and parts that a killed process left.
+    """
     folder = Path(folder)
-    found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in skip)
+    found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in skip and p.suffix != PART)
     return {p.relative_to(folder).as_posix(): sha256_of(p) for p in found}
 
 
 def write_manifest(path, folder, **facts) -> None:
     """Write a manifest of `folder` to `path`: a digest per file, and `facts` about what they are.
 
-    `folder` is recorded relative to the manifest where it lies below it, else as given.
+    A `folder` below the manifest is recorded relative to it, so that both can move together; another one
+    as given: absolute, or relative to the working directory.
     """
     path, folder = Path(path), Path(folder)
-    inside = folder.resolve().is_relative_to(path.parent.resolve())
-    recorded = os.path.relpath(folder, path.parent) if inside else str(folder)
-    write_json(path, {"folder": recorded, "files": digests(folder), **facts})
+    own, above = folder.resolve(), path.parent.resolve()
+    below = own.is_relative_to(above)
+    recorded = own.relative_to(above).as_posix() if below else str(folder)
+    write_json(path, {"folder": recorded, "below": below, "files": digests(folder), **facts})
 
 
 def read_manifest(path) -> dict:
@@ -80,8 +90,10 @@ def read_manifest(path) -> dict:
     """
     manifest = read_json(path)
     folder = Path(manifest["folder"])
-    manifest["folder"] = folder if folder.is_absolute() else Path(path).parent / folder
+    manifest["folder"] = Path(path).parent / folder if manifest["below"] else folder
     for name in manifest["files"]:
         if not (manifest["folder"] / name).is_file():
-            raise UserError(f"{manifest['folder'] / name}: listed in {path}, but gone; delete {path} to make it again")
+            raise UserError(
+                f"{manifest['folder'] / name}: listed in {path}, but gone; delete {path} to make it again"
+            )
     return manifest

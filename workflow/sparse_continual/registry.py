@@ -5,9 +5,11 @@ is the JSON schema of its settings. Adding or deleting a file touches nothing el
 import inside one variant costs the others nothing.
 """
 
+import ast
 import importlib
 import pkgutil
 from difflib import get_close_matches
+from pathlib import Path
 from types import ModuleType
 
 from sparse_continual.errors import UserError
@@ -26,10 +28,31 @@ def load(package: str, name: str) -> ModuleType:
 
     Raises UserError naming the nearest variant when there is none of that name.
     """
+    _known(package, name)
+    return importlib.import_module(f"{ROOT}.{package}.{name}")
+
+
+def schema(package: str, name: str) -> dict:
+    """`SCHEMA` of the variant `name` of `package`, as `load` would give it.
+
+    A literal is read from the file without running it: the config is checked at every start, and what a
+    variant imports for its work may take seconds.
+    """
+    _known(package, name)
+    folder = Path(importlib.import_module(f"{ROOT}.{package}").__path__[0])
+    for node in ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["SCHEMA"]:
+            try:
+                return ast.literal_eval(node.value)
+            except ValueError:  # put together from names
+                break
+    return load(package, name).SCHEMA
+
+
+def _known(package: str, name: str) -> None:
     known = names(package)
     if name not in known:
         raise UserError(f"{package}: no variant {name!r}{nearest(name, known)}; there are {', '.join(known)}")
-    return importlib.import_module(f"{ROOT}.{package}.{name}")
 
 
 def nearest(word: str, known) -> str:

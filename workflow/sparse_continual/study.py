@@ -8,7 +8,7 @@ this is known from config (and from digests of the files that it names) before a
 import json
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 
 from sparse_continual import registry
@@ -70,6 +70,19 @@ def _listed(found) -> list:
     return found if isinstance(found, list) else [found]
 
 
+def _once(method):
+    """Remember what `method` made for the same arguments: every rule asks for the same entities again."""
+
+    @wraps(method)
+    def remembering(self, *arguments):
+        key = (method.__name__, *arguments)
+        if key not in self._made:
+            self._made[key] = method(self, *arguments)
+        return self._made[key]
+
+    return remembering
+
+
 class Study:
     """The study of a checked config (`config.checked`).
 
@@ -85,6 +98,7 @@ class Study:
         self.blocks = [str(number) for number in range(1, self.study["blocks"] + 1)]
         self.tuning_blocks = [f"{TUNING}{number}" for number in range(1, self.study["tuning"]["blocks"] + 1)]
         self._entities: dict = {}
+        self._made: dict = {}
         self._check()
 
     def get(self, stage: str, name: str) -> Entity:
@@ -123,11 +137,13 @@ class Study:
         """The seed that a block's base, stream and batches derive from."""
         return seed_of("block", self.seed, block)
 
+    @_once
     def tasks(self, stream: str) -> list[str]:
         """Names of the stream's tasks, in their own order."""
         settings = self.config["streams"][stream]
         return registry.load("streams.sources", settings["source"]).task_names(settings)
 
+    @_once
     def order(self, stream: str, block: str) -> list[str]:
         """The block's order of tasks; a tuning block's is cut to the tasks that are tried."""
         order = order_of_block(self.tasks(stream), self.seed, block)
@@ -152,6 +168,7 @@ class Study:
             self._shapes[base] = found
         return self._shapes[base]
 
+    @_once
     def control(self, condition: str):
         """The matched control's shape and mismatch (budgets.shapes.Control), or None for other conditions."""
         match = self.condition(condition).get("match")
@@ -176,12 +193,14 @@ class Study:
             self._shapes[key] = {k: v for k, v in vars(found).items() if v is not None}
         return self._shapes[key]
 
+    @_once
     def _sizes(self, stream: str) -> dict:
         settings = self.config["streams"][stream]
         return registry.load("streams.sources", settings["source"]).sizes(settings)
 
     # entities, in the order of the stages
 
+    @_once
     def mixture(self, condition: str, block: str) -> Entity | None:
         """The base's own mixture on a block; None when the base declares none."""
         base, settings = self.condition(condition)["base"], self.base(condition)
@@ -196,6 +215,7 @@ class Study:
             tokenizer=None if generated else self.model(condition, block),
         )
 
+    @_once
     def model(self, condition: str, block: str) -> Entity:
         """The condition's model before any topology."""
         base, settings = self.condition(condition)["base"], self.base(condition)
@@ -209,23 +229,20 @@ class Study:
             "models", base, {**own, "seed": self.block_seed(block)}, mixture=self.mixture(condition, block)
         )
 
+    @_once
     def topology(self, condition: str, block: str, like: str | None = None) -> Entity:
         """The condition's model with its topology (or that of `like`), after recovery."""
         name, settings = like or self.condition(condition)["topology"], self.base(condition)
         method = registry.load("topologies.methods", self.config["topologies"][name]["method"])
         files = self.config["topologies"][name].get("calibration", {}).get("files", ())
-        reads_mixture = "recovery" in settings or (method.NEEDS_CALIBRATION and not files)
-        if reads_mixture and "mixture" not in settings:
-            raise UserError(
-                f"topologies.{name}.calibration: base {self.condition(condition)['base']!r} declares no mixture, "
-                "expected `files` to calibrate on"
-            )
+        reads_mixture = "recovery" in settings or (method.NEEDS_CALIBRATION and not files and "mixture" in settings)
         slice_ = {"topology": self.config["topologies"][name], "recovery": settings.get("recovery")}
         slice_["files"] = {file: _content(file) for file in files}
         slice_["seed"] = self.block_seed(block) if self.generated(condition) else seed_of("topology", self.seed)
         mixture = self.mixture(condition, block) if reads_mixture else None
         return self._entity("topologies", name, slice_, model=self.model(condition, block), mixture=mixture)
 
+    @_once
     def stream(self, stream: str, condition: str, block: str) -> Entity:
         """The block's tasks, in the tokens of the condition's base."""
         settings = self.config["streams"][stream]
@@ -247,6 +264,7 @@ class Study:
             "ends": self.study["training"]["ends"],
         }
 
+    @_once
     def _made_from(self, stream, condition, block) -> dict:
         like = self.condition(condition).get("like")
         return {
@@ -255,6 +273,7 @@ class Study:
             "stream": self.stream(stream, condition, block),
         }
 
+    @_once
     def tuning(self, stream: str, condition: str) -> Entity:
         """The learning-rate trials of a condition on the tuning blocks."""
         made = [self._made_from(stream, condition, block) for block in self.tuning_blocks]
@@ -270,6 +289,7 @@ class Study:
         inputs = {role: [m[role] for m in made if m[role]] for role in ("base", "like", "stream")}
         return self._entity("tuning", condition, settings, **inputs)
 
+    @_once
     def run(self, stream: str, condition: str, block: str) -> Entity:
         """The training of a condition on a block's stream."""
         settings = {
@@ -281,6 +301,7 @@ class Study:
         made = self._made_from(stream, condition, block)
         return self._entity("runs", condition, settings, tuning=self.tuning(stream, condition), **made)
 
+    @_once
     def score(self, stream: str, condition: str, block: str) -> Entity:
         """The scores of a run."""
         run = self.run(stream, condition, block)
@@ -290,6 +311,7 @@ class Study:
 
     # what the rules of a study ask for
 
+    @_once
     def runs(self, stream: str) -> list[Run]:
         """Every cell of the design on `stream`, by condition, then block."""
         return [

@@ -1,10 +1,9 @@
 """What `snakemake plan` prints: what is planned, what it costs, and what the data lost on the way in."""
 
 import csv
-from pathlib import Path
 
 from sparse_continual.budgets.price import table
-from sparse_continual.files import read_json
+from sparse_continual.files import read_json, read_manifest
 
 
 def plan_text(study, budget, streams: list) -> str:
@@ -22,7 +21,7 @@ def plan_text(study, budget, streams: list) -> str:
             "",
             table([row for row in rows if row["stream"] == name]),
             "",
-            *_losses(Path(manifest).parent),
+            *_losses(read_manifest(manifest)["folder"]),
             *(f"Block {block}: {' > '.join(study.order(name, block))}" for block in study.blocks),
             "",
         ]

@@ -56,7 +56,7 @@ def figure(width: float, height: float, title: str):
     from matplotlib.figure import Figure
 
     made = Figure(figsize=(width, height), layout="constrained")
-    made.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.03, hspace=0.04)
+    made.get_layout_engine().set(w_pad=0.06, h_pad=0.04, wspace=0.03, hspace=0.04)
     made.suptitle(title, x=0.01, ha="left")
     return made
 

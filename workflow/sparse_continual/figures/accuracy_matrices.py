@@ -26,9 +26,10 @@ SCHEMA = {
 TABLES = ("tables/scores",)
 PLACE = 4  # in the report
 CAPTION = (
-    "Share right on the task in each position of the stream (columns) after training each task (rows), mean over"
-    " blocks. Row 0 is before the stream; outlined cells are tasks right after their own training; below them is"
-    " what is kept, above them what was known in advance. One colour scale for all conditions."
+    "Share right on the task in each position of the stream (columns) after training each task (rows), mean"
+    " over blocks. Row 0 is before the stream; outlined cells are tasks right after their own training;"
+    " below them is what is kept, above them what was known in advance. One colour scale for all"
+    " conditions."
 )
 
 
@@ -42,7 +43,9 @@ def draw(tables, settings):
     names = list(dict.fromkeys(scores.condition))
     made, axes = _style.panels(names, title, height=1.5)
     for name, ax in axes.items():
-        cells = scores[scores.condition == name].pivot_table(index="after", columns="position", values="score")
+        cells = scores[scores.condition == name].pivot_table(
+            index="after", columns="position", values="score"
+        )
         image = _image(ax, cells.to_numpy())
     made.supxlabel("position of the task", fontsize=8)
     made.supylabel("tasks trained", fontsize=8)

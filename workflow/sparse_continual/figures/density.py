@@ -20,8 +20,8 @@ SCHEMA = {
 TABLES = ("tables/densities",)
 PLACE = 6  # in the report
 CAPTION = (
-    "Share of the weights that exist, by decoder layer (rows) and matrix (columns), mean over blocks, for every"
-    " topology of the study that has absent weights."
+    "Share of the weights that exist, by decoder layer (rows) and matrix (columns), mean over blocks, for"
+    " every topology of the study that has absent weights."
 )
 
 

@@ -21,9 +21,9 @@ SCHEMA = {
 TABLES = ("statistics/frontier",)
 PLACE = 3  # in the report
 CAPTION = (
-    "Each dot is a learning rate of the grid, small to large along the line, mean over tuning blocks (validation"
-    " scores; they enter no test). The ring marks the rate that the rule chose. The other conditions are drawn in"
-    " grey. Further right is more learning, further down less forgetting."
+    "Each dot is a learning rate of the grid, small to large along the line, mean over tuning blocks"
+    " (validation scores; they enter no test). The ring marks the rate that the rule chose. The other"
+    " conditions are drawn in grey. Further right is more learning, further down less forgetting."
 )
 
 
@@ -48,7 +48,9 @@ def draw(tables, settings):
         chosen = line[line.chosen]
         ax.plot(chosen.learning_accuracy, chosen.forgetting, "o", mfc="none", mec=_style.RED, mew=1.2, ms=8)
         for rate in chosen.learning_rate:
-            ax.text(0.04, 0.96, f"chosen {rate:g}", transform=ax.transAxes, va="top", fontsize=7, color=_style.RED)
+            ax.text(
+                0.04, 0.96, f"chosen {rate:g}", transform=ax.transAxes, va="top", fontsize=7, color=_style.RED
+            )
     low, high = next(iter(axes.values())).get_ylim()
     next(iter(axes.values())).set_ylim(low, high + 0.18 * (high - low))  # room for the words
     made.supxlabel("learning accuracy (points)", fontsize=8)

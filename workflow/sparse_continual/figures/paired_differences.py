@@ -21,10 +21,10 @@ SCHEMA = {
 TABLES = ("statistics/contrasts", "statistics/differences")
 PLACE = 1  # in the report
 CAPTION = (
-    "Difference of each contrast, plus side less minus side, in points. Small dots are blocks, the thick line is the"
-    " interval, the thin line the one widened for all tests of the family. A filled mark means shown; an open one"
-    " not distinguished, or descriptive; a cross that the learning gate failed, so that nothing is said. Left of"
-    " zero is less forgetting, right of zero more forward transfer."
+    "Difference of each contrast, plus side less minus side, in points. Small dots are blocks, the thick"
+    " line is the interval, the thin line the one widened for all tests of the family. A filled mark means"
+    " shown; an open one not distinguished, or descriptive; a cross that the learning gate failed, so that"
+    " nothing is said. Left of zero is less forgetting, right of zero more forward transfer."
 )
 _MARKS = {
     "shown": ("o", _style.BLUE, _style.BLUE),
@@ -71,7 +71,12 @@ def draw(tables, settings):
 
 def _row(ax, y, row, blocks):
     _style.interval(
-        ax, y, 100 * row["simultaneous_lower"], 100 * row["simultaneous_upper"], color=_style.GREY, linewidth=0.7
+        ax,
+        y,
+        100 * row["simultaneous_lower"],
+        100 * row["simultaneous_upper"],
+        color=_style.GREY,
+        linewidth=0.7,
     )
     _style.interval(ax, y, 100 * row["lower"], 100 * row["upper"], color=_style.BLACK, linewidth=2)
     offsets = [y + 0.25 + dy for dy in _style.spread(len(blocks), 0.2)]
@@ -102,4 +107,6 @@ def _legend(made, verdicts):
         Line2D([], [], color=_style.BLACK, linewidth=2, label="interval"),
         Line2D([], [], color=_style.GREY, linewidth=0.7, label="for the whole family"),
     ]
-    made.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.4, columnspacing=1.2)
+    made.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.4, columnspacing=1.2
+    )

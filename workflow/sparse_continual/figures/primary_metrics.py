@@ -25,15 +25,17 @@ SCHEMA = {
 TABLES = ("statistics/metrics", "statistics/summary")
 PLACE = 2  # in the report
 CAPTION = (
-    "Each pale dot is one block, the upright stroke their mean, the line its 95 % t interval (or the level that the study"
-    " sets). Read differences between conditions in the figure of paired differences, not from overlaps here."
+    "Each pale dot is one block, the upright stroke their mean, the line its 95 % t interval (or the level"
+    " that the study sets). Read differences between conditions in the figure of paired differences, not"
+    " from overlaps here."
 )
 
 
 def draw(tables, settings):
     scale = _style.option(settings, SCHEMA, "scale")
     values, summary = (
-        table[(table.scale == scale) & (table.part == "all")] for table in (tables["metrics"], tables["summary"])
+        table[(table.scale == scale) & (table.part == "all")]
+        for table in (tables["metrics"], tables["summary"])
     )
     names = list(dict.fromkeys(summary.condition))
     made = _style.figure(_style.DOUBLE, 0.8 + 0.24 * len(names), _style.option(settings, SCHEMA, "title"))
@@ -44,7 +46,13 @@ def draw(tables, settings):
         for row, name in enumerate(names):
             own = values[(values.condition == name) & (values.metric == metric)]
             ax.plot(
-                100 * own.value, [row + dy for dy in _style.spread(len(own))], "o", color=colour, alpha=0.4, ms=3, mew=0
+                100 * own.value,
+                [row + dy for dy in _style.spread(len(own))],
+                "o",
+                color=colour,
+                alpha=0.4,
+                ms=3,
+                mew=0,
             )
             of = summary[(summary.condition == name) & (summary.metric == metric)].iloc[0]
             _style.interval(ax, row, 100 * of.lower, 100 * of.upper, color=colour)

@@ -10,7 +10,11 @@ SCHEMA = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "title": {"type": "string", "description": "title of the figure", "default": "Scores along the stream"},
+        "title": {
+            "type": "string",
+            "description": "title of the figure",
+            "default": "Scores along the stream",
+        },
         "part": {
             "type": "string",
             "description": "all, or the name of a part of the items",
@@ -21,9 +25,9 @@ SCHEMA = {
 TABLES = ("tables/scores",)
 PLACE = 5  # in the report
 CAPTION = (
-    "Share right on each task along the stream, mean over blocks: thin lines are tasks by position, dark the first"
-    " and light the last, dotted until they are trained. Black is the average over the tasks seen so far, dashed"
-    " orange the score on the base's own pretraining mixture."
+    "Share right on each task along the stream, mean over blocks: thin lines are tasks by position, dark"
+    " the first and light the last, dotted until they are trained. Black is the average over the tasks seen"
+    " so far, dashed orange the score on the base's own pretraining mixture."
 )
 
 
@@ -40,7 +44,9 @@ def draw(tables, settings):
     made, axes = _style.panels(names, title, height=1.45)
     shades = matplotlib.colormaps["viridis"]
     for name, ax in axes.items():
-        cells = stream[stream.condition == name].pivot_table(index="after", columns="position", values="score")
+        cells = stream[stream.condition == name].pivot_table(
+            index="after", columns="position", values="score"
+        )
         T = len(cells.columns)
         for position in cells.columns:
             shade = shades(0.9 * (position - 1) / max(1, T - 1))

@@ -5,7 +5,8 @@ from sparse_continual.models.load import load_model, load_tokenizer, shape_of
 
 
 def facts_of(folder, trust_remote_code=False) -> dict:
-    """{"folder" (to be used in place), "shape", "parameters", "model_type"} of a checkpoint that loads.
+    """{"folder" (to be used in place), "trust_remote_code", "shape", "parameters", "model_type"} of a
+    checkpoint that loads.
 
     Raises UserError when weights or tokenizer cannot be loaded or do not fit each other.
     """
@@ -19,6 +20,7 @@ def facts_of(folder, trust_remote_code=False) -> dict:
         )
     return {
         "folder": str(folder),
+        "trust_remote_code": trust_remote_code,
         "shape": shape_of(folder),
         "model_type": model.config.model_type,
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -15,7 +15,7 @@ CLIP = 1.0  # norm of the gradient over everything trainable; equal in all arms
 
 
 def prepare(threads: int, seed: int) -> None:
-    """Make this process deterministic: threads, denormals, deterministic kernels, torch's and python's seed."""
+    """Make this process deterministic: threads, denormals, deterministic kernels, seeds."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # moments of never-touched rows become denormal and slow AdamW tenfold
     torch.use_deterministic_algorithms(True)

@@ -2,7 +2,7 @@
 
 from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
 
-# A model stores about 2 bits a parameter (arXiv 2404.05405); a task of the source `facts` asks for 13 bits a person.
+# A model stores about 2 bits a parameter (arXiv 2404.05405); the source `facts` asks for 13 bits a person.
 BITS_PER_WEIGHT = 2
 BITS_PER_PERSON = 13
 
@@ -25,8 +25,8 @@ def _estimands(facts):
     if not contrasts:
         return "No contrast was planned, so nothing is said about differences between conditions."
     return (
-        f"Each contrast ({', '.join(contrasts)}) is a question of its own. None stands for another, they are not"
-        " averaged, and “sparse models forget less” does not follow from any single one."
+        f"Each contrast ({', '.join(contrasts)}) is a question of its own. None stands for another, they are"
+        " not averaged, and “sparse models forget less” does not follow from any single one."
     )
 
 
@@ -34,10 +34,12 @@ def _blocks(facts):
     n = facts["study"]["blocks"]
     if n < MINIMUM_BLOCKS:
         return (
-            f"With {n} block{'s' if n > 1 else ''} everything is descriptive: no exact test can reach .05 below"
-            f" {MINIMUM_BLOCKS} blocks. Tasks and items are no replications."
+            f"With {n} block{'s' if n > 1 else ''} everything is descriptive: no exact test can reach .05"
+            f" below {MINIMUM_BLOCKS} blocks. Tasks and items are no replications."
         )
-    return f"The unit of replication is the block (n = {n}). Tasks and items are no replications, however many."
+    return (
+        f"The unit of replication is the block (n = {n}). Tasks and items are no replications, however many."
+    )
 
 
 def _bases(facts, budget):
@@ -46,8 +48,9 @@ def _bases(facts, budget):
     if facts["one_base"]:
         names = ", ".join(f"`{name}`" for name in facts["bases"])
         return (
-            f"All blocks start from the same weights ({names}, {size} parameters): they replicate streams and orders,"
-            " not pretraining or pruning. Every sentence is for this checkpoint; other checkpoints may differ in sign."
+            f"All blocks start from the same weights ({names}, {size} parameters): they replicate streams"
+            " and orders, not pretraining or pruning. Every sentence is for this checkpoint; other"
+            " checkpoints may differ in sign."
         )
     return (
         "Every block has its own base, but all bases come from one generator and one kind of small model"
@@ -64,42 +67,52 @@ def _topologies(facts):
     if not kinds:
         return "No sparse topology was run."
     return (
-        f"Sparse means {', '.join(kinds)}. Other methods, patterns and densities were not run, and masks like these"
-        " spread over all units, so nothing follows for modular topologies."
+        f"Sparse means {', '.join(kinds)}. Other methods, patterns and densities were not run, and masks"
+        " like these spread over all units, so nothing follows for modular topologies."
     )
 
 
 def _load(name, facts, budget):
     stream = facts["streams"][name]
-    nonzeros = [float(row["nonzeros"]) for row in budget]
-    if stream["source"] != "facts" or not nonzeros:
-        return [f"The load of stream `{name}` on the weights was not varied; at another load the order of arms may turn."]
-    load = BITS_PER_PERSON * stream["people"] * stream["tasks"] / min(nonzeros)
+    if stream["source"] != "facts":
+        return [
+            f"The load of stream `{name}` on the weights was not varied; at another load the order of arms"
+            " may turn."
+        ]
+    load = (
+        BITS_PER_PERSON * stream["people"] * stream["tasks"] / min(float(row["nonzeros"]) for row in budget)
+    )
     if load < BITS_PER_WEIGHT / 2:
         return [
-            f"Stream `{name}` asks for about {load:.2g} bits per nonzero weight in its smallest model, where a model can"
-            f" hold about {BITS_PER_WEIGHT}: capacity does not bind here, and nothing follows for streams that fill it."
+            f"Stream `{name}` asks for about {load:.2g} bits per nonzero weight in its smallest model, where"
+            f" a model can hold about {BITS_PER_WEIGHT}: capacity does not bind here, and nothing follows"
+            " for streams that fill it."
         ]
-    return [f"Stream `{name}` asks for about {load:.2g} bits per nonzero weight: capacity may bind, at this load alone."]
+    return [
+        f"Stream `{name}` asks for about {load:.2g} bits per nonzero weight: capacity may bind, at this load"
+        " alone."
+    ]
 
 
 def _training(facts):
     stop = facts["study"]["training"]["stop"]
     if "loss" in stop:
         return (
-            f"Tasks stop at a validation loss of {stop['loss']:g} nats or at {stop['cap']} steps: arms are compared near"
-            " equal learning and may differ in steps and tokens."
+            f"Tasks stop at a validation loss of {stop['loss']:g} nats or at {stop['cap']} steps: arms are"
+            " compared near equal learning and may differ in steps and tokens."
         )
     amount = f"{stop['steps']} steps" if "steps" in stop else f"{stop['epochs']:g} epochs"
     return (
-        f"Every task is trained for {amount}: arms are compared at equal training, and equal learning is only bounded"
-        " by the gate. Other lengths may change the differences."
+        f"Every task is trained for {amount}: arms are compared at equal training, and equal learning is"
+        " only bounded by the gate. Other lengths may change the differences."
     )
 
 
 def _ends(facts, streams):
     if facts["study"]["training"].get("ends", "frozen") == "frozen":
-        return ["Embeddings, head and norms were frozen in all arms: nothing follows for models that train them."]
+        return [
+            "Embeddings, head and norms were frozen in all arms: nothing follows for models that train them."
+        ]
     shares = [tables["runs"].ends_share.mean() for tables in streams.values()]
     return [
         "Embeddings, head and norms were trained in all arms and are dense in all of them; they carry"
@@ -122,8 +135,8 @@ def _grid(facts, streams):
         )
         if at_edge and len(rates) > 1:
             lines.append(
-                f"{', '.join(at_edge)} took the {word} learning rate of the grid ({edge:g}): a wider grid might choose"
-                " another, and the learning rate moves forgetting strongly."
+                f"{', '.join(at_edge)} took the {word} learning rate of the grid ({edge:g}): a wider grid"
+                " might choose another, and the learning rate moves forgetting strongly."
             )
     return lines
 
@@ -135,8 +148,8 @@ def _verdicts(streams):
         lines.append("“Not distinguished” is no evidence of equality: no equivalence test was planned.")
     if "gate failed" in verdicts:
         lines.append(
-            "Where the learning gate failed, no statement about forgetting or transfer is made, whatever the estimate: a"
-            " model that learns less has less to forget."
+            "Where the learning gate failed, no statement about forgetting or transfer is made, whatever"
+            " the estimate: a model that learns less has less to forget."
         )
     return lines
 
@@ -147,13 +160,13 @@ def _flags(streams):
         counts = tables["flags"].kind.value_counts()
         if "floor" in counts:
             lines.append(
-                f"In stream `{name}`, {counts['floor']} series of scores never come more than 5 points above chance"
-                " (appendix): forgetting on those can only be nil and is no sign of memory."
+                f"In stream `{name}`, {counts['floor']} series of scores never come more than 5 points above"
+                " chance (appendix): forgetting on those can only be nil and is no sign of memory."
             )
         if "not learnt" in counts:
             lines.append(
-                f"In stream `{name}`, {counts['not learnt']} series of scores are at chance right after their own"
-                " training (appendix); they are kept in all means."
+                f"In stream `{name}`, {counts['not learnt']} series of scores are at chance right after"
+                " their own training (appendix); they are kept in all means."
             )
     return lines
 
@@ -161,8 +174,8 @@ def _flags(streams):
 def _flops(budget):
     if any(float(row["training_executed"]) > 1.01 * float(row["training_theoretical"]) for row in budget):
         return [
-            "No saving of time or memory is claimed: theoretical FLOPs count weights that exist, but the kernels execute"
-            " dense products."
+            "No saving of time or memory is claimed: theoretical FLOPs count weights that exist, but the"
+            " kernels execute dense products."
         ]
     return []
 

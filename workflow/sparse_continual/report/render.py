@@ -30,10 +30,9 @@ def write(root, facts: dict, page, extract) -> None:
     root = Path(root)
     with open(root / "budget.csv", newline="", encoding="utf-8") as handle:
         budget = list(csv.DictReader(handle))
-    streams = {name: _stream(root / name, name, facts) for name in facts["study"]["streams"]}
+    streams = {name: _stream(root / name, name, facts, budget) for name in facts["study"]["streams"]}
     values = {
         "facts": facts,
-        "budget": budget,
         "streams": streams,
         "limits": limits(facts, budget, {name: stream["tables"] for name, stream in streams.items()}),
         "metric_meanings": METRICS,
@@ -43,7 +42,7 @@ def write(root, facts: dict, page, extract) -> None:
     files.write(extract, _environment(escape=False).get_template("findings.md.j2").render(values))
 
 
-def _stream(folder: Path, name: str, facts: dict) -> dict:
+def _stream(folder: Path, name: str, facts: dict, budget: list[dict]) -> dict:
     """Everything the templates show of one stream."""
     found = {
         table: tables.read(folder / "statistics" / f"{table}.csv")
@@ -53,6 +52,7 @@ def _stream(folder: Path, name: str, facts: dict) -> dict:
     return {
         "name": name,
         "tables": found,
+        "budget": [row for row in budget if row["stream"] == name],
         "arms": _arms(found, facts),
         "families": _families(found["contrasts"], facts),
         "verdicts": found["contrasts"].verdict.replace("", None).value_counts().to_dict(),
@@ -76,7 +76,7 @@ def _arms(found, facts) -> list[dict]:
             {
                 "condition": condition,
                 "learning_rate": ", ".join(f"{rate:g}" for rate in rates),
-                "steps": f"{runs.steps.mean():g}" if runs.steps.nunique() == 1 else f"{runs.steps.mean():.0f} on average",
+                "steps": f"{runs.steps.mean():.0f}" + (" on average" if runs.steps.nunique() > 1 else ""),
                 "stops": ", ".join(f"{stop} {count}" for stop, count in runs.stop.value_counts().items()),
                 "tokens": runs.tokens.mean(),
                 "trained": runs.trained.mean(),
@@ -99,7 +99,10 @@ def _families(contrasts, facts) -> list[dict]:
                 {
                     "name": name,
                     "differ": differ(primary[0], facts["conditions"]),
-                    "findings": [{"verdict": row["verdict"], "claim": claim(row), "details": details(row)} for row in primary],
+                    "findings": [
+                        {"verdict": row["verdict"], "claim": claim(row), "details": details(row)}
+                        for row in primary
+                    ],
                     "rows": rows.to_dict("records"),
                 }
             )
@@ -121,13 +124,17 @@ def differ(row: dict, conditions: dict) -> str:
 def _in_words(condition: dict) -> dict[str, str]:
     """The settings of a condition as a reader would say them."""
     match = condition.get("match")
-    writes = condition.get("writes", "all")
+    writes = {
+        "all": "all",
+        "masked": f"only at the places of {condition.get('like')}",
+        "random": f"as many as in {condition.get('like')}, at random",
+    }
     return {
         "base": condition["base"],
         "topology": condition["topology"],
         "absent weights": "locked" if condition.get("locked", True) else "free to grow",
-        "writes": writes if writes == "all" else f"{writes}, as many as in {condition.get('like')}",
-        "shape": f"matched to the {match['on']} of {match['to']}" if match else "the base's own",
+        "writes": writes[condition.get("writes", "all")],
+        "shape": f"matched to the {match['by']} of {match['to']}" if match else "the base's own",
         "mechanism": condition["mechanism"],
     }
 
@@ -189,7 +196,9 @@ def _width(svg: bytes) -> float:
 
 def _flag_counts(flags) -> list[dict]:
     counts = flags.groupby(["kind", "condition", "part"], sort=False).size()
-    return [dict(zip(("kind", "condition", "part", "count"), (*key, n), strict=True)) for key, n in counts.items()]
+    return [
+        dict(zip(("kind", "condition", "part", "count"), (*key, n), strict=True)) for key, n in counts.items()
+    ]
 
 
 def _orders(path: Path) -> dict[str, list[str]]:

@@ -26,7 +26,7 @@ def claim(row: dict) -> str:
 
 
 def details(row: dict) -> str:
-    """What a careful reader needs beside the claim: the exact test, what n could see, learning, the other scale."""
+    """What a careful reader needs beside the claim: the exact test, what n can see, learning."""
     verdict = row["verdict"]
     if verdict == "gate failed":
         return ""
@@ -43,9 +43,8 @@ def details(row: dict) -> str:
 
 
 def points(share: float) -> str:
-    """A share as points with one decimal and no sign; what would read 0.0 but is not is called under 0.1."""
-    text = f"{100 * abs(share):.1f}"
-    return "under 0.1" if text == "0.0" and share != 0 else text
+    """A share as points with one decimal and no sign."""
+    return f"{100 * abs(share):.1f}"
 
 
 def p_text(p: float) -> str:
@@ -67,7 +66,8 @@ def _shown(row):
         if len(_arms(row)) == 4
         else f"while learning at most {margin} less"
     )
-    return f"Shown{scope(row)}: {_estimate(row)} ({_interval(row)}; {_blocks(row)}; {_adjusted(row)}), {learning}."
+    numbers = f"{_interval(row)}; {_blocks(row)}; {_adjusted(row)}"
+    return f"Shown{scope(row)}: {_estimate(row)} ({numbers}), {learning}."
 
 
 def _not_distinguished(row):
@@ -79,26 +79,26 @@ def _not_distinguished(row):
 
 def _descriptive(row):
     return (
-        f"Descriptive only{scope(row)} ({_blocks(row)}; below {MINIMUM_BLOCKS} no exact test can reach .05): in what"
-        f" was run, {_estimate(row)} ({_interval(row)})."
+        f"Descriptive only{scope(row)} ({_blocks(row)}; below {MINIMUM_BLOCKS} no exact test can reach .05):"
+        f" in what was run, {_estimate(row)} ({_interval(row)})."
     )
 
 
 def _missed(row):
     if math.isnan(row["detectable"]):
         return ""
-    return (
-        f"True differences below about {points(row['detectable'])} points would probably have been missed (power .8)."
-    )
+    size = points(row["detectable"])
+    return f"True differences below about {size} points would probably have been missed (power .8)."
 
 
 def _gate_failed(row):
     learnt = row["learning_difference"]
     direction = "less" if learnt < 0 else "more"
     return (
-        f"Gate failed{scope(row)}: no statement about {METRIC_WORDS[row['metric']]} is made, since it is not shown that"
-        f" {_gate_claim(row)}: the difference in learning is {points(learnt)} points {direction}, and by the one-sided"
-        f" {_percent(row)} bound may be {_bound(row['learning_lower'])} ({_blocks(row)})."
+        f"Gate failed{scope(row)}: no statement about {METRIC_WORDS[row['metric']]} is made, since it is not"
+        f" shown that {_gate_claim(row)}: the difference in learning is {points(learnt)} points {direction},"
+        f" and by the one-sided {_percent(row)} bound may be {_bound(row['learning_lower'])}"
+        f" ({_blocks(row)})."
     )
 
 
@@ -112,6 +112,8 @@ def _estimate(row):
     """What the mean difference says, in words whose direction is that of its sign."""
     arms, mean = [f"`{name}`" for name in _arms(row)], row["mean"]
     size, metric = points(mean), METRIC_WORDS[row["metric"]]
+    if size == "0.0" and mean != 0:
+        size = "under 0.1"
     if len(arms) == 4:
         return (
             f"in {metric}, the difference {arms[0]} − {arms[1]} was {size} points {_direction(row)} than the"
@@ -135,7 +137,9 @@ def _interval(row):
     if ends[0] >= 0:
         words = f"{points(ends[0])} to {points(ends[1])} {_direction(row)}"
     else:
-        words = f"from {points(ends[0])} {_direction(row, reverse=True)} to {points(ends[1])} {_direction(row)}"
+        words = (
+            f"from {points(ends[0])} {_direction(row, reverse=True)} to {points(ends[1])} {_direction(row)}"
+        )
     return f"{_percent(row)} interval {words}"
 
 
@@ -145,7 +149,9 @@ def _percent(row):
 
 def _blocks(row):
     count = f"{int(row['n'])} block{'s' if row['n'] != 1 else ''}"
-    return f"{count} from one base" if scope(row) else f"{count}, each with its own base" if row["n"] > 1 else count
+    if scope(row):
+        return f"{count} from one base"
+    return f"{count}, each with its own base" if row["n"] > 1 else count
 
 
 def _adjusted(row):
@@ -161,8 +167,8 @@ def _exact(row):
         return f"The exact sign-flip test, adjusted alike, {word} ({p_text(row['sign_flip_holm_p'])})."
     word = "agrees" if row["sign_flip_p"] < row["level"] else "does not agree"
     return (
-        f"The exact sign-flip test {word} unadjusted ({p_text(row['sign_flip_p'])}); it cannot reach the level adjusted"
-        f" for {int(row['tests'])} tests with {int(row['n'])} blocks."
+        f"The exact sign-flip test {word} unadjusted ({p_text(row['sign_flip_p'])}); it cannot reach the"
+        f" level adjusted for {int(row['tests'])} tests with {int(row['n'])} blocks."
     )
 
 
@@ -184,15 +190,16 @@ def _gate_claim(row):
 
 def _gate(row):
     return (
-        f"Learning gate passed: the difference in learning is {_signed(row['learning_difference'])} points, its"
-        f" one-sided {_percent(row)} bound {_signed(row['learning_lower'])}."
+        f"Learning gate passed: the difference in learning is {_signed(row['learning_difference'])} points,"
+        f" its one-sided {_percent(row)} bound {_signed(row['learning_lower'])}."
     )
 
 
 def _learnt_more(row):
     """A warning where more forgetting may only be the price of more learning."""
     if row["metric"] == "forgetting" and row["mean"] > 0 and row["learning_difference"] > row["margin"]:
-        return f"It also learnt {points(row['learning_difference'])} points more, which alone can raise forgetting."
+        size = points(row["learning_difference"])
+        return f"It also learnt {size} points more, which alone can raise forgetting."
     return ""
 
 

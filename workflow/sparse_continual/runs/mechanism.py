@@ -1,12 +1,14 @@
 """The contract of a mechanism: what may be written, and which rows a step sees.
 
 A mechanism is one file in `runs/mechanisms` with a `SCHEMA` and a class `Mechanism` derived from the
-one below, which is plain fine-tuning. It may override how weights are written (`attach`), which rows
-a step takes (`rows`), and what it keeps between tasks (`end_task`, `memory`, `remember`).
+one below, which is plain fine-tuning. It may override how weights are written (`attach`, `untouched`,
+`weights`), which rows a step takes (`rows`), and what it keeps between tasks (`end_task`, `memory`,
+`remember`).
 """
 
 import hashlib
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
@@ -55,9 +57,9 @@ class Mechanism:
         return self.places.parameters() + self.ends.parameters()
 
     def rows(self, firsts: list[int], counts: list[int], task: int, batch_size: int, seed: int, step: int):
-        """int64[batch_size] rows of a step on task number `task` (from 0), counted over all tasks' training rows.
+        """int64[batch_size] rows of a step on task number `task` (from 0), numbered over all tasks.
 
-        firsts, counts: first row and number of rows of each task.
+        firsts, counts: first row and number of rows of each task; seed: the task's own; step: from 0.
         """
         return firsts[task] + batch_rows(counts[task], batch_size, seed, step)
 
@@ -82,37 +84,41 @@ class Mechanism:
 
     @torch.no_grad()
     def weights(self) -> dict:
-        """{name: tensor} of the dense matrices as the model uses them, and of the ends where they are trained."""
+        """{name: tensor} of the matrices as the model uses them, and of the ends where they are trained."""
         blocks = {name: module.weight.detach().clone() for name, module in self.setting.linears.items()}
         return {**blocks, **self.ends.state()}
 
+    def untouched(self):
+        """Block weights that no step may change, tensor by tensor: those outside `writable`."""
+        for name, places in (self.setting.writable or {}).items():
+            yield self.setting.linears[name].weight[~places]
+
+    @torch.no_grad()
     def verify(self) -> None:
-        """Raise AssertionError when an absent weight is not exactly zero or a frozen one has changed a bit."""
+        """Raise AssertionError for an absent weight that is not exactly zero, or a frozen one that changed."""
         for name, exists in (self.setting.exists or {}).items():
-            weight = self.setting.linears[name].weight
-            if weight[~exists].any():
+            if self.setting.linears[name].weight[~exists].any():
                 raise AssertionError(f"{name}: an absent weight is not zero")
         if self._frozen_digest() != self.frozen:
             raise AssertionError("a frozen weight has changed")
 
     @torch.no_grad()
     def _frozen_digest(self) -> str:
-        """SHA-256 over the bytes of what must not change: frozen ends, and block weights outside `writable`."""
+        """SHA-256 over the bytes of frozen ends and of untouched block weights."""
+        ends = [] if self.ends.trained else self.ends.named.values()
         digest = hashlib.sha256()
-        if not self.ends.trained:
-            for tensor in self.ends.named.values():
-                digest.update(tensor.detach().cpu().numpy().tobytes())
-        if self.setting.writable is not None:
-            for name, places in self.setting.writable.items():
-                digest.update(self.setting.linears[name].weight.detach()[~places].cpu().numpy().tobytes())
+        for tensor in chain(ends, self.untouched()):
+            digest.update(tensor.cpu().numpy().tobytes())
         return digest.hexdigest()
 
 
 def random_places(like: dict, seed: int) -> dict:
-    """As many places per matrix as `like` has, drawn uniformly: the control that separates place from count."""
+    """As many places per matrix as `like` has, drawn uniformly: what tells place from count."""
     places = {}
     for name in sorted(like):
         generator = torch.Generator().manual_seed(seed_of("random places", seed, name))
         chosen = torch.randperm(like[name].numel(), generator=generator)[: int(like[name].sum())]
-        places[name] = torch.zeros(like[name].numel(), dtype=torch.bool).scatter_(0, chosen, True).view(like[name].shape)
+        places[name] = (
+            torch.zeros(like[name].numel(), dtype=torch.bool).scatter_(0, chosen, True).view(like[name].shape)
+        )
     return places

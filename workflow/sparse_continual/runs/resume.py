@@ -2,7 +2,7 @@
 
 They lie in a folder that Snakemake does not know of, so that it neither deletes them nor takes them
 for results. A lock keeps an orphaned process and its successor apart; the identity of what made them
-(settings and code) keeps a changed run from going on with an old one.
+(settings, code, content of the inputs) keeps a changed run from going on with an old one.
 """
 
 import fcntl
@@ -28,8 +28,9 @@ class Resume:
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self.lock.close()
             raise UserError(
-                f"{self.folder}: another process is training this run; wait for it, or end it, and start again"
+                f"{self.folder}: another process is training this run; wait for it or end it, then start again"
             ) from None
         return self
 
@@ -41,28 +42,44 @@ class Resume:
         return time.monotonic() - self.saved > EVERY
 
     def load(self) -> tuple[dict, dict] | None:
-        """(plain data, {name: tensor}) of the last checkpoint; None when there is none of this identity."""
+        """(plain data, {name: tensor}) of the last checkpoint.
+
+        None when there is none of this identity, and for a damaged one: the run starts from scratch.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        if not (self.folder / "state.json").is_file():
+        if not self._state.is_file():
             return None
-        state = read_json(self.folder / "state.json")
-        if state["identity"] != self.identity:
+        try:
+            state = read_json(self._state)
+            if state["identity"] != self.identity:
+                return None
+            return state["data"], load_file(self.folder / state["tensors"])
+        except (UserError, KeyError, FileNotFoundError, SafetensorError) as error:
+            print(f"{self._state}: damaged, so the run starts from scratch: {error}", flush=True)
             return None
-        return state["data"], load_file(self.folder / state["tensors"])
 
     def save(self, data: dict, tensors: dict) -> None:
-        """Write a checkpoint; the one before it stays valid until this one is whole."""
+        """Write a checkpoint; the one before it stays valid until this one is whole.
+
+        data: plain data with `task` and `step`, which name the file.
+        """
         from safetensors.torch import save
 
         old = set(self.folder.glob("state-*.safetensors"))
-        name = f"state-{data['task']:04d}-{data['step']:08d}.safetensors"
+        name = f"state-{self.identity[:8]}-{data['task']:04d}-{data['step']:08d}.safetensors"
         write(self.folder / name, save({key: tensor.contiguous() for key, tensor in tensors.items()}))
-        write_json(self.folder / "state.json", {"identity": self.identity, "tensors": name, "data": data})
+        write_json(self._state, {"identity": self.identity, "tensors": name, "data": data})
         for path in old - {self.folder / name}:
             path.unlink()
         self.saved = time.monotonic()
 
-    def clear(self) -> None:
-        """Remove the folder once the run's results are whole."""
-        shutil.rmtree(self.folder)
+    @property
+    def _state(self) -> Path:
+        return self.folder / "state.json"
+
+
+def clear(folder) -> None:
+    """Remove a resume folder. Call once the run's results are whole."""
+    shutil.rmtree(folder)

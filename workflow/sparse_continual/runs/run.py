@@ -6,52 +6,58 @@ from pathlib import Path
 
 from sparse_continual.files import sha256_of, write, write_json
 from sparse_continual.models.train import prepare
-from sparse_continual.runs.resume import Resume
+from sparse_continual.runs.resume import Resume, clear
 from sparse_continual.runs.start import start
 from sparse_continual.runs.stream import train_stream
 from sparse_continual.streams.tasks import load_tasks
 
 
 def run_condition(job: dict, threads: int, device: str = "cpu", scorer=None) -> dict:
-    """Train one run and write its folder; `run.json` is written last, by the caller of `finish`.
+    """Train one run and write the weights after each task. `finish` writes run.json, last.
 
-    job: {folder, resume, identity, arm, model, topology, like, stream, order, training, learning_rate,
-    seed}. scorer(model, position) -> plain rows is called before the stream and after each task.
+    job: {folder, resume, identity, arm, order, training, learning_rate, seed} and what runs.job.located
+    gives. scorer(model, position) -> plain rows is called before the stream and after each task.
 
-    Returns the content of run.json, and the scorer's rows under "scores".
+    Returns the content of run.json, and all rows of the scorer under "scores".
     """
     began = time.time()
     prepare(threads, job["seed"])
-    folder = Path(job["folder"])
     tasks = load_tasks(job["stream"], job["order"])
     with Resume(job["resume"], job["identity"]) as resume:
-        mechanism = start(job["arm"], job["model"], job["topology"], job["like"], job["seed"], device)
+        mechanism = start(job["arm"], job, device)
 
         def after_task(position):
-            if position:
-                save_weights(mechanism, weights_path(folder, position))
-            return scorer(mechanism.setting.model, position) if scorer else []
+            path = weights_path(job["folder"], position)
+            rows = scorer(mechanism.setting.model, position) if scorer else []
+            return {"weights": position and save_weights(mechanism, path), "scores": rows}
 
         records, kept = train_stream(
-            mechanism.setting.model,
             mechanism,
             tasks,
             job["training"],
             job["learning_rate"],
             job["seed"],
-            resume,
             after_task,
+            resume,
+            found=_whole(job["folder"], resume.load()),
         )
-        weights = {str(i): sha256_of(weights_path(folder, i)) for i in range(1, len(tasks) + 1)}
-        resume.clear()
     return {
         "tasks": records,
-        "weights": weights,
-        "scores": [row for rows in kept for row in rows],
-        "optimizer_moments": 2 * records[-1]["trained"],
+        "weights": {str(i): left["weights"] for i, left in enumerate(kept) if i},
+        "scores": [row for left in kept for row in left["scores"]],
         "seconds": round(time.time() - began, 2),
         "machine": {"processor": platform.machine(), "threads": threads, "device": device},
     }
+
+
+def _whole(folder, found):
+    """`found`, which Resume.load returned, if the weights of all tasks that are done are there; else None."""
+    for position, left in enumerate(found[0]["kept"] if found else ()):
+        path = weights_path(folder, position)
+        if position and not (path.is_file() and sha256_of(path) == left["weights"]):
+            print(f"{path}: gone or changed, so the run starts from scratch", flush=True)
+            return None
+    return found
 
 
 def weights_path(folder, position: int) -> Path:
@@ -59,18 +65,19 @@ def weights_path(folder, position: int) -> Path:
     return Path(folder) / "weights" / f"after_{position:03d}.safetensors"
 
 
-def save_weights(mechanism, path) -> None:
-    """Write what was trained, compact; absent and frozen weights are checked first."""
+def save_weights(mechanism, path) -> str:
+    """Write what was trained, compact. Returns the file's SHA-256."""
     from safetensors.torch import save
 
-    mechanism.verify()
-    write(path, save({name: tensor.contiguous().cpu() for name, tensor in mechanism.state().items()}))
+    write(path, save({name: tensor.contiguous() for name, tensor in mechanism.state().items()}))
+    return sha256_of(path)
 
 
-def finish(path, run: dict, keep_weights: str) -> None:
-    """Write run.json, then drop the weights that the study does not keep."""
+def finish(path, run: dict, keep_weights: str, resume) -> None:
+    """Write run.json, then drop the weights that the study does not keep, and the resume folder."""
     write_json(path, run)
-    positions = sorted(int(p) for p in run["weights"])
+    positions = sorted(int(position) for position in run["weights"])
     gone = {"all": [], "last": positions[:-1], "none": positions}[keep_weights]
     for position in gone:
         weights_path(Path(path).parent, position).unlink()
+    clear(resume)

@@ -1,4 +1,4 @@
-"""An arm at its base: the model loaded, what exists and what may be written set up, the mechanism attached."""
+"""An arm at its base: the model, what of it exists and may be written, and the mechanism attached."""
 
 import importlib
 from pathlib import Path
@@ -11,21 +11,20 @@ from sparse_continual.runs.mechanism import Mechanism, Setting, random_places
 TOPOLOGY = "topology.safetensors"
 
 
-def start(arm: dict, folder, topology, like, seed: int, device="cpu") -> Mechanism:
-    """The mechanism of `arm`, attached to the model in `folder`.
+def start(arm: dict, job: dict, device="cpu") -> Mechanism:
+    """The mechanism of `arm`, attached to its model on `device`.
 
-    arm: {mechanism: {kind, ...}, locked, sparse, writes, ends}; topology, like: folders of the arm's own
-    topology and of the one whose places a dense arm's `writes` takes, None where there is none.
+    arm: {mechanism: {kind, ...}, locked, sparse, writes, ends}; job: {model, trust_remote_code, topology,
+    like} as in runs.job.located, and seed.
     """
-    model = load_model(folder, device)
-    linears = prunable(model)
-    exists = _masks(topology, device) if arm["sparse"] and arm["locked"] else None
+    model = load_model(job["model"], device, job["trust_remote_code"])
+    exists = _masks(job["topology"], device) if arm["sparse"] and arm["locked"] else None
     writable = exists
     if arm["writes"] != "all":
-        writable = _masks(like, device)
+        writable = _masks(job["like"], device)
         if arm["writes"] == "random":
-            writable = random_places(writable, seed_of("random writes", seed))
-    setting = Setting(model, linears, exists, writable, arm["ends"], seed)
+            writable = random_places(writable, seed_of("random writes", job["seed"]))
+    setting = Setting(model, prunable(model), exists, writable, arm["ends"], job["seed"])
     module = registry.load("runs.mechanisms", arm["mechanism"]["kind"])
     return module.Mechanism(setting, arm["mechanism"])
 

@@ -14,59 +14,54 @@ from sparse_continual.streams.tasks import concatenate
 VALIDATION_ROWS = 256  # rows at a time when the validation loss is looked at
 
 
-def train_stream(model, mechanism, tasks, training: dict, learning_rate: float, seed: int, resume=None, after_task=None):
-    """Train `model` on `tasks` in turn.
+def train_stream(mechanism, tasks, training, learning_rate, seed: int, after_task, resume=None, found=None):
+    """Train the mechanism's model on `tasks` in turn.
 
-    mechanism: runs.mechanism.Mechanism on `model`; training: the study's section (batch_size, stop);
-    resume: runs.resume.Resume or None; after_task(position): called with 0 before the stream and with
-    1..T after each task, on the model as it is then; it returns plain data that is kept with the
-    checkpoint.
+    mechanism: runs.mechanism.Mechanism; training: the study's section (batch_size, stop); after_task:
+    called with 0 before the stream and with 1..T after each task, on the model as it is then, returns
+    plain data that is kept; resume: runs.resume.Resume that checkpoints go to, or None; found: the
+    checkpoint to go on from, as Resume.load returns it, or None.
 
     Returns ([one record per task], [what after_task returned]). A record has position, task, steps,
     stop, tokens, learning_rate, validation_loss, trained, update_norm, relative_update, ends_share.
     """
+    model = mechanism.setting.model
     rows = concatenate([task.train for task in tasks])
     counts = [task.train.rows for task in tasks]
     firsts = [sum(counts[:number]) for number in range(len(counts))]
-    after_task = after_task or (lambda position: None)
-    found = resume.load() if resume else None
     if found:
-        data, tensors = found
+        data, tensors = found[0], {name: tensor.to(model.device) for name, tensor in found[1].items()}
         mechanism.load(_strip("trained.", tensors))
         mechanism.remember(data["memory"])
         records, kept = data["records"], data["kept"]
         print(f"resuming task {data['task'] + 1} at step {data['step']}", flush=True)
     else:
-        data, tensors, records, kept = {"task": 0, "step": 0, "tokens": 0}, {}, [], [after_task(0)]
+        data, records, kept = {"task": 0, "step": 0}, [], [after_task(0)]
 
     for number in range(data["task"], len(tasks)):
-        task = tasks[number]
-        fresh = number > data["task"] or not found or data["step"] == 0
-        before = mechanism.weights() if fresh else _strip("before.", tensors)
+        task, steps = tasks[number], _most_steps(training, counts[number])
         optimizer = adamw(mechanism.parameters(), learning_rate)
-        if not fresh:
+        if number == data["task"] and data["step"]:
+            done, tokens, before = data["step"], data["tokens"], _strip("before.", tensors)
             _load_moments(optimizer, tensors)
-        done, tokens = (0, 0) if fresh else (data["step"], data["tokens"])
-        steps = _most_steps(training, counts[number])
-        stop, loss = "steps", None
+        else:
+            done, tokens, before = 0, 0, mechanism.weights()
+        batches = seed_of("task batches", seed, task.name)
+        criterion, stop = training["stop"].get("loss"), "steps" if "loss" not in training["stop"] else "cap"
         model.train()
         while done < steps:
-            chosen = mechanism.rows(
-                firsts, counts, number, training["batch_size"], seed_of("task batches", seed, task.name), done
-            )
+            chosen = mechanism.rows(firsts, counts, number, training["batch_size"], batches, done)
             tokens += int((rows.starts[chosen + 1] - rows.starts[chosen]).sum())
-            torch.manual_seed(seed_of("dropout", seed, task.name) + done)  # so that a resumed run drops the same units
+            torch.manual_seed((batches + done) % 2**63)  # so that a resumed run drops the same units
             step(loss_of(model, collate(rows, chosen, model.device)), optimizer, mechanism.places)
             done += 1
-            if "loss" in training["stop"] and done % training["stop"]["every"] == 0:
-                loss = float(measure(model, task, "validation", VALIDATION_ROWS).loss.mean())
-                if loss <= training["stop"]["loss"]:
+            if criterion and (done % training["stop"]["every"] == 0 or done == steps):
+                if _validation_loss(model, task) <= criterion:
                     stop = "criterion"
                     break
             if resume and resume.due() and done < steps:
-                _checkpoint(resume, mechanism, optimizer, before, number, done, tokens, records, kept)
-        if stop == "steps" and "loss" in training["stop"]:
-            stop = "cap"
+                state = {"task": number, "step": done, "tokens": tokens, "records": records, "kept": kept}
+                _checkpoint(resume, mechanism, state, before, optimizer)
         model.eval()
         mechanism.verify()
         mechanism.end_task(firsts, counts, number)
@@ -78,14 +73,14 @@ def train_stream(model, mechanism, tasks, training: dict, learning_rate: float, 
                 "stop": stop,
                 "tokens": tokens,
                 "learning_rate": learning_rate,
-                "validation_loss": float(measure(model, task, "validation", VALIDATION_ROWS).loss.mean()),
+                "validation_loss": _validation_loss(model, task),
                 "trained": sum(p.numel() for p in mechanism.parameters()),
                 **_update(before, mechanism.weights()),
             }
         )
         kept.append(after_task(number + 1))
         if resume:
-            _checkpoint(resume, mechanism, None, {}, number + 1, 0, 0, records, kept)
+            _checkpoint(resume, mechanism, {"task": number + 1, "step": 0, "records": records, "kept": kept})
         print(f"{time.strftime('%H:%M:%S')} task {number + 1} of {len(tasks)}: {done} steps", flush=True)
     return records, kept
 
@@ -97,8 +92,12 @@ def _most_steps(training: dict, rows: int) -> int:
     return stop.get("steps") or stop["cap"]
 
 
+def _validation_loss(model, task) -> float:
+    return float(measure(model, task, "validation", VALIDATION_ROWS).loss.mean())
+
+
 def _update(before: dict, after: dict) -> dict:
-    """||dW||, ||dW|| / ||W|| over all matrices that may be written, and the ends' share of ||dW||^2."""
+    """||dW||, ||dW|| / ||W|| over the block matrices and trained ends, and the ends' share of ||dW||^2."""
     squares = {name: float((after[name] - before[name]).double().square().sum()) for name in after}
     total = sum(squares.values())
     size = sum(float(before[name].double().square().sum()) for name in after)
@@ -114,14 +113,14 @@ def _strip(prefix: str, tensors: dict) -> dict:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _checkpoint(resume, mechanism, optimizer, before, task, step, tokens, records, kept) -> None:
-    tensors = {f"trained.{name}": t for name, t in mechanism.state().items()}
-    tensors |= {f"before.{name}": t for name, t in before.items()}
-    if optimizer is not None:
-        for number, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"moments.{number}.{key}": value for key, value in state.items()}
-    data = {"task": task, "step": step, "tokens": tokens, "records": records, "kept": kept, "memory": mechanism.memory()}
-    resume.save(data, tensors)
+def _checkpoint(resume, mechanism, data: dict, before=None, optimizer=None) -> None:
+    """before, optimizer: weights at the task's start and moments, needed within a task only."""
+    tensors = {f"trained.{name}": tensor for name, tensor in mechanism.state().items()}
+    tensors |= {f"before.{name}": tensor for name, tensor in (before or {}).items()}
+    moments = optimizer.state_dict()["state"] if optimizer else {}
+    for number, state in moments.items():
+        tensors |= {f"moments.{number}.{key}": value for key, value in state.items()}
+    resume.save({**data, "memory": mechanism.memory()}, tensors)
 
 
 def _load_moments(optimizer, tensors: dict) -> None:

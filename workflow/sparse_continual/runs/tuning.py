@@ -24,8 +24,8 @@ COLUMNS = ("block", "learning_rate", "after", "task", "position", "score", "loss
 def tune(job: dict, threads: int, device: str = "cpu") -> list[dict]:
     """Try every rate of the grid on every tuning block. Returns the rows of trials.csv (COLUMNS).
 
-    job: {resume, identity, arm, learning_rates, training, blocks: [{block, model, topology, like,
-    stream, order, seed}]}. A trial that is done is kept in the resume folder and not repeated.
+    job: {resume, identity, arm, learning_rates, training, blocks: [{block, order, seed, and what
+    runs.job.located gives}]}. A trial that is done is kept in the resume folder and not repeated.
     """
     prepare(threads, job["blocks"][0]["seed"])
     rows = []
@@ -38,18 +38,16 @@ def tune(job: dict, threads: int, device: str = "cpu") -> list[dict]:
                     write_json(done, _trial(job, block, tasks, learning_rate, device))
                     print(f"block {block['block']}: rate {learning_rate} done", flush=True)
                 rows += read_json(done)
-        resume.clear()
     return rows
 
 
 def _trial(job, block, tasks, learning_rate, device) -> list[dict]:
-    mechanism = start(job["arm"], block["model"], block["topology"], block["like"], block["seed"], device)
-    model = mechanism.setting.model
+    mechanism = start(job["arm"], block, device)
 
     def after_task(after):
         rows = []
         for position, task in enumerate(tasks, 1):
-            measured = measure(model, task, "validation", ROWS)
+            measured = measure(mechanism.setting.model, task, "validation", ROWS)
             rows.append(
                 {
                     "block": block["block"],
@@ -65,9 +63,7 @@ def _trial(job, block, tasks, learning_rate, device) -> list[dict]:
             )
         return rows
 
-    _, kept = train_stream(
-        model, mechanism, tasks, job["training"], learning_rate, block["seed"], after_task=after_task
-    )
+    _, kept = train_stream(mechanism, tasks, job["training"], learning_rate, block["seed"], after_task)
     return [row for rows in kept for row in rows]
 
 
@@ -80,7 +76,9 @@ def choose(rows: list[dict]) -> dict:
     for row in rows:
         if row["after"] == row["position"]:
             learned.setdefault(row["learning_rate"], {}).setdefault(row["block"], []).append(row["score"])
-    by_block = {rate: np.array([np.mean(scores) for scores in blocks.values()]) for rate, blocks in learned.items()}
+    by_block = {
+        rate: np.array([np.mean(scores) for scores in blocks.values()]) for rate, blocks in learned.items()
+    }
     means = {rate: float(values.mean()) for rate, values in by_block.items()}
     best = max(sorted(means), key=means.get)
     error = float(by_block[best].std(ddof=1) / math.sqrt(len(by_block[best])))

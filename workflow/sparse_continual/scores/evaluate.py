@@ -1,4 +1,4 @@
-"""The rows of scores.csv of one model: every task of the stream, past and future, and the base's own mixture."""
+"""The rows of scores.csv of one model: all tasks of the stream, future ones too, and the base's mixture."""
 
 import numpy as np
 
@@ -15,10 +15,14 @@ def score(model, after: int, tasks: list, mixture: list, settings: dict) -> list
     Returns one row per task and part (COLUMNS); position 0 and task "base" for the mixture, whose
     entries are averaged.
     """
-    rows = [row for i, task in enumerate(tasks, 1) for row in _rows(model, task, after, i, task.name, settings)]
+    rows = [
+        row for i, task in enumerate(tasks, 1) for row in _rows(model, task, after, i, task.name, settings)
+    ]
     found = [_rows(model, task, after, 0, BASE, settings)[0] for task in mixture]
     if found:
-        mean = {key: float(np.mean([row[key] for row in found])) for key in ("score", "loss", "chance", "ceiling")}
+        mean = {
+            key: float(np.mean([row[key] for row in found])) for key in ("score", "loss", "chance", "ceiling")
+        }
         rows.append({**found[0], **mean, "items": sum(row["items"] for row in found)})
     return rows
 

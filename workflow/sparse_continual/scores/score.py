@@ -1,69 +1,82 @@
-"""Scores of a run from its saved weights."""
+"""Scores of a run: by the process that trains it, or later from its saved weights."""
 
 from pathlib import Path
 
+from sparse_continual.csv_text import csv_text
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_manifest, sha256_of
 from sparse_continual.models.train import prepare
 from sparse_continual.runs.run import weights_path
 from sparse_continual.runs.start import start
 from sparse_continual.scores.evaluate import COLUMNS, score
-from sparse_continual.scores.table import csv_text, key_of, leave
+from sparse_continual.scores.table import asked, key_of, leave
 from sparse_continual.streams.tasks import load_tasks
 
 
 def scorer(job: dict, settings: dict):
-    """A function (model, position) -> rows that scores `model` on the job's tasks and mixture."""
+    """A function (model, position) -> rows that scores `model` on the job's tasks and mixture.
+
+    job: {stream, order, mixture}, folders of tasks; mixture: None when none is scored.
+    """
     tasks = load_tasks(job["stream"], job["order"])
     mixture = load_tasks(job["mixture"]) if job["mixture"] else []
     return lambda model, position: score(model, position, tasks, mixture, settings)
 
 
-def beside(job: dict, scoring: dict):
-    """The scorer of a training process, or None where the mixture that it should score is not built yet.
+class Beside:
+    """How a training process scores its run, and leaves the table for the scoring rule to adopt.
 
-    scoring: {settings, code, mixture: manifest or None}.
+    scoring: {settings, code, mixture: manifest or None}; base, stream: manifests. `identity` is plain
+    data that says what is scored and how; it is None, and nothing is scored, while the mixture that
+    would be scored too is not built yet.
     """
-    mixture = scoring["mixture"]
-    if mixture and not Path(mixture).is_file():
-        return None
-    folder = mixture and read_manifest(mixture)["folder"]
-    return scorer({**job, "mixture": folder}, scoring["settings"])
+
+    def __init__(self, job: dict, scoring: dict, base: str, stream: str):
+        mixture = scoring["mixture"]
+        self.identity = self.rows = None
+        if mixture is None or Path(mixture).is_file():
+            self.identity = asked(scoring["settings"], scoring["code"], base, stream, mixture)
+            folder = mixture and read_manifest(mixture)["folder"]
+            self.rows = scorer({**job, "mixture": folder}, scoring["settings"])
+
+    def leave(self, folder, run: dict) -> None:
+        """Take the rows out of `run` and leave them as a table in `folder`, beside the weights."""
+        rows = run.pop("scores")
+        if self.identity:
+            leave(folder, csv_text(rows, COLUMNS), key_of(run["weights"], self.identity))
 
 
-def leave_beside(folder, run: dict, scoring: dict, base: str) -> None:
-    """Leave the rows that a training process scored, taken out of `run`, beside its weights."""
-    rows = run.pop("scores")
-    if rows:
-        key = key_of(run["weights"], scoring["settings"], scoring["code"], base, scoring["mixture"])
-        leave(folder, csv_text(rows, COLUMNS), key)
-
-
-def score_saved(job: dict, settings: dict, run: dict, price: str, threads: int, device: str = "cpu") -> list[dict]:
+def score_saved(job: dict, settings: dict, run: dict, threads: int, device: str = "cpu") -> list[dict]:
     """Rows of scores.csv computed from the weights that `run` (the content of run.json) left.
 
-    job: as in runs.run, with mixture. price: what training the run again costs, for the message.
+    job: as in runs.run, with mixture.
 
-    Raises UserError when weights are gone or are not those that run.json lists.
+    Raises UserError when weights are gone, with the price of training them again, or when they are not
+    those that run.json lists.
     """
     import torch
     from safetensors.torch import load_file
 
     prepare(threads, job["seed"])
-    for position, digest in run["weights"].items():
-        path = weights_path(job["folder"], int(position))
+    positions = sorted(int(position) for position in run["weights"])
+    for position in positions:
+        path = weights_path(job["folder"], position)
         if not path.is_file():
+            steps = sum(task["steps"] for task in run["tasks"])
             raise UserError(
                 f"{path}: gone (study.keep_weights), and the scoring has changed; to score anew, delete "
-                f"{Path(job['folder']) / 'run.json'} and train the run again: {price}"
+                f"{Path(job['folder']) / 'run.json'} and train the run again: {steps} steps, "
+                f"{run['seconds']:.0f} s when it was trained"
             )
-        if sha256_of(path) != digest:
-            raise UserError(f"{path}: not the weights that run.json lists; delete run.json to train the run again")
+        if sha256_of(path) != run["weights"][str(position)]:
+            raise UserError(
+                f"{path}: not the weights that run.json lists; delete run.json to train the run again"
+            )
     judge = scorer(job, settings)
-    mechanism = start(job["arm"], job["model"], job["topology"], job["like"], job["seed"], device)
+    mechanism = start(job["arm"], job, device)
     with torch.no_grad():
         rows = judge(mechanism.setting.model, 0)
-        for position in sorted(int(p) for p in run["weights"]):
+        for position in positions:
             mechanism.load(load_file(weights_path(job["folder"], position)))
             rows += judge(mechanism.setting.model, position)
     return rows

@@ -24,7 +24,9 @@ def collect_scores(runs: list[tuple[str, str]], paths: list[str], output: str) -
     """scores.csv of every run; `runs` holds the (condition, block) of each of `paths`."""
     rows = []
     for (condition, block), path in zip(runs, paths, strict=True):
-        own = sorted(_read(path, SCORES[2:]), key=lambda r: (int(r["after"]), int(r["position"]), r["part"] != "all"))
+        own = sorted(
+            _read(path, SCORES[2:]), key=lambda r: (int(r["after"]), int(r["position"]), r["part"] != "all")
+        )
         rows += [{"condition": condition, "block": block, **row} for row in own]
     _write(output, SCORES, rows)
 

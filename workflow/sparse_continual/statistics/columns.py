@@ -23,15 +23,17 @@ _SCORE = {
 }
 
 METRICS = {
-    "forgetting": "mean over tasks but the last of: score right after its training less score at the end (primary)",
-    "forward_transfer": "mean over tasks but the first of: score right before its training less score before the"
-    " stream (primary)",
-    "fraction_lost": "share of what was gained on the tasks but the last that is lost at the end; empty if nothing"
-    " was gained",
+    "forgetting": "mean over tasks but the last of: score right after its training less score at the"
+    " end (primary)",
+    "forward_transfer": "mean over tasks but the first of: score right before its training less score"
+    " before the stream (primary)",
+    "fraction_lost": "share of what was gained on the tasks but the last that is lost at the end; empty"
+    " if nothing was gained",
     "learning_accuracy": "mean over tasks of the score right after its training",
     "average_accuracy": "mean over tasks of the score at the end",
     "backward_transfer": "minus forgetting",
-    "forgetting_max": "forgetting from the best score instead of the one right after training; biased upwards by noise",
+    "forgetting_max": "forgetting from the best score instead of the one right after training; biased"
+    " upwards by noise",
     "base_retention": "score on the base's own mixture at the end less before the stream; 0 keeps all",
 }
 
@@ -87,7 +89,12 @@ TABLES = {
         "position": "place in the order, from 1",
         "task": "name of the task",
     },
-    "metrics": {**_ARM, "part": "all items, or a named part of them", **_METRIC, "value": "value of the metric"},
+    "metrics": {
+        **_ARM,
+        "part": "all items, or a named part of them",
+        **_METRIC,
+        "value": "value of the metric",
+    },
     "summary": {
         "condition": "name of the condition",
         "part": "all items, or a named part of them",
@@ -125,7 +132,8 @@ TABLES = {
         "exact_reaches_holm": "whether that is below the level divided by the number of tests",
         "d_z": "mean over standard deviation of the differences",
         "hedges_g": "d_z corrected for small n",
-        "detectable": "smallest true difference found with power .8 at this n and spread, adjusted for the family",
+        "detectable": "smallest true difference found with power .8 at this n and spread, adjusted for"
+        " the family",
         "corrected_mean": "mean difference of the chance-corrected metric",
         "corrected_lower": "lower end of its interval",
         "corrected_upper": "upper end of its interval",
@@ -139,8 +147,8 @@ TABLES = {
         **_NOTE,
     },
     "flags": {
-        "kind": "floor: never more than .05 above chance; not learnt: within .05 of chance right after its training;"
-        " cap: stopped before the criterion was met",
+        "kind": "floor: never more than .05 above chance; not learnt: within .05 of chance right after"
+        " its training; cap: stopped before the criterion was met",
         **_ARM,
         "position": "place of the task in this block's order, from 1",
         "task": "name of the task",

@@ -17,13 +17,17 @@ from sparse_continual.statistics.verdict import verdict
 BESIDE = ("fraction_lost", "learning_accuracy", "average_accuracy", "base_retention")
 
 
-def estimate(tables_folder, output_folder, contrasts: list[dict], level: float, margin: float, one_base: bool) -> None:
+def estimate(
+    tables_folder, output_folder, contrasts: list[dict], level: float, margin: float, one_base: bool
+) -> None:
     """Write metrics, summary, differences, contrasts, flags and frontier (.csv) to `output_folder`.
 
     `tables_folder` holds scores.csv, runs.csv and trials.csv. `level` is the two-sided error rate,
     `margin` the learning margin as a share, `one_base` whether all blocks start from one checkpoint.
     """
-    scores, runs, trials = (tables.read(Path(tables_folder) / f"{n}.csv") for n in ("scores", "runs", "trials"))
+    scores, runs, trials = (
+        tables.read(Path(tables_folder) / f"{n}.csv") for n in ("scores", "runs", "trials")
+    )
     contrast_rules.check(contrasts, dict.fromkeys(scores.condition))
     values = metric_table(scores)
     compared = contrast_table(values, contrasts, level, margin, one_base)
@@ -46,7 +50,9 @@ def metric_table(scores):
     for entry in matrices.of_stream(scores):
         for name, metric in metrics.OF_MATRIX.items():
             for scale in ("raw", "corrected"):
-                rows.append((entry.condition, entry.block, entry.part, name, scale, metric(getattr(entry, scale))))
+                rows.append(
+                    (entry.condition, entry.block, entry.part, name, scale, metric(getattr(entry, scale)))
+                )
     for entry in matrices.of_base(scores):
         for scale in ("raw", "corrected"):
             value = metrics.base_retention(getattr(entry, scale))
@@ -75,7 +81,9 @@ def difference_table(values, contrasts):
         for metric in (*metrics.PRIMARY, *BESIDE):
             for scale in ("raw", "corrected"):
                 found = _differences(values, contrast, metric, scale)
-                rows += [(contrast["name"], contrast["family"], metric, scale, b, d) for b, d in found.items()]
+                rows += [
+                    (contrast["name"], contrast["family"], metric, scale, b, d) for b, d in found.items()
+                ]
     return pandas.DataFrame(rows, columns=["contrast", "family", "metric", "scale", "block", "difference"])
 
 
@@ -108,13 +116,17 @@ def contrast_table(values, contrasts, level: float, margin: float, one_base: boo
                 continue
             row = {**shared, "metric": metric, "role": "beside", **gate, **_compare(found, level)}
             corrected = list(_differences(values, contrast, metric, "corrected").values())
-            row |= dict(zip(_CORRECTED, (np.mean(corrected), *paired.interval(corrected, level)), strict=True))
+            row |= dict(
+                zip(_CORRECTED, (np.mean(corrected), *paired.interval(corrected, level)), strict=True)
+            )
             row["note"] = _note(found, len(learning))
             if metric in metrics.PRIMARY:
                 row |= {"role": "primary", "tests": tests, **_test(found, level, tests)}
             rows.append(row)
     _judge(rows, level)
-    return pandas.DataFrame([{c: row.get(c, _EMPTY.get(c, math.nan)) for c in COLUMNS} for row in rows], columns=COLUMNS)
+    return pandas.DataFrame(
+        [{c: row.get(c, _EMPTY.get(c, math.nan)) for c in COLUMNS} for row in rows], columns=COLUMNS
+    )
 
 
 def frontier_table(trials):
@@ -137,8 +149,8 @@ def frontier_table(trials):
 
 
 COLUMNS = (
-    "contrast family plus minus metric role n mean sd lower upper simultaneous_lower simultaneous_upper"
-    " t df p p_source tests holm_p sign_flip_p sign_flip_holm_p sign_flip_smallest exact_reaches_level"
+    "contrast family plus minus metric role n mean sd lower upper simultaneous_lower simultaneous_upper t"
+    " df p p_source tests holm_p sign_flip_p sign_flip_holm_p sign_flip_smallest exact_reaches_level"
     " exact_reaches_holm d_z hedges_g detectable corrected_mean corrected_lower corrected_upper"
     " learning_difference learning_lower gate_passed level margin bases verdict note"
 ).split()
@@ -151,7 +163,9 @@ def _differences(values, contrast: dict, metric: str, scale: str) -> dict[str, f
     chosen = values[(values.metric == metric) & (values.scale == scale) & (values.part == "all")]
     arms = (*contrast["plus"], *contrast["minus"])
     found = {arm: dict(chosen.loc[chosen.condition == arm, ["block", "value"]].to_numpy()) for arm in arms}
-    return contrast_rules.differences(found, contrast["plus"], contrast["minus"]) if all(found.values()) else {}
+    return (
+        contrast_rules.differences(found, contrast["plus"], contrast["minus"]) if all(found.values()) else {}
+    )
 
 
 def _describe(values, level: float) -> tuple:

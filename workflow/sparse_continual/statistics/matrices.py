@@ -62,7 +62,7 @@ def _corrected(group, where: str):
     if len(wrong):
         row = wrong.iloc[0]
         raise UserError(
-            f"{where}: task {row.task} has chance {row.chance} and ceiling {row.ceiling};"
-            " expected a ceiling above chance"
+            f"{where}: task {row.task} has chance {row.chance} and ceiling {row.ceiling}; expected a ceiling"
+            " above chance"
         )
     return correct(group.score, group.chance, group.ceiling)

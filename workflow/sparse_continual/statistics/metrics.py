@@ -26,8 +26,8 @@ def check(R) -> np.ndarray:
         raise ValueError(f"R has shape {R.shape}, expected (T + 1, T) with the row before the stream first")
     if R.shape[1] < 2:
         raise UserError(
-            f"metrics: the stream has {R.shape[1]} task, and forgetting and transfer need at least 2;"
-            " give the stream more tasks"
+            f"metrics: the stream has {R.shape[1]} task, and forgetting and transfer need at least 2; give"
+            " the stream more tasks"
         )
     if np.isnan(R).any():
         after, column = np.argwhere(np.isnan(R))[0]

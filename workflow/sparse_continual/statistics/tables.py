@@ -33,6 +33,6 @@ def read(path):
 
 def write(path, frame) -> None:
     """Write a DataFrame as CSV: `\\n`, ten digits, empty for NaN, `true` and `false`; whole or not at all."""
-    for column in frame.columns[frame.dtypes == bool]:
+    for column in frame.select_dtypes(bool).columns:
         frame = frame.assign(**{column: frame[column].map({True: "true", False: "false"})})
     files.write(path, frame.to_csv(index=False, float_format="%.10g", lineterminator="\n"))

@@ -13,7 +13,13 @@ MINIMUM_BLOCKS = 6
 
 
 def verdict(
-    n: int, gate_passed: bool, holm_p: float, flip_p: float, flip_holm_p: float, flip_reaches_holm: bool, level: float
+    n: int,
+    gate_passed: bool,
+    holm_p: float,
+    flip_p: float,
+    flip_holm_p: float,
+    flip_reaches_holm: bool,
+    level: float,
 ) -> str:
     """One of `descriptive`, `gate failed`, `shown`, `not distinguished`."""
     if n < MINIMUM_BLOCKS:

@@ -32,8 +32,10 @@ ANIMALS = tuple(
     "rabbit sheep tortoise".split()
 )
 EMPLOYERS = tuple(
-    "Aldora Belvex Corvane Dynara Elmstar Fenwell Gildor Helmond Ivorex Jolman Kestrel Lumina Morvex "
-    "Nordal Orbix Pelham Quorra Rivium Solvane Tarkon Umbrix Valdor Wexley Zephyr".split()
+    "Aldora Arbenz Belvex Brixton Calden Corvane Dorvik Dynara Elmstar Eskar Farrow Fenwell Gildor Granix Harwick "
+    "Helmond Isenta Ivorex Jarvex Jolman Kestrel Kolder Lorvane Lumina Mellor Morvex Nexum Nordal Orbix Ostara "
+    "Pelham Pyrex Quillon Quorra Rivium Rowand Sandor Solvane Tarkon Trelis Ulvane Umbrix Valdor Vexler Wexley "
+    "Wolden Zantor Zephyr".split()
 )
 CITIES = tuple(
     "Athens Berlin Cairo Delhi Dublin Geneva Hanoi Jakarta Kyoto Lagos Lima Lisbon Madrid Manila Nairobi "

@@ -12,20 +12,21 @@ SCHEMA = {
     "type": "object",
     "additionalProperties": False,
     "default": {},
-    "description": "what the model reads while its weights are weighed: its base's mixture, or text files",
+    "description": "what the model reads while its weights are weighed",
     "properties": {
         "files": {
             "type": "array",
             "minItems": 1,
             "items": {"type": "string"},
-            "description": "plain text files; without them, training rows of the base's mixture",
+            "description": "plain text files; without them, training rows of the base's mixture, or text that a base "
+            "without a mixture writes itself",
         },
         "sequences": {"type": "integer", "minimum": 1, "default": 128, "description": "rows that are read"},
         "tokens": {
             "type": "integer",
             "minimum": 2,
             "default": 512,
-            "description": "length of a window of files",
+            "description": "length of a window of files, or of a text that the model writes",
         },
     },
 }
@@ -97,6 +98,33 @@ def rows_of_split(split, sequences: int, seed: int) -> list:
         )
     chosen = np.random.default_rng(seed).choice(available, size=sequences, replace=False)
     return [torch.tensor(np.asarray(split.row(int(i))), dtype=torch.int64) for i in chosen]
+
+
+def rows_of_model(model, sequences: int, tokens: int, seed: int):
+    """int64[sequences, tokens]: texts that `model` writes itself from its first token, sampled at temperature 1.
+
+    For a published model whose training text is not at hand: text of the kind that it was trained on.
+
+    Raises UserError when the model names no first token.
+    """
+    import torch
+
+    first = model.config.bos_token_id
+    if first is None:
+        raise UserError("calibration: the model's config names no bos_token_id to write from; give `calibration.files`")
+    torch.manual_seed(seed)
+    start = torch.full((sequences, 1), first, device=model.device)
+    return model.generate(
+        start,
+        attention_mask=torch.ones_like(start),
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        min_new_tokens=tokens - 1,
+        max_new_tokens=tokens - 1,
+        pad_token_id=first,
+    )
 
 
 def digest(rows) -> str:

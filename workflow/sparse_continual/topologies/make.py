@@ -7,25 +7,29 @@ from sparse_continual import registry
 from sparse_continual.identity import seed_of
 from sparse_continual.models.load import load_model, load_tokenizer, prunable, save_model
 from sparse_continual.models.train import train_on_mixture
-from sparse_continual.topologies.calibration import rows_of_files, rows_of_split
+from sparse_continual.streams.tasks import concatenate
+from sparse_continual.topologies.calibration import rows_of_files, rows_of_model, rows_of_split
 from sparse_continual.topologies.density import densities_of_masks
 from sparse_continual.topologies.physical import AllPlaces, Ends, FixedPlaces
 
 TOPOLOGY = "topology.safetensors"
 
 
-def make_topology(settings: dict, source, mixture: list, folder, seed: int) -> tuple[dict, list[dict]]:
+def make_topology(
+    settings: dict, source, mixture: list, folder, seed: int, trust_remote_code=False
+) -> tuple[dict, list[dict]]:
     """Make the model of a topology entity.
 
     settings: {topology: {method, pattern, sparsity, ...}, recovery: settings or None}; source: folder of
     the model; mixture: [(share, training Split)] of the base, [] when it declares none; folder: where
-    model and topology file go.
+    model and topology file go; trust_remote_code: whether to run the code that comes with the model.
 
     Returns (facts for the manifest, among them the folder of the model to use; rows of densities.csv).
     """
     chosen = settings["topology"]
-    model, tokenizer = load_model(source), load_tokenizer(source)
-    masks, facts = None, {}
+    model = load_model(source, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(source, trust_remote_code)
+    masks, facts = None, {"trust_remote_code": trust_remote_code}
     if chosen["method"] != "dense":
         topology = _prune(model, chosen, tokenizer, mixture, seed)
         topology.save(Path(folder) / TOPOLOGY)
@@ -35,7 +39,12 @@ def make_topology(settings: dict, source, mixture: list, folder, seed: int) -> t
         linears = prunable(model)
         places = FixedPlaces(linears, masks) if masks else AllPlaces(linears)
         facts["recovery"] = train_on_mixture(
-            model, places, Ends(model, linears, True), mixture, settings["recovery"], seed_of("recovery", seed)
+            model,
+            places,
+            Ends(model, linears, True),
+            mixture,
+            settings["recovery"],
+            seed_of("recovery", seed),
         )
     if masks:
         topology.check(model)
@@ -59,6 +68,9 @@ def _prune(model, chosen, tokenizer, mixture, seed):
         wanted = chosen["calibration"]
         if "files" in wanted:
             rows = rows_of_files(wanted, tokenizer, seed_of("calibration", seed))
+        elif not mixture:
+            rows = rows_of_model(model, wanted["sequences"], wanted["tokens"], seed_of("calibration", seed))
         else:
-            rows = rows_of_split(mixture[0][1], wanted["sequences"], seed_of("calibration", seed))
+            read = concatenate([split for _, split in mixture])
+            rows = rows_of_split(read, wanted["sequences"], seed_of("calibration", seed))
     return prune(model, chosen["method"], chosen["pattern"], chosen.get("sparsity"), rows, seed, **options)

@@ -22,7 +22,9 @@ class FixedPlaces:
     def __init__(self, linears: dict, places: dict):
         if linears.keys() != places.keys():
             odd = sorted(linears.keys() ^ places.keys())[0]
-            raise UserError(f"{odd}: in the model or in the topology, but not in both; this topology is of another model")
+            raise UserError(
+                f"{odd}: in the model or in the topology, but not in both; this topology is of another model"
+            )
         self.linears, self.places, self.spans, end = linears, {}, {}, 0
         for name, module in linears.items():
             if places[name].shape != module.weight.shape:
@@ -35,7 +37,9 @@ class FixedPlaces:
             self.places[name] = inside.to(torch.int32) if module.weight.numel() < 2**31 else inside
             self.spans[name] = (end, end + len(inside))
             end += len(inside)
-        parts = [torch.index_select(m.weight.detach().view(-1), 0, self.places[n]) for n, m in linears.items()]
+        parts = [
+            torch.index_select(m.weight.detach().view(-1), 0, self.places[n]) for n, m in linears.items()
+        ]
         self.values = torch.nn.Parameter(torch.cat(parts))
         self.gradient = torch.zeros_like(self.values)
         for name, module in linears.items():
@@ -64,9 +68,10 @@ class FixedPlaces:
         """Write the values into the matrices. Call after every optimizer step."""
         for name, module in self.linears.items():
             module.weight.view(-1).scatter_(0, self.places[name], self.values[slice(*self.spans[name])])
+        self.gradient.zero_()  # a matrix that the next pass leaves out (an expert) must not keep its old one
 
     def state(self) -> dict:
-        """{weight name: 1-D tensor of its values in row-major order}: what is saved, without absent weights."""
+        """{weight name: its values in row-major order}: what is saved, without absent weights."""
         return {name: self.values.detach()[a:b].clone() for name, (a, b) in self.spans.items()}
 
     @torch.no_grad()

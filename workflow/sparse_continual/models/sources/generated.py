@@ -17,11 +17,23 @@ SCHEMA = {
             "additionalProperties": False,
             "required": ["hidden_size", "intermediate_size", "layers", "heads", "kv_heads"],
             "properties": {
-                "hidden_size": {"type": "integer", "minimum": 4, "description": "width of the residual stream"},
+                "hidden_size": {
+                    "type": "integer",
+                    "minimum": 4,
+                    "description": "width of the residual stream",
+                },
                 "intermediate_size": {"type": "integer", "minimum": 4, "description": "width of the MLP"},
                 "layers": {"type": "integer", "minimum": 1, "description": "decoder blocks"},
-                "heads": {"type": "integer", "minimum": 1, "description": "query heads; must divide hidden_size"},
-                "kv_heads": {"type": "integer", "minimum": 1, "description": "key-value heads; must divide heads"},
+                "heads": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "description": "query heads; must divide hidden_size",
+                },
+                "kv_heads": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "description": "key-value heads; must divide heads",
+                },
             },
         },
         "pretraining": {
@@ -32,8 +44,17 @@ SCHEMA = {
             "properties": {
                 "steps": {"type": "integer", "minimum": 1, "description": "optimizer steps"},
                 "batch_size": {"type": "integer", "minimum": 1, "description": "rows a step"},
-                "learning_rate": {"type": "number", "exclusiveMinimum": 0, "description": "highest rate of the schedule"},
-                "warmup": {"type": "integer", "minimum": 0, "default": 0, "description": "steps of linear warm-up"},
+                "learning_rate": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "description": "highest rate of the schedule",
+                },
+                "warmup": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "default": 0,
+                    "description": "steps of linear warm-up",
+                },
             },
         },
     },
@@ -48,11 +69,13 @@ def check(settings: dict) -> None:
     shape = settings["shape"]
     for part, whole in (("heads", "hidden_size"), ("kv_heads", "heads")):
         if shape[whole] % shape[part]:
-            raise UserError(f"shape.{part}: found {shape[part]}, expected a divisor of {whole} = {shape[whole]}")
+            raise UserError(
+                f"shape.{part}: found {shape[part]}, expected a divisor of {whole} = {shape[whole]}"
+            )
     if shape["hidden_size"] // shape["heads"] % 2:
         raise UserError(
-            f"shape.heads: a head of {shape['hidden_size'] // shape['heads']} units is odd, and rotary positions pair "
-            "units; choose heads so that hidden_size / heads is even"
+            f"shape.heads: a head of {shape['hidden_size'] // shape['heads']} units is odd, and rotary "
+            "positions pair units; choose heads so that hidden_size / heads is even"
         )
 
 

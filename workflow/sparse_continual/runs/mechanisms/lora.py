@@ -1,4 +1,4 @@
-"""Low-rank adaptation (LoRA: Hu et al., arXiv 2106.09685) of every block matrix; one adapter for the whole stream.
+"""Low-rank adaptation (LoRA: Hu et al., arXiv 2106.09685) of every block matrix, one for the whole stream.
 
 form `masked` (default): weight = W + mask * (alpha / rank) B A, the product being cut to the places
 that exist, so that merging keeps the topology; on a dense model the mask is all ones and this is
@@ -23,7 +23,12 @@ SCHEMA = {
     "required": ["rank"],
     "properties": {
         "rank": {"type": "integer", "minimum": 1, "description": "rank of the product"},
-        "alpha": {"type": "number", "exclusiveMinimum": 0, "default": 16, "description": "the product is scaled by alpha / rank"},
+        "alpha": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "default": 16,
+            "description": "the product is scaled by alpha / rank",
+        },
         "form": {
             "enum": ["masked", "side"],
             "default": "masked",
@@ -86,7 +91,12 @@ class Mechanism(Base):
 
     def attach(self):
         """Masked products by parametrization, or peft's adapters."""
-        return Adapter(self._masked() if self.settings["form"] == "masked" else self._side())
+        return Adapter(self._masked() if self.masked else self._side())
+
+    @property
+    def masked(self):
+        """Whether the product is cut to the places that exist."""
+        return self.settings["form"] == "masked"
 
     def _masked(self):
         setting, named = self.setting, {}
@@ -112,12 +122,19 @@ class Mechanism(Base):
             ),
             setting.model,
         )
+        for parameter in self.ends.parameters():
+            parameter.requires_grad_(True)  # peft has frozen all but its own
         return {name: p for name, p in setting.model.named_parameters() if ".lora_" in name}
+
+    def untouched(self):
+        """All of the base's matrices."""
+        for module in self.setting.linears.values():
+            yield module.parametrizations.weight.original if self.masked else module.weight
 
     @torch.no_grad()
     def weights(self):
         """The matrices with the adapter merged in."""
-        if self.settings["form"] == "masked":
+        if self.masked:
             return super().weights()
         merged = {}
         for name in self.setting.linears:

@@ -1,9 +1,10 @@
-"""Experience replay from a fixed small buffer (reservoir sampling: Vitter 1985; Chaudhry et al., arXiv 1902.10486).
+"""Experience replay from a fixed small buffer (Chaudhry et al., arXiv 1902.10486).
 
 From the second task on, `share` of every batch are old rows drawn from a buffer of `buffer_items`
 training rows. Old rows take the place of new ones, so steps, rows and FLOPs are those of fine-tuning
-(`specs` call this substituted replay), and the new task is seen 1 - share as often: compare it with
-that in mind. The buffer is a uniform sample of all training rows of past tasks, each offered once.
+(substituted replay), and the new task is seen 1 - share as often: compare it with that in mind. The
+buffer is a uniform sample of all training rows of past tasks, each offered once (reservoir sampling:
+Vitter 1985).
 
 Knobs: buffer_items, share. Cost: the buffer's bytes. Limit: rows must be kept, which privacy or
 licences may forbid.
@@ -20,7 +21,11 @@ SCHEMA = {
     "additionalProperties": False,
     "required": ["buffer_items", "share"],
     "properties": {
-        "buffer_items": {"type": "integer", "minimum": 1, "description": "training rows that the buffer holds"},
+        "buffer_items": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "training rows that the buffer holds",
+        },
         "share": {
             "type": "number",
             "exclusiveMinimum": 0,
@@ -39,8 +44,11 @@ class Mechanism(Base):
         self.buffer, self.offered = [], 0
 
     def rows(self, firsts, counts, task, batch_size, seed, step):
-        """New rows as in fine-tuning, and round(share * batch_size) old ones drawn with replacement."""
-        old = round(self.settings["share"] * batch_size) if self.buffer else 0
+        """New rows as in fine-tuning, and round(share * batch_size) old ones drawn with replacement.
+
+        At least one of each, where the batch has two rows.
+        """
+        old = min(max(1, round(self.settings["share"] * batch_size)), batch_size - 1) if self.buffer else 0
         new = firsts[task] + batch_rows(counts[task], batch_size - old, seed, step)
         if not old:
             return new

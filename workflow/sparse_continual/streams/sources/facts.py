@@ -2,7 +2,7 @@
 
 *Memory* items (instrument, dish, animal) are drawn per person, so nothing before training can answer
 them: their forward transfer is zero by construction, and forgetting lives here. *Relation* items name
-the employer in the prompt and ask for its city or trade, a map over 24 employers that a whole world
+the employer in the prompt and ask for its city or trade, a map over 48 employers that a whole world
 shares: what one task teaches can serve the next. Of five items two are relations.
 
 Every attribute has five templates of our own: three for training, one for validation, one for test.
@@ -37,7 +37,7 @@ SCHEMA = {
             "minimum": 1,
             "maximum": len(lexicon.EMPLOYERS),
             "default": 8,
-            "description": "Employers, of the world's 24, of a task's or the base's people.",
+            "description": "Employers, of the world's 48, of a task's or the base's people.",
         },
     },
 }
@@ -152,8 +152,8 @@ class World:
         self.names = np.random.default_rng(seed_of("facts names", seed)).permutation(PAIRS)
         rng = np.random.default_rng(seed_of("facts employers", seed))
         self.map = {
-            name: dict(zip(lexicon.EMPLOYERS, rng.permutation(RELATION[name][0]), strict=True))
-            for name in RELATION
+            name: dict(zip(lexicon.EMPLOYERS, rng.permutation(np.resize(pool, len(lexicon.EMPLOYERS))), strict=True))
+            for name, (pool, _) in RELATION.items()
         }
 
     def persons(self, role: str, k: int, people: int, employers: int) -> list[dict]:

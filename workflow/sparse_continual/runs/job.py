@@ -1,0 +1,18 @@
+"""Where the things lie that an arm starts from, read from the manifests that a rule is given."""
+
+from pathlib import Path
+
+from sparse_continual.files import read_manifest
+
+
+def located(base, stream, like=None) -> dict:
+    """{model, trust_remote_code, topology, like, stream}: folders, of the arm's base, of the topology whose
+    places a dense arm's writes take (None: all), and of the stream's tasks. Arguments: manifests."""
+    made = read_manifest(base)
+    return {
+        "model": made["folder"],
+        "trust_remote_code": made["trust_remote_code"],
+        "topology": Path(base).parent,
+        "like": like and Path(like).parent,
+        "stream": read_manifest(stream)["folder"],
+    }
