@@ -46,7 +46,7 @@ def tiny_llama(seed=0):
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
-    """Manifests `dense`, `sparse` (bases), `stream` (tasks a, b, c), `mixture`, and `masks` of the sparse one."""
+    """Manifests `dense`, `sparse` (bases), `stream` (tasks a, b, c), `mixture`; `masks` of the sparse one."""
     from sparse_continual.files import write_manifest
     from sparse_continual.models.load import save_model
     from sparse_continual.streams.lexicon import tokenizer
@@ -86,7 +86,10 @@ ARMS = {
     "random writes": {"topology": "dense", "writes": "random"},
     "trained ends": {"ends": "trained"},
     "masked lora": {"mechanism": {"kind": "lora", "rank": 2, "alpha": 8, "form": "masked"}},
-    "dense lora": {"topology": "dense", "mechanism": {"kind": "lora", "rank": 2, "alpha": 8, "form": "masked"}},
+    "dense lora": {
+        "topology": "dense",
+        "mechanism": {"kind": "lora", "rank": 2, "alpha": 8, "form": "masked"},
+    },
     "side lora": {"mechanism": {"kind": "lora", "rank": 2, "alpha": 8, "form": "side"}, "ends": "trained"},
     "replay": {"mechanism": {"kind": "replay", "buffer_items": 6, "share": 0.25}},
 }

@@ -4,8 +4,8 @@ from sparse_continual.script import job
 
 with job(snakemake):
     from sparse_continual.budgets.price import price
-    from sparse_continual.files import read_manifest, write
     from sparse_continual.csv_text import csv_text
+    from sparse_continual.files import read_manifest, write
 
     priced = []
     for stream, rows in snakemake.params.rows.items():

@@ -11,6 +11,7 @@ from sparse_continual import registry
 from sparse_continual.figures import _draw, _style
 from sparse_continual.statistics import tables
 from sparse_continual.statistics.estimate import estimate
+from sparse_continual.streams.settings import filled
 
 FORMS = ("svg", "pdf", "png")
 
@@ -32,7 +33,7 @@ def drawn(name, folder, settings=None):
     variant = registry.load("figures", name)
     found = {Path(table).name: tables.read(folder / f"{table}.csv") for table in variant.TABLES}
     with _style.style():
-        made = variant.draw(found, settings or {})
+        made = variant.draw(found, filled(variant.SCHEMA, settings or {}))
         FigureCanvasAgg(made).draw()
     return made
 
@@ -58,7 +59,9 @@ def test_schema_caption_and_bytes_that_repeat(name, full, tmp_path):
     assert variant.SCHEMA["additionalProperties"] is False and len(variant.CAPTION) > 80
     paths = [full / f"{table}.csv" for table in variant.TABLES]
     for turn in ("one", "two"):
-        _draw.draw(name, paths, {"title": "A title"}, [tmp_path / turn / f"{name}.{form}" for form in FORMS])
+        _draw.draw(
+            name, paths, filled(variant.SCHEMA, {}), [tmp_path / turn / f"{name}.{form}" for form in FORMS]
+        )
     for form in FORMS:
         once, twice = ((tmp_path / turn / f"{name}.{form}").read_bytes() for turn in ("one", "two"))
         assert once == twice and len(once) > 1000
@@ -158,7 +161,8 @@ def test_a_figure_without_data_says_so(full):
     assert any("No scores" in text for text in words(drawn("accuracy_matrices", full, {"part": "absent"})))
     found = {"densities": tables.read(full / "tables" / "densities.csv").iloc[:0]}
     with _style.style():
-        made = registry.load("figures", "density").draw(found, {})
+        variant = registry.load("figures", "density")
+        made = variant.draw(found, filled(variant.SCHEMA, {}))
     assert any("absent weights" in text for text in words(made))
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas
 
+from sparse_continual import registry
+from sparse_continual.streams.settings import filled
+
 CONDITIONS = (
     "dense sparse unlocked masked_writes matched_nonzeros matched_flops dense_lora sparse_lora dense_replay"
     " sparse_replay"
@@ -156,13 +159,15 @@ def facts(conditions=CONDITIONS, contrasts=CONTRASTS, blocks=6, one_base=False, 
         "mechanisms": {"finetune": {"kind": "finetune"}},
         "streams": {name: {"source": "facts", "tasks": 6, "people": 32} for name in streams},
         "conditions": settings,
-        "figures": {name: {"title": f"Title of {name}"} for name in FIGURES},
+        "figures": {
+            name: filled(registry.load("figures", name).SCHEMA, {"title": f"Title of {name}"})
+            for name in FIGURES
+        },
     }
 
 
 def results(root, facts, T=6, seed=0):
     """A whole results folder of a made-up study, statistics and figures computed by the library."""
-    from sparse_continual import registry
     from sparse_continual.figures._draw import draw
     from sparse_continual.statistics.estimate import estimate
 

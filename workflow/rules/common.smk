@@ -40,6 +40,8 @@ def open_study():
 def _writable(folder):
     """Refuse a place that results cannot be written to, before anything is made."""
     existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
+    if not existing.is_dir():
+        raise UserError(f"{existing.absolute()}: not a folder; results are written into one of that name, so rename it")
     if not os.access(existing, os.W_OK):
         raise UserError(f"{existing.absolute()}: not writable; run in another directory (--directory), or mend its rights")
 

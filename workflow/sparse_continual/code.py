@@ -23,7 +23,7 @@ class _Strip(ast.NodeTransformer):
     def strip(self, node):
         self.generic_visit(node)
         if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
+            node.body = node.body[1:] or ([] if isinstance(node, ast.Module) else [ast.Pass()])
         return node
 
     visit_Module = visit_ClassDef = visit_FunctionDef = visit_AsyncFunctionDef = strip

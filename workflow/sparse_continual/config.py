@@ -46,7 +46,7 @@ def checked(config: dict) -> dict:
         lines = [line for section in VARIANTS for line in _check_variants(section, config)]
         lines += _check_figures(config)
     if not lines:
-        lines = _check_names(config) + _check_values(config)
+        lines = _check_names(config) or _check_values(config)
     if lines:
         raise ConfigError(f"config: {line}" for line in lines)
     return config

@@ -156,7 +156,7 @@ class Study:
         return {}
 
     def base_shape(self, base: str) -> dict:
-        """Shape settings of a base: of its config, or of its checkpoint's config.json; {} for one not yet downloaded."""
+        """Shape settings of a base, from its config or its checkpoint's config.json; {} when not downloaded."""
         if base not in self._shapes:
             settings = self.config["bases"][base]
             if settings["source"] == "generated":
@@ -176,6 +176,12 @@ class Study:
             return None
         parent = self.base_shape(self.condition(condition)["base"])
         kept = check_topology(self.config["topologies"][match["to"]], matrices(parent))
+        rows = {(self._sizes(s)["row_tokens"], self._sizes(s)["answer_tokens"]) for s in self.streams}
+        if match["on"] == "flops" and len(rows) > 1:
+            raise UserError(
+                f"conditions.{condition}.match: the study's streams have rows of different lengths, so no one shape "
+                "has the FLOPs of the sparse model on all of them; give each stream a study of its own"
+            )
         sizes = self._sizes(self.streams[0])
         head = head_share(sizes["row_tokens"], sizes["answer_tokens"])
         try:
@@ -189,8 +195,7 @@ class Study:
             return self.base_shape(self.condition(condition)["base"])
         key = ("control", condition)
         if key not in self._shapes:
-            found = self.control(condition).shape
-            self._shapes[key] = {k: v for k, v in vars(found).items() if v is not None}
+            self._shapes[key] = self.control(condition).shape.settings()
         return self._shapes[key]
 
     @_once
@@ -346,7 +351,9 @@ class Study:
             self._refuse(f"streams.{name}", "streams.sources", self.config["streams"][name])
             tasks = self.tasks(name)
             if len(tasks) < 2:
-                raise UserError(f"streams.{name}: found {len(tasks)} task, expected at least 2: the metrics compare tasks")
+                raise UserError(
+                    f"streams.{name}: found {len(tasks)} task, expected at least 2: the metrics compare tasks"
+                )
             if len(tasks) < self.study["tuning"]["tasks"]:
                 raise UserError(
                     f"study.tuning.tasks: found {self.study['tuning']['tasks']}, expected at most the {len(tasks)} "

@@ -90,9 +90,13 @@ def empty(title: str, sentence: str):
     return made
 
 
-def option(settings: dict, schema: dict, key: str):
-    """A figure's setting, or the default that its schema gives."""
-    return settings.get(key, schema["properties"][key]["default"])
+PART = {"type": "string", "description": "all, or the name of a part of the items", "default": "all"}
+
+
+def schema(title: str, **own: dict) -> dict:
+    """The SCHEMA of a figure: its title, and settings of its `own` by name."""
+    words = {"type": "string", "description": "title of the figure", "default": title}
+    return {"type": "object", "additionalProperties": False, "properties": {"title": words, **own}}
 
 
 def spread(n: int, width: float = 0.5) -> list[float]:

@@ -7,22 +7,7 @@ kind of items. Limit: no spread is shown; the figures of the metrics show it.
 
 from sparse_continual.figures import _style
 
-SCHEMA = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "title": {
-            "type": "string",
-            "description": "title of the figure",
-            "default": "Accuracy on every task after every task",
-        },
-        "part": {
-            "type": "string",
-            "description": "all, or the name of a part of the items",
-            "default": "all",
-        },
-    },
-}
+SCHEMA = _style.schema("Accuracy on every task after every task", part=_style.PART)
 TABLES = ("tables/scores",)
 PLACE = 4  # in the report
 CAPTION = (
@@ -34,8 +19,8 @@ CAPTION = (
 
 
 def draw(tables, settings):
-    part = _style.option(settings, SCHEMA, "part")
-    title = _style.option(settings, SCHEMA, "title")
+    part = settings["part"]
+    title = settings["title"]
     scores = tables["scores"]
     scores = scores[(scores.position > 0) & (scores.part == part)]
     if scores.empty:

@@ -6,17 +6,7 @@ is the same everywhere by construction, and the figure is then a check.
 
 from sparse_continual.figures import _style
 
-SCHEMA = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "title": {
-            "type": "string",
-            "description": "title of the figure",
-            "default": "Density by layer and matrix",
-        },
-    },
-}
+SCHEMA = _style.schema("Density by layer and matrix")
 TABLES = ("tables/densities",)
 PLACE = 6  # in the report
 CAPTION = (
@@ -26,7 +16,7 @@ CAPTION = (
 
 
 def draw(tables, settings):
-    title = _style.option(settings, SCHEMA, "title")
+    title = settings["title"]
     densities = tables["densities"]
     densities = densities[densities.pattern != "dense"]
     if densities.empty:

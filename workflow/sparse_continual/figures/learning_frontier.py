@@ -7,17 +7,7 @@ few tuning blocks and a shorter stream: shapes can be compared, not small differ
 
 from sparse_continual.figures import _style
 
-SCHEMA = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "title": {
-            "type": "string",
-            "description": "title of the figure",
-            "default": "Forgetting against learning over the learning-rate grid",
-        },
-    },
-}
+SCHEMA = _style.schema("Forgetting against learning over the learning-rate grid")
 TABLES = ("statistics/frontier",)
 PLACE = 3  # in the report
 CAPTION = (
@@ -28,7 +18,7 @@ CAPTION = (
 
 
 def draw(tables, settings):
-    title = _style.option(settings, SCHEMA, "title")
+    title = settings["title"]
     frontier = tables["frontier"].dropna(subset=["forgetting"])
     if frontier.empty:
         return _style.empty(title, "The tuning streams have one task each: nothing could be forgotten.")

@@ -7,17 +7,7 @@ test, learning gate), so an interval that leaves zero out may still carry an ope
 
 from sparse_continual.figures import _style
 
-SCHEMA = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "title": {
-            "type": "string",
-            "description": "title of the figure",
-            "default": "Paired differences, per estimand",
-        },
-    },
-}
+SCHEMA = _style.schema("Paired differences, per estimand")
 TABLES = ("statistics/contrasts", "statistics/differences")
 PLACE = 1  # in the report
 CAPTION = (
@@ -37,7 +27,7 @@ _MARKS = {
 def draw(tables, settings):
     contrasts = tables["contrasts"]
     contrasts = contrasts[contrasts.role == "primary"]
-    title = _style.option(settings, SCHEMA, "title")
+    title = settings["title"]
     if contrasts.empty:
         return _style.empty(title, "This study has no contrasts.")
     rows, headers, places = {}, {}, 0

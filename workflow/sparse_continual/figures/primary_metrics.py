@@ -6,22 +6,14 @@ about their difference, which is paired by block; that is the figure of paired d
 
 from sparse_continual.figures import _style
 
-SCHEMA = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "title": {
-            "type": "string",
-            "description": "title of the figure",
-            "default": "Forgetting and forward transfer of every condition",
-        },
-        "scale": {
-            "enum": ["raw", "corrected"],
-            "description": "raw scores, or corrected for chance and ceiling",
-            "default": "raw",
-        },
+SCHEMA = _style.schema(
+    "Forgetting and forward transfer of every condition",
+    scale={
+        "enum": ["raw", "corrected"],
+        "description": "raw scores, or corrected for chance and ceiling",
+        "default": "raw",
     },
-}
+)
 TABLES = ("statistics/metrics", "statistics/summary")
 PLACE = 2  # in the report
 CAPTION = (
@@ -32,13 +24,13 @@ CAPTION = (
 
 
 def draw(tables, settings):
-    scale = _style.option(settings, SCHEMA, "scale")
+    scale = settings["scale"]
     values, summary = (
         table[(table.scale == scale) & (table.part == "all")]
         for table in (tables["metrics"], tables["summary"])
     )
     names = list(dict.fromkeys(summary.condition))
-    made = _style.figure(_style.DOUBLE, 0.8 + 0.24 * len(names), _style.option(settings, SCHEMA, "title"))
+    made = _style.figure(_style.DOUBLE, 0.8 + 0.24 * len(names), settings["title"])
     axes = made.subplots(1, 2, sharey=True)
     for ax, metric, colour in zip(
         axes, ("forgetting", "forward_transfer"), (_style.RED, _style.BLUE), strict=True

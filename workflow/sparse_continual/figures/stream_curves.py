@@ -6,22 +6,7 @@ the report lists those.
 
 from sparse_continual.figures import _style
 
-SCHEMA = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "title": {
-            "type": "string",
-            "description": "title of the figure",
-            "default": "Scores along the stream",
-        },
-        "part": {
-            "type": "string",
-            "description": "all, or the name of a part of the items",
-            "default": "all",
-        },
-    },
-}
+SCHEMA = _style.schema("Scores along the stream", part=_style.PART)
 TABLES = ("tables/scores",)
 PLACE = 5  # in the report
 CAPTION = (
@@ -34,8 +19,8 @@ CAPTION = (
 def draw(tables, settings):
     import matplotlib
 
-    part = _style.option(settings, SCHEMA, "part")
-    title = _style.option(settings, SCHEMA, "title")
+    part = settings["part"]
+    title = settings["title"]
     scores = tables["scores"]
     stream = scores[(scores.position > 0) & (scores.part == part)]
     if stream.empty:

@@ -134,7 +134,7 @@ def _in_words(condition: dict) -> dict[str, str]:
         "topology": condition["topology"],
         "absent weights": "locked" if condition.get("locked", True) else "free to grow",
         "writes": writes[condition.get("writes", "all")],
-        "shape": f"matched to the {match['by']} of {match['to']}" if match else "the base's own",
+        "shape": f"matched to the {match['on']} of {match['to']}" if match else "the base's own",
         "mechanism": condition["mechanism"],
     }
 
@@ -178,7 +178,7 @@ def _figure(folder: Path, stream: str, name: str, facts: dict) -> dict:
     return {
         "name": name,
         "id": f"{stream}-{name}",
-        "title": settings.get("title", variant.SCHEMA["properties"]["title"]["default"]),
+        "title": settings["title"],
         "caption": variant.CAPTION,
         "wide": _width(svg) > 300,
         "uri": "data:image/svg+xml;base64," + base64.b64encode(svg).decode(),

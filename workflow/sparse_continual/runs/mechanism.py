@@ -95,7 +95,7 @@ class Mechanism:
 
     @torch.no_grad()
     def verify(self) -> None:
-        """Raise AssertionError for an absent weight that is not exactly zero, or a frozen one that changed."""
+        """Raise AssertionError for an absent weight that is not zero, or a frozen one that has changed."""
         for name, exists in (self.setting.exists or {}).items():
             if self.setting.linears[name].weight[~exists].any():
                 raise AssertionError(f"{name}: an absent weight is not zero")

@@ -30,7 +30,7 @@ class Resume:
         except OSError:
             self.lock.close()
             raise UserError(
-                f"{self.folder}: another process is training this run; wait for it or end it, then start again"
+                f"{self.folder}: another process is training this run; wait for it, or end it"
             ) from None
         return self
 

@@ -1,0 +1,305 @@
+"""Errors, whole files, identities, variants by name, code digests and the frame of every script."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from sparse_continual import code, files, registry
+from sparse_continual.errors import UserError
+from sparse_continual.identity import canonical, seed_of, sha256
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_a_user_error_is_one_line():
+    assert str(UserError("a  b\n  c")) == "a b c"
+
+
+# files
+
+
+def test_write_leaves_no_part(tmp_path, monkeypatch):
+    path = tmp_path / "deep" / "file"
+    files.write(path, "one")
+    files.write(path, b"two")
+    assert path.read_bytes() == b"two" and os.listdir(path.parent) == ["file"]
+
+    def full(_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write(path, "three")
+    assert path.read_bytes() == b"two" and os.listdir(path.parent) == ["file"]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
+    program = (
+        "import os, sys\n"
+        "from sparse_continual import files\n"
+        "os.replace = lambda *_: os._exit(9)\n"
+        "files.write(sys.argv[1], 'new' * 1000)\n"
+    )
+    path = tmp_path / "file"
+    path.write_text("old")
+    assert subprocess.run([sys.executable, "-c", program, str(path)]).returncode == 9
+    assert path.read_text() == "old"
+    assert list(files.digests(tmp_path)) == ["file"]  # the part that it left is not a file of the result
+
+
+def test_json(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"b": 0.1, "a": [1, None]})
+    assert path.read_text() == '{\n "a": [\n  1,\n  null\n ],\n "b": 0.1\n}\n'
+    assert files.read_json(path) == {"a": [1, None], "b": 0.1}
+    path.write_text('{\n"a": 1,\n}')
+    with pytest.raises(UserError, match="a.json: line 3: not valid JSON"):
+        files.read_json(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="a.json: cannot be read as UTF-8 text"):
+        files.read_json(path)
+    with pytest.raises(UserError, match="b.json: no such file"):
+        files.read_json(tmp_path / "b.json")
+
+
+def test_digests(tmp_path):
+    files.write(tmp_path / "b" / "x", "")
+    files.write(tmp_path / "a", "abc")
+    files.write(tmp_path / files.MANIFEST, "{}")
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert list(files.digests(tmp_path).items()) == [("a", abc), ("b/x", empty)]
+
+
+def test_manifests_of_a_folder_below_move_with_it(tmp_path):
+    files.write(tmp_path / "one" / "model" / "weights", "abc")
+    files.write_manifest(tmp_path / "one" / "manifest.json", tmp_path / "one" / "model", steps=3)
+    assert str(tmp_path) not in (tmp_path / "one" / "manifest.json").read_text()
+    (tmp_path / "one").rename(tmp_path / "two")
+    found = files.read_manifest(tmp_path / "two" / "manifest.json")
+    assert found["folder"] == tmp_path / "two" / "model" and found["steps"] == 3
+    assert set(found["files"]) == {"weights"}
+    (tmp_path / "two" / "model" / "weights").unlink()
+    with pytest.raises(UserError, match="weights: listed in .*manifest.json, but gone; delete .* to make it"):
+        files.read_manifest(tmp_path / "two" / "manifest.json")
+
+
+def test_manifests_of_a_folder_elsewhere(tmp_path, monkeypatch):
+    """A relative folder outside is relative to the working directory, even where results/ is a link."""
+    monkeypatch.chdir(tmp_path)
+    files.write(Path("checkpoints/base/weights"), "abc")
+    Path("disk").mkdir()
+    Path("results").symlink_to("disk")
+    manifest = Path("results/store/models/base/manifest.json")
+    files.write_manifest(manifest, Path("checkpoints/base"))
+    assert files.read_manifest(manifest)["folder"] == Path("checkpoints/base")
+    again = Path("results/store/topologies/base/manifest.json")
+    files.write_manifest(again, files.read_manifest(manifest)["folder"])
+    assert files.read_manifest(again)["folder"] == Path("checkpoints/base")
+    files.write_manifest(manifest, tmp_path / "checkpoints" / "base")
+    assert files.read_manifest(manifest)["folder"] == tmp_path / "checkpoints" / "base"
+
+
+# identities
+
+
+def test_canonical():
+    one = {"b": [1, 2.0, (3,)], "a": {"y": None, "x": True}}
+    assert canonical(one) == {"a": {"x": True, "y": None}, "b": [1, 2, [3]]}
+    assert json.dumps(canonical(one)) == '{"a": {"x": true, "y": null}, "b": [1, 2, [3]]}'
+    for value in ({1, 2}, object(), Path("a"), b"a"):
+        with pytest.raises(TypeError, match="not plain data"):
+            canonical({"a": value})
+
+
+def test_digests_of_settings():
+    assert sha256({"a": 1, "b": 2}) == sha256({"b": 2.0, "a": 1.0})
+    assert len({sha256(v) for v in (1, "1", True, None, [1], {"1": 1}, 1.5, {"a": [1]}, {"a": 1})}) == 9
+
+
+def test_seeds():
+    seeds = {seed_of("what", number) for number in range(1000)}
+    assert len(seeds) == 1000 and all(0 <= seed < 2**63 for seed in seeds) and max(seeds) > 2**62
+    assert seed_of("order", 0, "1") == seed_of("order", 0.0, "1") != seed_of("order", 0, 1)
+    assert seed_of("a") == int(hashlib.sha256(b'["a"]').hexdigest()[:16], 16) // 2
+
+
+# variants
+
+
+def test_variants():
+    assert registry.names("runs.mechanisms") == ["finetune", "lora", "replay"]
+    assert registry.load("runs.mechanisms", "replay").SCHEMA["required"] == ["buffer_items", "share"]
+    with pytest.raises(UserError) as caught:
+        registry.load("topologies.methods", "wandaa")
+    assert "no variant 'wandaa' (did you mean 'wanda'?); there are dense, magnitude" in str(caught.value)
+    for name in ("", "../code", "_draw", "mechanism"):
+        with pytest.raises(UserError, match="no variant"):
+            registry.load("runs.mechanisms", name)
+
+
+@pytest.mark.parametrize(
+    "package", ["models.sources", "topologies.methods", "runs.mechanisms", "streams.sources", "figures"]
+)
+def test_schemas_read_without_running_are_those_of_the_modules(package):
+    for name in registry.names(package):
+        assert registry.schema(package, name) == registry.load(package, name).SCHEMA
+
+
+def test_nearest():
+    assert registry.nearest("lokced", ["locked", "writes"]) == " (did you mean 'locked'?)"
+    assert registry.nearest("xyz", ["locked"]) == registry.nearest(3, []) == ""
+
+
+# code digests
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of a few modules in the place of ours, and a function that edits one."""
+    folder = tmp_path / "sparse_continual"
+    texts = {
+        "__init__.py": "",
+        "a.py": '"""Doc."""\nfrom sparse_continual import b\n\n\ndef f():\n    """Doc."""\n    return b.g()\n',
+        "b.py": "def g():\n    from sparse_continual.deep.c import h\n\n    return h()  # why\n",
+        "deep/__init__.py": '"""Doc."""\n',
+        "deep/c.py": "import sparse_continual.d as d\n\n\ndef h():\n    return d.VALUE\n",
+        "d.py": "VALUE = 1\n",
+        "unrelated.py": "from sparse_continual import a\n",
+    }
+    for name, text in texts.items():
+        files.write(folder / name, text)
+    monkeypatch.setattr(code, "PACKAGE", folder)
+
+    def forget():
+        code._read.cache_clear()
+        code.digest.cache_clear()
+
+    def edit(name, old, new):
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+        forget()
+
+    forget()
+    yield edit
+    forget()
+
+
+def names_of(*entries):
+    return [path.relative_to(code.PACKAGE).as_posix() for path in code.closure(*entries)]
+
+
+def test_the_closure_follows_imports_inside_functions(package):
+    assert names_of("a") == ["__init__.py", "a.py", "b.py", "d.py", "deep/__init__.py", "deep/c.py"]
+    assert names_of("deep.c") == ["__init__.py", "d.py", "deep/__init__.py", "deep/c.py"]
+    assert names_of("deep") == ["__init__.py", "deep/__init__.py"]
+
+
+def test_a_digest_changes_with_code_alone(package):
+    before = code.digest("a")
+    for edit in (
+        ("a.py", '"""Doc."""', '"""Another."""'),
+        ("a.py", '    """Another."""\n', ""),
+        ("b.py", "  # why", "  # because"),
+        ("deep/__init__.py", '"""Doc."""\n', ""),
+        ("d.py", "VALUE = 1", "# new\n\nVALUE = (\n    1\n)"),
+        ("unrelated.py", "import a", "import b"),
+    ):
+        package(*edit)
+        assert code.digest("a") == before, edit
+    package("d.py", "1", "2")
+    assert code.digest("a") != before
+    package("d.py", "2", "1")
+    assert code.digest("a") == before != code.digest("a", "unrelated")
+
+
+def test_a_script_is_part_of_its_closure(package, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("from sparse_continual.d import VALUE\n")
+    assert code.closure(str(script)) == sorted([script, code.PACKAGE / "__init__.py", code.PACKAGE / "d.py"])
+
+
+@pytest.mark.parametrize("entry", ["nope", "deep.nope", "deep.c.nope"])
+def test_a_module_that_is_not_there(entry, package):
+    with pytest.raises(ValueError, match="no module"):
+        code.digest(entry)
+
+
+def test_a_relative_import_would_go_unseen(package):
+    package("d.py", "VALUE", "from . import b\n\nVALUE")
+    with pytest.raises(ValueError, match="d.py: line 1: relative import"):
+        code.digest("a")
+
+
+def modules_of(script):
+    found = code.closure(str(ROOT / "scripts" / script))
+    return {p.relative_to(code.PACKAGE).as_posix() for p in found if p.is_relative_to(code.PACKAGE)}
+
+
+def test_training_depends_on_no_scoring_mask_method_or_mechanism():
+    """Else a change of those would train everything again."""
+    for script in ("runs/train_condition.py", "runs/tune_condition.py"):
+        found = modules_of(script)
+        assert {"runs/stream.py", "topologies/physical.py", "runs/mechanism.py"} <= found
+        bad = [
+            name
+            for name in found
+            if name.startswith(("scores/", "topologies/methods/", "statistics/", "figures/", "report/"))
+            or (name.startswith("runs/mechanisms/") and name != "runs/mechanisms/__init__.py")
+        ]
+        assert not bad and "topologies/mask.py" not in found
+
+
+def test_dense_models_depend_on_no_pruning():
+    found = modules_of("topologies/make_topology.py")
+    assert {"topologies/make.py", "topologies/physical.py", "models/train.py"} <= found
+    assert not found & {"topologies/mask.py", "topologies/prune.py"}
+    assert not [name for name in found if name.startswith(("scores/", "runs/", "topologies/methods/"))]
+
+
+def test_obtaining_a_model_depends_on_no_source_topology_or_run():
+    found = modules_of("models/obtain_model.py")
+    assert not [name for name in found if name.startswith(("scores/", "runs/"))]
+    assert not [name for name in found if name.startswith("models/sources/") and "__init__" not in name]
+
+
+# scripts
+
+
+def run_script(tmp_path, body):
+    script = tmp_path / "script.py"
+    start = """
+        import sys
+        from types import SimpleNamespace
+        from sparse_continual.script import job
+        with job(SimpleNamespace(log=[sys.argv[1]])):
+    """
+    script.write_text(textwrap.dedent(start) + textwrap.indent(textwrap.dedent(body), "    "))
+    log = tmp_path / "log"
+    ended = subprocess.run([sys.executable, script, log], capture_output=True, text=True)
+    return ended, log.read_text()
+
+
+def test_all_output_goes_to_the_log(tmp_path):
+    ended, log = run_script(tmp_path, "import os\nprint('one')\nos.system('echo two; echo three >&2')\n")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert log.split() == ["one", "two", "three"]
+
+
+def test_a_users_mistake_ends_as_one_line(tmp_path):
+    body = "from sparse_continual.errors import UserError\nraise UserError('a.json: no such file')\n"
+    ended, log = run_script(tmp_path, body)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "")
+    assert log == "a.json: no such file\n"
+
+
+def test_a_bug_keeps_its_traceback(tmp_path):
+    ended, log = run_script(tmp_path, "{}['a']\n")
+    assert ended.returncode == 1 and "Traceback" in log and "KeyError: 'a'" in log

@@ -1,0 +1,343 @@
+"""Names of results: equal where the work is equal, different where it is not, unmoved by what is added."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sparse_continual.config import checked
+from sparse_continual.errors import UserError
+from sparse_continual.study import Study
+
+ROOT = Path(__file__).resolve().parents[1]
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def study_of(**changes):
+    """The default study with values set at dotted keys (written with `__`)."""
+    config = deepcopy(DEFAULT)
+    for dotted, value in changes.items():
+        *path, last = dotted.split("__")
+        place = config
+        for key in path:
+            place = place[key]
+        place[last] = value
+    return Study(checked(config))
+
+
+@pytest.fixture(scope="module")
+def default():
+    return study_of()
+
+
+def names(study, *stages, blocks=None):
+    """{(stage, condition, block): folder name} of everything that the study's cells are made from."""
+    found = {}
+    for cell in study.runs("people"):
+        if blocks and cell.block not in blocks:
+            continue
+        waiting = [cell.score]
+        while waiting:
+            entity = waiting.pop()
+            found.setdefault((entity.stage, cell.condition, cell.block), set()).add(entity.name)
+            for made_from in entity.inputs.values():
+                waiting += made_from if isinstance(made_from, list) else [made_from]
+    return {key: value for key, value in found.items() if not stages or key[0] in stages}
+
+
+def differing(one, other):
+    """{(stage, condition)} whose folders differ between two studies."""
+    a, b = names(one), names(other)
+    assert a.keys() == b.keys()
+    return {key[:2] for key in a if a[key] != b[key]}
+
+
+def turned(value):
+    """The same data with the keys of every dict in reverse order."""
+    if isinstance(value, dict):
+        return {key: turned(value[key]) for key in reversed(value)}
+    return [turned(member) for member in value] if isinstance(value, list) else value
+
+
+def test_names_do_not_depend_on_key_order_or_on_how_a_number_is_written(default):
+    other = turned(deepcopy(DEFAULT))
+    other["bases"]["tiny"]["pretraining"]["steps"] = float(DEFAULT["bases"]["tiny"]["pretraining"]["steps"])
+    other["streams"]["people"]["people"] = float(DEFAULT["streams"]["people"]["people"])
+    other["study"]["training"]["stop"]["steps"] = float(DEFAULT["study"]["training"]["stop"]["steps"])
+    other["study"]["blocks"] = float(DEFAULT["study"]["blocks"])
+    assert names(Study(checked(other))) == names(default)
+
+
+def test_names_do_not_depend_on_the_studys_name_or_on_defaults_written_out(default):
+    assert names(study_of(study__name="another")) == names(default)
+    config = checked(deepcopy(DEFAULT))
+    assert names(Study(checked(config))) == names(default)
+    assert study_of(study__name="another").name == "another"
+
+
+def test_an_added_block_or_condition_renames_nothing(default):
+    more = study_of(study__blocks=9)
+    assert len(more.runs("people")) == 90
+    assert names(more, blocks=default.blocks) == names(default)
+    assert [more.order("people", b) for b in default.blocks] == [
+        default.order("people", b) for b in default.blocks
+    ]
+    conditions = [*DEFAULT["study"]["conditions"], "side"]
+    config = deepcopy(DEFAULT)
+    config["mechanisms"]["side"] = {"kind": "lora", "rank": 2, "form": "side"}
+    config["conditions"]["side"] = {"base": "tiny", "topology": "sparse_2of4", "mechanism": "side"}
+    config["study"]["conditions"] = conditions
+    added = names(Study(checked(config)))
+    assert {key: value for key, value in added.items() if key[1] != "side"} == names(default)
+
+
+def test_a_second_study_shares_models_and_another_seed_does_not(default):
+    second = study_of(
+        study__name="second", study__blocks=3, study__conditions=["dense", "sparse"], study__contrasts=[],
+        study__training={"batch_size": 16, "stop": {"steps": 7}},
+    )  # fmt: skip
+    shared = ("models", "topologies", "streams")
+    for stage in shared:
+        ours, theirs = (set.union(*names(study, stage).values()) for study in (second, default))
+        assert ours < theirs
+    assert not set.union(*names(second, "runs").values()) & set.union(*names(default, "runs").values())
+    other = study_of(study__seed=1)
+    for stage in (*shared, "runs", "tuning", "scores"):
+        a, b = (set.union(*names(study, stage).values()) for study in (default, other))
+        assert not a & b, stage
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ({"study__scoring": {"batch_size": 7}}, {"scores"}),
+        ({"study__training": {"batch_size": 7, "stop": {"steps": 3}}}, {"tuning", "runs", "scores"}),
+        ({"study__tuning": {**DEFAULT["study"]["tuning"], "tasks": 2}}, {"tuning", "runs", "scores"}),
+        ({"study__statistics": {"level": 0.01}}, set()),
+        ({"study__keep_weights": "last"}, set()),
+        ({"figures": {}}, set()),
+    ],
+)
+def test_a_setting_renames_what_depends_on_it(change, stages, default):
+    found = differing(default, study_of(**change))
+    assert found == {(stage, condition) for stage in stages for condition in default.conditions}
+
+
+@pytest.mark.parametrize(
+    ("change", "conditions", "stages"),
+    [
+        # a mechanism: its conditions alone
+        (
+            {"mechanisms__lora": {"kind": "lora", "rank": 4}},
+            {"dense_lora", "sparse_lora"},
+            {"tuning", "runs", "scores"},
+        ),
+        # locked, like, writes: one condition alone
+        (
+            {"conditions__unlocked__locked": True},
+            {"unlocked"},
+            {"tuning", "runs", "scores"},
+        ),
+        (
+            {"conditions__masked_writes__writes": "random"},
+            {"masked_writes"},
+            {"tuning", "runs", "scores"},
+        ),
+        # the control's target: another shape, so another model
+        (
+            {"conditions__matched_flops__match": {"to": "sparse_2of4", "on": "nonzeros"}},
+            {"matched_flops"},
+            {"models", "topologies", "tuning", "runs", "scores"},
+        ),
+    ],
+)
+def test_a_condition_renames_itself_alone(change, conditions, stages, default):
+    found = differing(default, study_of(**change))
+    assert found == {(stage, condition) for stage in stages for condition in conditions}
+
+
+def test_another_pattern_renames_every_condition_that_has_it(default):
+    found = differing(default, study_of(topologies__sparse_2of4={"method": "magnitude", "pattern": "1:4"}))
+    sparse = {"sparse", "unlocked", "sparse_lora", "sparse_replay", "masked_writes"}
+    matched = {"matched_nonzeros", "matched_flops"}
+    assert {condition for _, condition in found} == sparse | matched
+    assert ("models", "sparse") not in found and ("topologies", "sparse") in found
+    assert {("models", name) for name in matched} <= found
+
+
+def test_every_block_has_its_own_base_stream_and_order(default):
+    for stage in ("models", "streams", "topologies"):
+        folders = names(default, stage)
+        for condition in ("dense", "sparse", "matched_flops"):
+            own = [folders[stage, condition, block] for block in default.blocks]
+            tuned = set.intersection(*own)  # tuning blocks are in every block's past
+            assert all(len(folder - tuned) >= 1 for folder in own)
+            assert len(set.union(*[folder - tuned for folder in own])) == sum(
+                len(folder - tuned) for folder in own
+            )
+    orders = [tuple(default.order("people", block)) for block in default.blocks]
+    assert len(set(orders)) == 6 and all(sorted(order) == sorted(orders[0]) for order in orders)
+    for position in range(6):
+        assert len({order[position] for order in orders}) == 6
+    assert [len(default.order("people", block)) for block in default.tuning_blocks] == [3, 3]
+
+
+def test_conditions_of_one_base_share_it_within_a_block(default):
+    runs = {(cell.condition, cell.block): cell.run for cell in default.runs("people")}
+    for block in default.blocks:
+        dense, sparse, unlocked, masked = (
+            runs[name, block] for name in ("dense", "sparse", "unlocked", "masked_writes")
+        )
+        assert sparse.inputs["base"] == unlocked.inputs["base"] != dense.inputs["base"]
+        assert masked.inputs["base"] == dense.inputs["base"]
+        assert masked.inputs["like"] == sparse.inputs["base"] and "like" not in sparse.inputs
+        assert len({run.inputs["stream"].name for key, run in runs.items() if key[1] == block}) == 1
+        assert sparse.settings["arm"] == {**unlocked.settings["arm"], "locked": True}
+        assert not unlocked.settings["arm"]["locked"] and masked.settings["arm"]["writes"] == "masked"
+        assert sparse.settings["order"] == default.order("people", block)
+
+
+def test_tuning_is_one_for_all_blocks_and_enters_no_statistic(default):
+    tunings = {
+        cell.run.inputs["tuning"].name for cell in default.runs("people") if cell.condition == "sparse"
+    }
+    (entity,) = [found for name, found in default.tunings("people") if name == "sparse"]
+    assert tunings == {entity.name}
+    assert [block["block"] for block in entity.settings["blocks"]] == ["tuning-1", "tuning-2"]
+    tuned = {found.name for found in entity.inputs["base"]}
+    measured = {c.run.inputs["base"].name for c in default.runs("people") if c.condition == "sparse"}
+    assert len(tuned) == 2 and not tuned & measured
+
+
+def test_every_entity_is_found_by_its_name(default):
+    for cell in default.runs("people"):
+        assert default.get("runs", cell.run.name) is cell.run
+        assert cell.run.path == f"results/store/runs/{cell.condition}-{cell.run.digest[:8]}"
+        assert cell.run.manifest == f"{cell.run.path}/run.json"
+        assert cell.score.manifest == f"{cell.score.path}/scores.csv"
+    json.dumps([cell.run.settings for cell in default.runs("people")])
+    assert {(name, block) for name, block, _ in default.topologies("people")} == {
+        (name, block) for name in ("dense", "sparse_2of4") for block in default.blocks
+    }
+
+
+def nonzeros(shape, density=1.0):
+    head = shape["hidden_size"] // shape["heads"]
+    rows = shape["hidden_size"] * head * (2 * shape["heads"] + 2 * shape["kv_heads"])
+    return density * shape["layers"] * (rows + 3 * shape["hidden_size"] * shape["intermediate_size"])
+
+
+def test_matched_shapes(default):
+    parent = default.shape("dense")
+    assert default.shape("sparse") == parent == default.shape("unlocked")
+    assert default.control("dense") is None
+    target = nonzeros(parent, 0.5)
+    shape = default.shape("matched_nonzeros")
+    assert abs(nonzeros(shape) / target - 1) <= 0.01
+    assert default.control("matched_nonzeros").error == pytest.approx(nonzeros(shape) / target - 1)
+    assert abs(default.control("matched_flops").error) <= 0.01
+    for name in ("matched_nonzeros", "matched_flops"):
+        model = default.model(name, "1")
+        assert {key: default.shape(name)[key] for key in parent if key in model.settings["shape"]} == (
+            model.settings["shape"]
+        )
+        assert model.label == "tiny" and model.name != default.model("dense", "1").name
+        assert model.inputs == default.model("dense", "1").inputs  # the same mixture, the same tokens
+
+
+def test_prices_name_every_condition(default):
+    rows = default.priced("people")
+    assert [row["condition"] for row in rows] == default.conditions
+    by_name = {row["condition"]: row for row in rows}
+    assert by_name["sparse"]["pattern"] == "2:4" and by_name["dense"]["pattern"] == "dense"
+    assert by_name["masked_writes"]["like"] == {"pattern": "2:4", "sparsity": None}
+    assert by_name["matched_flops"]["match"]["on"] == "flops"
+    assert by_name["matched_flops"]["shape"] == default.shape("matched_flops")
+    assert {row["steps"] for row in rows} == {DEFAULT["study"]["training"]["stop"]["steps"]}
+    epochs = study_of(study__training={"batch_size": 32, "stop": {"epochs": 2}}).priced("people")
+    assert {row["steps"] for row in epochs} == {-(-2 * default._sizes("people")["train_items"] // 32)}
+
+
+def test_studies_that_cannot_be(tmp_path):
+    for changes, words in (
+        (
+            {"streams__people": {"source": "facts", "people": 8, "tasks": 1}},
+            "streams.people: found 1 task, expected at least 2: the metrics compare tasks",
+        ),
+        (
+            {"study__tuning": {**DEFAULT["study"]["tuning"], "tasks": 7}},
+            "study.tuning.tasks: found 7, expected at most the 6 tasks of stream 'people'",
+        ),
+        (
+            {"topologies__sparse_2of4": {"method": "magnitude", "pattern": "2:5"}},
+            "topologies.sparse_2of4: .*q_proj.weight",
+        ),
+        (
+            {"topologies__sparse_2of4": {"method": "magnitude", "pattern": "half"}},
+            "topologies.sparse_2of4: .*'half'",
+        ),
+        (
+            {"topologies__sparse_2of4": {"method": "magnitude", "pattern": "unstructured"}},
+            "topologies.sparse_2of4: .*sparsity",
+        ),
+        (
+            {"bases__tiny__shape": {**DEFAULT["bases"]["tiny"]["shape"], "heads": 5}},
+            "bases.tiny: shape.heads: found 5, expected a divisor of hidden_size = 48",
+        ),
+        ({"streams__people": {"source": "facts", "people": 5000}}, "streams.people: .*people"),
+        (
+            {"bases__tiny__mixture": [{"source": "facts", "people": 5000}]},
+            "bases.tiny.mixture.0: .*people",
+        ),
+    ):
+        with pytest.raises(UserError, match=words):
+            study_of(**changes)
+
+
+def test_a_published_base_is_one_model_for_all_blocks(tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from sparse_continual.models.load import save_model
+    from sparse_continual.streams.lexicon import tokenizer
+
+    words = tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    save_model(LlamaForCausalLM(config), words, tmp_path / "base")
+    changes = {
+        "bases__tiny": {"source": "local", "path": str(tmp_path / "base")},
+        "study__conditions": ["dense", "sparse"],
+        "study__contrasts": [],
+    }
+    study = study_of(**changes)
+    for stage, count in (("models", 1), ("topologies", 2)):
+        assert len(set.union(*names(study, stage).values())) == count
+    assert len(set.union(*names(study, "runs").values())) == 12
+    assert len(set.union(*names(study, "streams").values())) == 8  # and two tuning blocks, in its tokens
+    assert study.shape("sparse")["hidden_size"] == 16
+    assert study.mixture("dense", "1") is None and "mixture" not in study.runs("people")[0].score.inputs
+    assert study.stream("people", "dense", "1").inputs["tokenizer"] == study.model("dense", "1")
+    assert study_of(**changes, study__seed=1).model("dense", "1").name == study.model("dense", "1").name
+
+    weights = tmp_path / "base" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    assert study_of(**changes).model("dense", "1").name != study.model("dense", "1").name
+
+    text = tmp_path / "text.txt"
+    text.write_text("a b c")
+    wanda = {"method": "wanda", "pattern": "2:4", "calibration": {"sequences": 4, "files": [str(text)]}}
+    one = study_of(**changes, topologies__sparse_2of4=wanda).topology("sparse", "1").name
+    text.touch()
+    assert study_of(**changes, topologies__sparse_2of4=wanda).topology("sparse", "1").name == one
+    text.write_text("a b d")
+    assert study_of(**changes, topologies__sparse_2of4=wanda).topology("sparse", "1").name != one
+    text.unlink()
+    with pytest.raises(UserError, match="text.txt: no such file"):
+        study_of(**changes, topologies__sparse_2of4=wanda).runs("people")

@@ -1,0 +1,165 @@
+"""The tiny study, run from nothing to its report, and what happens to it afterwards."""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from html.parser import HTMLParser
+
+import pytest
+import yaml
+from driver import TINY, command, planned, snakemake, tiny
+
+from sparse_continual.config import checked
+from sparse_continual.runs.run import weights_path
+from sparse_continual.study import Study
+
+RESULTS, STREAM = "results/tiny", "people"
+STUDY = Study(checked(yaml.safe_load(TINY.read_text())))
+RUN = STUDY.run(STREAM, "sparse_lora", "1")
+SCORE = STUDY.score(STREAM, "sparse_lora", "1")
+
+
+def rows(path):
+    with open(path, newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def contents(folder, *patterns):
+    """{relative path: bytes} of what the patterns find."""
+    found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    assert found
+    return {path.relative_to(folder): path.read_bytes() for path in found}
+
+
+TABLES = (f"{RESULTS}/*.csv", f"{RESULTS}/*/*.csv", f"{RESULTS}/*/*/*.csv")
+
+
+def test_every_cell_of_the_design_is_scored(finished):
+    found = rows(finished / RESULTS / STREAM / "tables" / "scores.csv")
+    cells = {(row["condition"], row["block"], int(row["after"])) for row in found}
+    assert cells == {(c, b, after) for c in STUDY.conditions for b in STUDY.blocks for after in range(3)}
+    assert {row["task"] for row in found} == {"base", *STUDY.tasks(STREAM)}
+    index = rows(finished / RESULTS / "index.csv")
+    assert all((finished / row["run"]).is_dir() and (finished / row["scores"]).is_dir() for row in index)
+
+
+class Page(HTMLParser):
+    """Tags, words and links of a page; every tag that is opened is closed."""
+
+    SINGLE = {"meta", "img", "br", "hr", "link", "input", "col", "source", "wbr"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.words, self.links, self.open, self.seen = "", [], [], set()
+        self.in_drawing = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.add(tag)
+        self.links += [value for name, value in attributes if name in ("href", "src") and value]
+        if tag not in self.SINGLE:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words += data
+
+
+def test_the_report_parses_and_names_every_condition(finished):
+    folder = finished / RESULTS / "report"
+    page = Page((folder / "report.html").read_text())
+    assert not page.open and {"html", "table", "h1"} <= page.seen
+    assert all(condition in page.words for condition in STUDY.conditions)
+    assert "descriptive" in page.words  # fewer than six blocks
+    for link in page.links:  # it opens offline, and what it links is there
+        local = not re.match(r"(https?:|data:|#|mailto:)", link)
+        assert not local or (folder / link).resolve().exists(), link
+
+
+def test_a_second_run_has_nothing_to_do(again):
+    """Even where manifests were touched: what is equal is no reason."""
+    for path in [*again.glob("results/store/*/*/manifest.json"), *again.glob("results/store/runs/*/run.json")]:
+        os.utime(path)
+    assert planned(snakemake(again, *tiny("-n"))) == set()
+
+
+def test_the_plan_prints_and_trains_nothing(tmp_path):
+    done = snakemake(tmp_path, *tiny("plan"))
+    assert done.returncode == 0, done.stderr
+    assert "Study tiny, stream people: 2 conditions x 2 blocks x 2 tasks" in done.stdout
+    assert all(re.search(rf"^ *{condition}\b.*\d", done.stdout, re.M) for condition in STUDY.conditions)
+    assert {path.name for path in (tmp_path / "results" / "store").iterdir()} == {"streams", "logs"}
+
+
+def test_the_engines_own_report(again):
+    done = snakemake(again, *tiny("--report", "engine.html"))
+    assert done.returncode == 0, done.stderr
+    assert (again / "engine.html").stat().st_size > 1e6
+
+
+def test_slurm_profile(tmp_path):
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    from driver import ROOT
+
+    done = snakemake(tmp_path, *tiny("-n", "--workflow-profile", ROOT / "profiles" / "slurm"))
+    jobs = [job[0] for job in planned(done)]
+    assert jobs.count("train_condition") == 4 and jobs.count("tune_condition") == 2
+
+
+def test_scoring_anew_needs_the_weights(again):
+    """With weights it costs no training; without them it fails with the price, and loses nothing."""
+    config = yaml.safe_load(TINY.read_text())
+    config["study"]["scoring"] = {"batch_size": 5}
+    config["study"]["keep_weights"] = "none"
+    (again / "anew.yaml").write_text(yaml.safe_dump(config))
+    score = Study(checked(config)).score(STREAM, "sparse_lora", "1")
+    anew = [score.manifest, "--configfile", again / "anew.yaml", "--replace-workflow-config"]
+    assert planned(snakemake(again, "-n", *anew)) == {("score_run", score.name)}
+    shutil.rmtree(again / RUN.path / "weights")
+    before = contents(again, f"{RUN.path}/*")
+    failed = snakemake(again, *anew)
+    assert failed.returncode != 0 and "Traceback" not in failed.stderr
+    (line,) = {line.strip() for line in failed.stderr.splitlines() if "keep_weights" in line}
+    assert re.search(r"after_001.safetensors: gone .*train the run again: 24 steps, \d+ s", line)
+    assert contents(again, f"{RUN.path}/*") == before
+
+
+def test_a_block_made_anew_and_killed_ends_in_the_same_bytes(again):
+    """Everything of a block and of an arm's tuning is deleted; its making is killed while the run trains."""
+    tables = contents(again, *TABLES)
+    base = RUN.inputs["base"]
+    made = [RUN, SCORE, RUN.inputs["tuning"], base, base.inputs["model"], base.inputs["mixture"]]
+    made.append(RUN.inputs["stream"])
+    files = [f"{entity.path}/**/*.{ending}" for entity in made for ending in ("csv", "safetensors")]
+    uninterrupted = contents(again, *files)
+    for entity in made:
+        shutil.rmtree(again / entity.path)
+
+    line, environment = command(TINY.parents[2], again, *tiny(RUN.manifest))
+    killed = subprocess.Popen(
+        line, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    first = weights_path(again / RUN.path, 1)
+    while not first.exists() and killed.poll() is None:
+        time.sleep(0.001)
+    os.killpg(killed.pid, signal.SIGKILL)  # snakemake and the job, as when the machine goes down
+    killed.wait()
+    assert first.exists() and not (again / RUN.manifest).exists()
+    written = first.stat().st_mtime_ns
+
+    assert snakemake(again, *tiny("--unlock")).returncode == 0
+    wanted = [f"{RESULTS}/index.csv", f"{RESULTS}/{STREAM}/statistics/summary.csv", f"{RESULTS}/budget.csv"]
+    resumed = snakemake(again, *tiny(*wanted))
+    assert resumed.returncode == 0, resumed.stderr
+    assert first.stat().st_mtime_ns == written  # it went on from there
+    assert contents(again, *files) == uninterrupted
+    assert contents(again, *TABLES) == tables
