@@ -91,7 +91,9 @@ class Arm:
 
 def compare(shape: dict, rows: dict, rounds: int, seconds: float) -> dict:
     """Ratios to the dense arm, round by round, and the counted moments. rows: {tokens, answer, batch}."""
-    tokens = torch.randint(4, len(vocabulary()), (1024, rows["tokens"]), generator=torch.Generator().manual_seed(1))
+    tokens = torch.randint(
+        4, len(vocabulary()), (1024, rows["tokens"]), generator=torch.Generator().manual_seed(1)
+    )
     split = make_split(tokens.numpy(), [rows["tokens"] - rows["answer"]] * len(tokens))
     arms = {name: Arm(shape, name == "sparse", split, rows["batch"]) for name in ("dense", "twin", "sparse")}
     for arm in arms.values():
@@ -130,7 +132,7 @@ def main():
     arguments = parser.parse_args()
     prepare(1, 0)
     study = Study(checked(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))))
-    sizes = study.config["streams"][study.streams[0]]
+    source = study.config["streams"][study.streams[0]]["source"]
     row = study.priced(study.streams[0])[0]
     rows = {"tokens": row["row_tokens"], "answer": row["answer_tokens"], "batch": row["batch_size"]}
     default = study.base_shape(row["base"])
@@ -139,7 +141,7 @@ def main():
         "",
         f"`python benchmarks/step.py --rounds {arguments.rounds} --seconds {arguments.seconds}`; "
         f"torch {torch.__version__}, one thread, {platform.machine()}.",
-        f"Batches of {rows['batch']} rows of {rows['tokens']} tokens ({sizes['source']}), ends frozen, 2:4. "
+        f"Batches of {rows['batch']} rows of {rows['tokens']} tokens ({source}), ends frozen, 2:4. "
         "Ratios of processor time per step to the dense arm: median [quartiles] over rounds; least: of the "
         "shortest rounds.",
         "",
@@ -151,7 +153,9 @@ def main():
         found = compare(shape, rows, arguments.rounds, arguments.seconds)
         mine, its = found["moments"]
         if mine != 2 * found["nonzeros"] or its != 2 * found["weights"]:
-            raise SystemExit(f"moments: found {mine} and {its}, expected twice {found['nonzeros']} and {found['weights']}")
+            raise SystemExit(
+                f"moments: found {mine} and {its}, expected twice {found['nonzeros']} and {found['weights']}"
+            )
         lines.append(
             f"| {found['weights']:,} | {found['milliseconds']:.2f} | {quartiles(found['twin'])} "
             f"| {quartiles(found['sparse'])} | {found['least']:.3f} | {mine:,} / {its:,} = {mine / its:g} |"

@@ -1,3 +1,6 @@
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -5,15 +8,30 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))  # for driver
 
-from driver import copied, snakemake, tiny  # noqa: E402
+from driver import ROOT, command, copied, tiny  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def running(request, tmp_path_factory):
+    """(process, working directory) of the tiny study, on its way while tests run that need it not; else None."""
+    if not any("finished" in item.fixturenames for item in request.session.items):
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("finished")
+    line, environment = command(ROOT, folder, *tiny())
+    with open(folder / "said.txt", "w") as said:
+        process = subprocess.Popen(line, env=environment, stdout=said, stderr=said, start_new_session=True)
+    yield process, folder
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
+def finished(running):
     """The working directory of the tiny study, run from nothing to its report."""
-    folder = tmp_path_factory.mktemp("finished")
-    done = snakemake(folder, *tiny())
-    assert done.returncode == 0, done.stdout + done.stderr
+    process, folder = running
+    assert process.wait() == 0, (folder / "said.txt").read_text()
     return folder
 
 

@@ -4,8 +4,11 @@ The study is the default one with Wanda's arms beside it, and nothing of it is e
 empty files that snakemake takes over with --touch, which records parameters and code as a run would.
 """
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -78,7 +81,9 @@ def _say_the_same(study):
     batch = config["study"]["training"]["batch_size"]
     (study.checkout / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=True))
     study.configure(
-        lambda config: config["study"].update(training={"batch_size": float(batch)}, scoring={"batch_size": 256})
+        lambda config: config["study"].update(
+            training={"batch_size": float(batch)}, scoring={"batch_size": 256}
+        )
     )
 
 
@@ -210,7 +215,9 @@ def test_one_pruning_method(after):
 
 def test_masks_are_no_matter_of_dense_models(after):
     jobs, study = after(_change_masks)
-    made = made_with(study, "wanda_2of4") | made_with(study, "sparse_2of4") | written_by(study, SPARSE | WANDA)
+    made = (
+        made_with(study, "wanda_2of4") | made_with(study, "sparse_2of4") | written_by(study, SPARSE | WANDA)
+    )
     assert made <= jobs <= made | TABLES | CHEAP
 
 
@@ -252,8 +259,6 @@ def test_a_second_study_of_the_same_parts(after):
 
 def test_text_files_count_by_content(tmp_path):
     """A stream's name holds digests of the files that it reads: a time stamp is none of them."""
-    import os
-
     files = [tmp_path / "one.txt", tmp_path / "two.txt"]
     for file in files:
         file.write_text("A cat sat on a mat. " * 400)
@@ -274,9 +279,6 @@ def test_text_files_count_by_content(tmp_path):
 
 def test_a_start_imports_nothing_heavy(wide):
     """Every start and every dry run resolves the study: torch alone would take it seconds."""
-    import subprocess
-    import sys
-
     code = (
         "import sys, yaml; from sparse_continual.config import checked; from sparse_continual.study import Study; "
         "study = Study(checked(yaml.safe_load(open('config.yaml')))); study.runs('people'); "

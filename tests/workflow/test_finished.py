@@ -7,11 +7,14 @@ import shutil
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import yaml
-from driver import TINY, command, planned, snakemake, tiny
+from driver import ROOT, TINY, command, copied, planned, snakemake, tiny
 
 from sparse_continual.config import checked
 from sparse_continual.runs.run import weights_path
@@ -30,12 +33,53 @@ def rows(path):
 
 def contents(folder, *patterns):
     """{relative path: bytes} of what the patterns find."""
-    found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    found = [path for pattern in patterns for path in sorted(folder.glob(pattern)) if path.is_file()]
     assert found
-    return {path.relative_to(folder): path.read_bytes() for path in found}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 TABLES = (f"{RESULTS}/*.csv", f"{RESULTS}/*/*.csv", f"{RESULTS}/*/*/*.csv")
+
+
+@dataclass
+class Interrupted:
+    """The making of a block, killed and begun again."""
+
+    made: list  # what was deleted before
+    folder: Path
+    killed_in_time: bool
+    written: int  # when the first task's weights were
+    resumed: subprocess.CompletedProcess
+
+
+def interrupt(folder):
+    """Delete everything of a block and of an arm's tuning; kill their making while the run trains; begin again."""
+    base = RUN.inputs["base"]
+    made = [RUN, SCORE, base, base.inputs["model"], base.inputs["mixture"]]
+    made += [RUN.inputs["stream"], RUN.inputs["tuning"]]
+    for path in [RESULTS, *(entity.path for entity in made)]:
+        shutil.rmtree(folder / path)
+    line, environment = command(ROOT, folder, *tiny(RUN.manifest))
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    killed = subprocess.Popen(line, env=environment, start_new_session=True, **quiet)
+    first = weights_path(folder / RUN.path, 1)
+    while not first.exists() and killed.poll() is None:
+        time.sleep(0.001)
+    os.killpg(killed.pid, signal.SIGKILL)  # snakemake and the job, as when the machine goes down
+    killed.wait()
+    in_time = first.exists() and not (folder / RUN.manifest).exists()
+    written = first.stat().st_mtime_ns
+    assert snakemake(folder, *tiny("--unlock")).returncode == 0
+    wanted = [f"{RESULTS}/index.csv", f"{RESULTS}/budget.csv", f"{RESULTS}/{STREAM}/orders.csv"]
+    resumed = snakemake(folder, *tiny(*wanted, f"{RESULTS}/{STREAM}/statistics/summary.csv"))
+    return Interrupted(made, folder, in_time, written, resumed)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def interrupted(finished, tmp_path_factory):
+    """The future of an `Interrupted`: it waits for most of its time, so other tests run beside it."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(interrupt, copied(finished, tmp_path_factory.mktemp("interrupted") / "again"))
 
 
 def test_every_cell_of_the_design_is_scored(finished):
@@ -55,7 +99,6 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.words, self.links, self.open, self.seen = "", [], [], set()
-        self.in_drawing = 0
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -87,17 +130,21 @@ def test_the_report_parses_and_names_every_condition(finished):
 
 def test_a_second_run_has_nothing_to_do(again):
     """Even where manifests were touched: what is equal is no reason."""
-    for path in [*again.glob("results/store/*/*/manifest.json"), *again.glob("results/store/runs/*/run.json")]:
+    for path in [
+        *again.glob("results/store/*/*/manifest.json"),
+        *again.glob("results/store/runs/*/run.json"),
+    ]:
         os.utime(path)
     assert planned(snakemake(again, *tiny("-n"))) == set()
 
 
-def test_the_plan_prints_and_trains_nothing(tmp_path):
-    done = snakemake(tmp_path, *tiny("plan"))
+def test_the_plan_prints_and_trains_nothing(again, tmp_path):
+    jobs = {job[0] for job in planned(snakemake(tmp_path, *tiny("plan", "-n")))}
+    assert jobs == {"build_stream", "compute_budgets", "plan"}
+    done = snakemake(again, *tiny("plan"))
     assert done.returncode == 0, done.stderr
     assert "Study tiny, stream people: 2 conditions x 2 blocks x 2 tasks" in done.stdout
     assert all(re.search(rf"^ *{condition}\b.*\d", done.stdout, re.M) for condition in STUDY.conditions)
-    assert {path.name for path in (tmp_path / "results" / "store").iterdir()} == {"streams", "logs"}
 
 
 def test_the_engines_own_report(again):
@@ -108,8 +155,6 @@ def test_the_engines_own_report(again):
 
 def test_slurm_profile(tmp_path):
     pytest.importorskip("snakemake_executor_plugin_slurm")
-    from driver import ROOT
-
     done = snakemake(tmp_path, *tiny("-n", "--workflow-profile", ROOT / "profiles" / "slurm"))
     jobs = [job[0] for job in planned(done)]
     assert jobs.count("train_condition") == 4 and jobs.count("tune_condition") == 2
@@ -129,37 +174,15 @@ def test_scoring_anew_needs_the_weights(again):
     failed = snakemake(again, *anew)
     assert failed.returncode != 0 and "Traceback" not in failed.stderr
     (line,) = {line.strip() for line in failed.stderr.splitlines() if "keep_weights" in line}
-    assert re.search(r"after_001.safetensors: gone .*train the run again: 24 steps, \d+ s", line)
+    assert re.search(r"after_001.safetensors: gone .*train the run again: 80 steps, \d+ s", line)
     assert contents(again, f"{RUN.path}/*") == before
 
 
-def test_a_block_made_anew_and_killed_ends_in_the_same_bytes(again):
-    """Everything of a block and of an arm's tuning is deleted; its making is killed while the run trains."""
-    tables = contents(again, *TABLES)
-    base = RUN.inputs["base"]
-    made = [RUN, SCORE, RUN.inputs["tuning"], base, base.inputs["model"], base.inputs["mixture"]]
-    made.append(RUN.inputs["stream"])
-    files = [f"{entity.path}/**/*.{ending}" for entity in made for ending in ("csv", "safetensors")]
-    uninterrupted = contents(again, *files)
-    for entity in made:
-        shutil.rmtree(again / entity.path)
-
-    line, environment = command(TINY.parents[2], again, *tiny(RUN.manifest))
-    killed = subprocess.Popen(
-        line, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    first = weights_path(again / RUN.path, 1)
-    while not first.exists() and killed.poll() is None:
-        time.sleep(0.001)
-    os.killpg(killed.pid, signal.SIGKILL)  # snakemake and the job, as when the machine goes down
-    killed.wait()
-    assert first.exists() and not (again / RUN.manifest).exists()
-    written = first.stat().st_mtime_ns
-
-    assert snakemake(again, *tiny("--unlock")).returncode == 0
-    wanted = [f"{RESULTS}/index.csv", f"{RESULTS}/{STREAM}/statistics/summary.csv", f"{RESULTS}/budget.csv"]
-    resumed = snakemake(again, *tiny(*wanted))
-    assert resumed.returncode == 0, resumed.stderr
-    assert first.stat().st_mtime_ns == written  # it went on from there
-    assert contents(again, *files) == uninterrupted
-    assert contents(again, *TABLES) == tables
+def test_a_block_made_anew_and_killed_ends_in_the_same_bytes(finished, interrupted):
+    done = interrupted.result()
+    assert done.killed_in_time
+    assert done.resumed.returncode == 0, done.resumed.stderr
+    assert weights_path(done.folder / RUN.path, 1).stat().st_mtime_ns == done.written  # it went on from there
+    files = [f"{entity.path}/**/*.{ending}" for entity in done.made for ending in ("csv", "safetensors")]
+    for patterns in (files, TABLES):
+        assert contents(done.folder, *patterns) == contents(finished, *patterns)

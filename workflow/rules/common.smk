@@ -79,3 +79,16 @@ def variants(arm):
     """Modules that an arm's training is looked up in by name, besides what its script imports."""
     mask = ["topologies.mask"] if (arm["sparse"] and arm["locked"]) or arm["writes"] != "all" else []
     return [f"runs.mechanisms.{arm['mechanism']['kind']}", *mask]
+
+
+LARGE = 5e8  # parameters from which training and scoring ask for a GPU
+
+
+def memory(stage, name, bytes_each):
+    """Megabytes that a job needs: 2 GB for the libraries, and `bytes_each` for every parameter of its model."""
+    return lambda wc, attempt: attempt * int(2000 + bytes_each * STUDY.parameters(STUDY.get(stage, wc[name])) / 1e6)
+
+
+def gpus(stage, name):
+    """GPUs that a job asks for: one from LARGE parameters on."""
+    return lambda wc: int(STUDY.parameters(STUDY.get(stage, wc[name])) >= LARGE)

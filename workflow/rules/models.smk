@@ -13,7 +13,7 @@ rule obtain_model:
         ),
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("models", "model", 24),
         runtime=240,
     script:
         "../../scripts/models/obtain_model.py"

@@ -20,9 +20,9 @@ rule tune_condition:
         resume="results/store/.resume/tuning/{tuning}",
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("tuning", "tuning", 28),
         runtime=480,
-        gpu=0,
+        gpu=gpus("tuning", "tuning"),
     script:
         "../../scripts/runs/tune_condition.py"
 
@@ -43,8 +43,8 @@ rule train_condition:
         keep_weights=lambda wc, input: STUDY.study["keep_weights"],
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory("runs", "run", 28),
         runtime=480,
-        gpu=0,
+        gpu=gpus("runs", "run"),
     script:
         "../../scripts/runs/train_condition.py"

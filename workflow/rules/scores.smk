@@ -33,9 +33,9 @@ rule score_run:
         code=lambda wc: score_code(STUDY.get("scores", wc.score).inputs["run"]),
     threads: 1
     resources:
-        mem_mb=1500,
+        mem_mb=memory("scores", "score", 8),
         runtime=120,
-        gpu=0,
+        gpu=gpus("scores", "score"),
     script:
         "../../scripts/scores/score_run.py"
 

@@ -17,7 +17,7 @@ rule make_topology:
         code=topology_code,
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory("topologies", "topology", 28),
         runtime=240,
     script:
         "../../scripts/topologies/make_topology.py"

@@ -12,15 +12,17 @@ from functools import cached_property, wraps
 from pathlib import Path
 
 from sparse_continual import registry
-from sparse_continual.budgets.arithmetic import Shape, head_share
+from sparse_continual.budgets.arithmetic import Shape, head_share, parameters
 from sparse_continual.budgets.shapes import control
 from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical, seed_of, sha256
+from sparse_continual.streams.lexicon import vocabulary
 from sparse_continual.streams.orders import TUNING, order_of_block
 from sparse_continual.topologies.check import check as check_topology
 from sparse_continual.topologies.counts import matrices
 
 STORE = "results/store"
+ENDS = {"vocabulary": len(vocabulary()), "tied": True}  # of every generated base
 MANIFESTS = {"runs": "run.json", "scores": "scores.csv", "tuning": "chosen.json"}
 
 
@@ -160,9 +162,7 @@ class Study:
         if base not in self._shapes:
             settings = self.config["bases"][base]
             if settings["source"] == "generated":
-                from sparse_continual.streams.lexicon import vocabulary
-
-                found = {**settings["shape"], "vocabulary": len(vocabulary()), "tied": True}
+                found = {**settings["shape"], **ENDS}
             else:
                 found = registry.load("models.sources", settings["source"]).shape(settings)
             self._shapes[base] = found
@@ -202,6 +202,18 @@ class Study:
     def _sizes(self, stream: str) -> dict:
         settings = self.config["streams"][stream]
         return registry.load("streams.sources", settings["source"]).sizes(settings)
+
+    def parameters(self, entity: Entity) -> int:
+        """Parameters of the model that an entity is, or is made from; 0 where it was not downloaded yet."""
+        while entity.stage != "models":
+            found = entity.inputs.get("base") or entity.inputs.get("model") or entity.inputs.get("run")
+            entity = _listed(found)[0]
+        settings = entity.settings
+        if settings["source"] == "generated":
+            shape = {**settings["shape"], **ENDS}
+        else:
+            shape = registry.load("models.sources", settings["source"]).shape(settings)
+        return parameters(Shape(**shape))["total"] if shape else 0
 
     # entities, in the order of the stages
 

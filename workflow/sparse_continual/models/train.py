@@ -1,6 +1,7 @@
 """The optimizer's loop, shared by pretraining, recovery and task streams."""
 
 import math
+import os
 import random
 import time
 
@@ -16,6 +17,7 @@ CLIP = 1.0  # norm of the gradient over everything trainable; equal in all arms
 
 def prepare(threads: int, seed: int) -> None:
     """Make this process deterministic: threads, denormals, deterministic kernels, seeds."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic kernels need it on a GPU
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # moments of never-touched rows become denormal and slow AdamW tenfold
     torch.use_deterministic_algorithms(True)
