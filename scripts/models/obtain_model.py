@@ -19,5 +19,7 @@ with job(snakemake):
         manifest = read_manifest(snakemake.input.mixture)
         tasks = load_tasks(manifest["folder"])
         mixture = list(zip(manifest["shares"], [task.train for task in tasks], strict=True))
-    facts = registry.load("models.sources", settings["source"]).obtain(settings, seed, folder / "model", mixture)
+    facts = registry.load("models.sources", settings["source"]).obtain(
+        settings, seed, folder / "model", mixture
+    )
     write_manifest(snakemake.output[0], facts.pop("folder", folder / "model"), **facts)

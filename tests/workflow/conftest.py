@@ -8,17 +8,23 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))  # for driver
 
-from driver import ROOT, command, copied, tiny  # noqa: E402
+from driver import checked_out, command, copied, tiny  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory):
+    """A checkout that stays as it is while tests run."""
+    return checked_out(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def running(request, tmp_path_factory):
+def running(request, checkout, tmp_path_factory):
     """(process, working directory) of the tiny study, on its way while tests run that need it not; else None."""
     if not any("finished" in item.fixturenames for item in request.session.items):
         yield None
         return
     folder = tmp_path_factory.mktemp("finished")
-    line, environment = command(ROOT, folder, *tiny())
+    line, environment = command(checkout, folder, *tiny())
     with open(folder / "said.txt", "w") as said:
         process = subprocess.Popen(line, env=environment, stdout=said, stderr=said, start_new_session=True)
     yield process, folder

@@ -11,6 +11,15 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
 
 
+def checked_out(target):
+    """A copy of what runs, as a checkout of its own: edits in it, or beside it, touch nothing else."""
+    for name in ("workflow", "scripts", "profiles"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(ROOT / name, target / name)
+    return target
+
+
 def command(checkout, folder, *arguments):
     """(argument list, environment) of snakemake with the files of `checkout`, in the working directory `folder`."""
     line = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", checkout / "Snakefile"]
@@ -18,8 +27,8 @@ def command(checkout, folder, *arguments):
     return [str(word) for word in line], {**os.environ, "PYTHONPATH": str(checkout / "workflow")}
 
 
-def snakemake(folder, *arguments, checkout=ROOT):
-    """Run snakemake in `folder` to its end. Returns the CompletedProcess."""
+def snakemake(checkout, folder, *arguments):
+    """Run snakemake with the files of `checkout` in `folder` to its end. Returns the CompletedProcess."""
     line, environment = command(checkout, folder, *arguments)
     return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
 

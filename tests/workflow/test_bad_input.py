@@ -5,7 +5,7 @@ import struct
 
 import pytest
 import yaml
-from driver import TINY, snakemake
+from driver import ROOT, TINY, snakemake
 
 from sparse_continual.config import ConfigError, checked
 from sparse_continual.errors import UserError
@@ -191,7 +191,7 @@ def ends_with_one_line(folder, config, *words):
     """snakemake fails, makes nothing, and says `words` in a line of its own."""
     (folder / "study.yaml").write_text(yaml.safe_dump(config))
     before = {path for path in folder.rglob("*") if ".snakemake" not in path.parts}
-    done = snakemake(folder, "--configfile", folder / "study.yaml", "--replace-workflow-config")
+    done = snakemake(ROOT, folder, "--configfile", folder / "study.yaml", "--replace-workflow-config")
     assert done.returncode != 0
     said = [line for line in (done.stdout + done.stderr).splitlines() if words[0] in line]
     assert len(said) == 1 and all(word in said[0] for word in words), done.stdout + done.stderr

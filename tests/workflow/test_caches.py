@@ -6,7 +6,6 @@ empty files that snakemake takes over with --touch, which records parameters and
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from driver import ROOT, copied, planned, snakemake
+from driver import ROOT, checked_out, copied, planned, snakemake
 
 from sparse_continual.config import checked
 from sparse_continual.study import Study
@@ -47,7 +46,7 @@ class Wide:
         self.overlay = self.folder / "wide.yaml"
 
     def snakemake(self, *arguments):
-        return snakemake(self.results, *arguments, "--configfile", self.overlay, checkout=self.checkout)
+        return snakemake(self.checkout, self.results, *arguments, "--configfile", self.overlay)
 
     def configure(self, change):
         """Apply `change` to the study's overlay."""
@@ -143,10 +142,7 @@ def wide(tmp_path_factory):
     """The wide study, complete and up to date."""
     study = Wide(tmp_path_factory.mktemp("wide"))
     study.results.mkdir()
-    for name in ("workflow", "scripts", "profiles"):
-        shutil.copytree(ROOT / name, study.checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Snakefile", "config.yaml"):
-        shutil.copy(ROOT / name, study.checkout / name)
+    checked_out(study.checkout)
     study.overlay.write_text(yaml.safe_dump(SHORTER))
     listed = study.snakemake("-n")
     assert listed.returncode == 0, listed.stdout + listed.stderr

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from driver import ROOT, TINY, command, copied, planned, snakemake, tiny
+from driver import TINY, command, copied, planned, snakemake, tiny
 
 from sparse_continual.config import checked
 from sparse_continual.runs.run import weights_path
@@ -52,34 +52,37 @@ class Interrupted:
     resumed: subprocess.CompletedProcess
 
 
-def interrupt(folder):
+def interrupt(checkout, folder):
     """Delete everything of a block and of an arm's tuning; kill their making while the run trains; begin again."""
     base = RUN.inputs["base"]
     made = [RUN, SCORE, base, base.inputs["model"], base.inputs["mixture"]]
     made += [RUN.inputs["stream"], RUN.inputs["tuning"]]
     for path in [RESULTS, *(entity.path for entity in made)]:
         shutil.rmtree(folder / path)
-    line, environment = command(ROOT, folder, *tiny(RUN.manifest))
+    line, environment = command(checkout, folder, *tiny(RUN.manifest))
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     killed = subprocess.Popen(line, env=environment, start_new_session=True, **quiet)
     first = weights_path(folder / RUN.path, 1)
-    while not first.exists() and killed.poll() is None:
+    state = folder / "results" / "store" / ".resume" / "runs" / RUN.name / "state.json"
+    while not (first.exists() and state.exists()) and killed.poll() is None:
         time.sleep(0.001)
     os.killpg(killed.pid, signal.SIGKILL)  # snakemake and the job, as when the machine goes down
     killed.wait()
-    in_time = first.exists() and not (folder / RUN.manifest).exists()
+    in_time = state.exists() and not (folder / RUN.manifest).exists()
     written = first.stat().st_mtime_ns
-    assert snakemake(folder, *tiny("--unlock")).returncode == 0
+    assert snakemake(checkout, folder, *tiny("--unlock")).returncode == 0
     wanted = [f"{RESULTS}/index.csv", f"{RESULTS}/budget.csv", f"{RESULTS}/{STREAM}/orders.csv"]
-    resumed = snakemake(folder, *tiny(*wanted, f"{RESULTS}/{STREAM}/statistics/summary.csv"))
+    resumed = snakemake(checkout, folder, *tiny(*wanted, f"{RESULTS}/{STREAM}/statistics/summary.csv"))
     return Interrupted(made, folder, in_time, written, resumed)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def interrupted(finished, tmp_path_factory):
+def interrupted(checkout, finished, tmp_path_factory):
     """The future of an `Interrupted`: it waits for most of its time, so other tests run beside it."""
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(interrupt, copied(finished, tmp_path_factory.mktemp("interrupted") / "again"))
+        yield pool.submit(
+            interrupt, checkout, copied(finished, tmp_path_factory.mktemp("interrupted") / "again")
+        )
 
 
 def test_every_cell_of_the_design_is_scored(finished):
@@ -128,39 +131,39 @@ def test_the_report_parses_and_names_every_condition(finished):
         assert not local or (folder / link).resolve().exists(), link
 
 
-def test_a_second_run_has_nothing_to_do(again):
+def test_a_second_run_has_nothing_to_do(checkout, again):
     """Even where manifests were touched: what is equal is no reason."""
     for path in [
         *again.glob("results/store/*/*/manifest.json"),
         *again.glob("results/store/runs/*/run.json"),
     ]:
         os.utime(path)
-    assert planned(snakemake(again, *tiny("-n"))) == set()
+    assert planned(snakemake(checkout, again, *tiny("-n"))) == set()
 
 
-def test_the_plan_prints_and_trains_nothing(again, tmp_path):
-    jobs = {job[0] for job in planned(snakemake(tmp_path, *tiny("plan", "-n")))}
+def test_the_plan_prints_and_trains_nothing(checkout, again, tmp_path):
+    jobs = {job[0] for job in planned(snakemake(checkout, tmp_path, *tiny("plan", "-n")))}
     assert jobs == {"build_stream", "compute_budgets", "plan"}
-    done = snakemake(again, *tiny("plan"))
+    done = snakemake(checkout, again, *tiny("plan"))
     assert done.returncode == 0, done.stderr
     assert "Study tiny, stream people: 2 conditions x 2 blocks x 2 tasks" in done.stdout
     assert all(re.search(rf"^ *{condition}\b.*\d", done.stdout, re.M) for condition in STUDY.conditions)
 
 
-def test_the_engines_own_report(again):
-    done = snakemake(again, *tiny("--report", "engine.html"))
+def test_the_engines_own_report(checkout, again):
+    done = snakemake(checkout, again, *tiny("--report", "engine.html"))
     assert done.returncode == 0, done.stderr
     assert (again / "engine.html").stat().st_size > 1e6
 
 
-def test_slurm_profile(tmp_path):
+def test_slurm_profile(checkout, tmp_path):
     pytest.importorskip("snakemake_executor_plugin_slurm")
-    done = snakemake(tmp_path, *tiny("-n", "--workflow-profile", ROOT / "profiles" / "slurm"))
+    done = snakemake(checkout, tmp_path, *tiny("-n", "--workflow-profile", checkout / "profiles" / "slurm"))
     jobs = [job[0] for job in planned(done)]
     assert jobs.count("train_condition") == 4 and jobs.count("tune_condition") == 2
 
 
-def test_scoring_anew_needs_the_weights(again):
+def test_scoring_anew_needs_the_weights(checkout, again):
     """With weights it costs no training; without them it fails with the price, and loses nothing."""
     config = yaml.safe_load(TINY.read_text())
     config["study"]["scoring"] = {"batch_size": 5}
@@ -168,10 +171,10 @@ def test_scoring_anew_needs_the_weights(again):
     (again / "anew.yaml").write_text(yaml.safe_dump(config))
     score = Study(checked(config)).score(STREAM, "sparse_lora", "1")
     anew = [score.manifest, "--configfile", again / "anew.yaml", "--replace-workflow-config"]
-    assert planned(snakemake(again, "-n", *anew)) == {("score_run", score.name)}
+    assert planned(snakemake(checkout, again, "-n", *anew)) == {("score_run", score.name)}
     shutil.rmtree(again / RUN.path / "weights")
     before = contents(again, f"{RUN.path}/*")
-    failed = snakemake(again, *anew)
+    failed = snakemake(checkout, again, *anew)
     assert failed.returncode != 0 and "Traceback" not in failed.stderr
     (line,) = {line.strip() for line in failed.stderr.splitlines() if "keep_weights" in line}
     assert re.search(r"after_001.safetensors: gone .*train the run again: 80 steps, \d+ s", line)

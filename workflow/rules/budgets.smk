@@ -5,13 +5,13 @@ rule compute_budgets:
         f"{RESULTS}/budget.csv",
     log:
         f"{RESULTS}/logs/compute_budgets.log",
-    params:
-        rows=canonical({stream: STUDY.priced(stream) for stream in STUDY.streams}),
-        code=code("scripts/budgets/compute_budgets.py"),
     threads: 1
     resources:
         mem_mb=300,
         runtime=5,
+    params:
+        rows=canonical({stream: STUDY.priced(stream) for stream in STUDY.streams}),
+        code=code("scripts/budgets/compute_budgets.py"),
     script:
         "../../scripts/budgets/compute_budgets.py"
 
@@ -19,7 +19,9 @@ rule compute_budgets:
 rule plan:
     input:
         budget=f"{RESULTS}/budget.csv",
-        streams=[STUDY.stream(stream, STUDY.conditions[0], STUDY.blocks[0]).manifest for stream in STUDY.streams],
+        streams=[
+            STUDY.stream(stream, STUDY.conditions[0], STUDY.blocks[0]).manifest for stream in STUDY.streams
+        ],
     localrule: True
     run:
         from sparse_continual.budgets.plan import plan_text

@@ -41,9 +41,13 @@ def _writable(folder):
     """Refuse a place that results cannot be written to, before anything is made."""
     existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
     if not existing.is_dir():
-        raise UserError(f"{existing.absolute()}: not a folder; results are written into one of that name, so rename it")
+        raise UserError(
+            f"{existing.absolute()}: not a folder; results are written into one of that name, so rename it"
+        )
     if not os.access(existing, os.W_OK):
-        raise UserError(f"{existing.absolute()}: not writable; run in another directory (--directory), or mend its rights")
+        raise UserError(
+            f"{existing.absolute()}: not writable; run in another directory (--directory), or mend its rights"
+        )
 
 
 STUDY = open_study()
@@ -69,7 +73,11 @@ def made_from(stage, name, *roles):
     """Manifests of the entities that an entity is made from, for the roles that it has."""
     inputs = STUDY.get(stage, name).inputs
     return {
-        role: [entity.manifest for entity in found] if isinstance(found := inputs[role], list) else found.manifest
+        role: (
+            [entity.manifest for entity in found]
+            if isinstance(found := inputs[role], list)
+            else found.manifest
+        )
         for role in roles
         if role in inputs
     }
@@ -86,7 +94,9 @@ LARGE = 5e8  # parameters from which training and scoring ask for a GPU
 
 def memory(stage, name, bytes_each):
     """Megabytes that a job needs: 2 GB for the libraries, and `bytes_each` for every parameter of its model."""
-    return lambda wc, attempt: attempt * int(2000 + bytes_each * STUDY.parameters(STUDY.get(stage, wc[name])) / 1e6)
+    return lambda wc, attempt: attempt * int(
+        2000 + bytes_each * STUDY.parameters(STUDY.get(stage, wc[name])) / 1e6
+    )
 
 
 def gpus(stage, name):

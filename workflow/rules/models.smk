@@ -5,16 +5,16 @@ rule obtain_model:
         "results/store/models/{model}/manifest.json",
     log:
         "results/store/logs/obtain_model/{model}.log",
+    threads: 1
+    resources:
+        mem_mb=memory("models", "model", 24),
+        runtime=240,
     params:
         settings=lambda wc: STUDY.get("models", wc.model).settings,
         code=lambda wc: code(
             "scripts/models/obtain_model.py",
             f"models.sources.{STUDY.get('models', wc.model).settings['source']}",
         ),
-    threads: 1
-    resources:
-        mem_mb=memory("models", "model", 24),
-        runtime=240,
     script:
         "../../scripts/models/obtain_model.py"
 

@@ -12,17 +12,17 @@ rule tune_condition:
         chosen="results/store/tuning/{tuning}/chosen.json",
     log:
         "results/store/logs/tune_condition/{tuning}.log",
+    threads: 1
+    resources:
+        mem_mb=memory("tuning", "tuning", 28),
+        runtime=480,
+        gpu=gpus("tuning", "tuning"),
     params:
         settings=lambda wc: STUDY.get("tuning", wc.tuning).settings,
         code=lambda wc: code(
             "scripts/runs/tune_condition.py", *variants(STUDY.get("tuning", wc.tuning).settings["arm"])
         ),
         resume="results/store/.resume/tuning/{tuning}",
-    threads: 1
-    resources:
-        mem_mb=memory("tuning", "tuning", 28),
-        runtime=480,
-        gpu=gpus("tuning", "tuning"),
     script:
         "../../scripts/runs/tune_condition.py"
 
@@ -34,17 +34,19 @@ rule train_condition:
         "results/store/runs/{run}/run.json",
     log:
         "results/store/logs/train_condition/{run}.log",
-    params:
-        settings=lambda wc: STUDY.get("runs", wc.run).settings,
-        code=lambda wc: code("scripts/runs/train_condition.py", *variants(STUDY.get("runs", wc.run).settings["arm"])),
-        resume="results/store/.resume/runs/{run}",
-        # functions of `input` are no reason to train again: scoring and keeping are not training
-        scoring=lambda wc, input: scoring_of(wc),
-        keep_weights=lambda wc, input: STUDY.study["keep_weights"],
     threads: 1
     resources:
         mem_mb=memory("runs", "run", 28),
         runtime=480,
         gpu=gpus("runs", "run"),
+    params:
+        settings=lambda wc: STUDY.get("runs", wc.run).settings,
+        code=lambda wc: code(
+            "scripts/runs/train_condition.py", *variants(STUDY.get("runs", wc.run).settings["arm"])
+        ),
+        resume="results/store/.resume/runs/{run}",
+        # functions of `input` are no reason to train again: scoring and keeping are not training
+        scoring=lambda wc, input: scoring_of(wc),
+        keep_weights=lambda wc, input: STUDY.study["keep_weights"],
     script:
         "../../scripts/runs/train_condition.py"

@@ -22,20 +22,24 @@ MIXTURES = {
 rule score_run:
     input:
         unpack(lambda wc: made_from("scores", wc.score, "run", "mixture")),
-        unpack(lambda wc: made_from("runs", STUDY.get("scores", wc.score).inputs["run"].name, "base", "like", "stream")),
+        unpack(
+            lambda wc: made_from(
+                "runs", STUDY.get("scores", wc.score).inputs["run"].name, "base", "like", "stream"
+            )
+        ),
     output:
         "results/store/scores/{score}/scores.csv",
     log:
         "results/store/logs/score_run/{score}.log",
-    params:
-        settings=lambda wc: STUDY.get("scores", wc.score).settings,
-        run=lambda wc: STUDY.get("scores", wc.score).inputs["run"].settings,
-        code=lambda wc: score_code(STUDY.get("scores", wc.score).inputs["run"]),
     threads: 1
     resources:
         mem_mb=memory("scores", "score", 8),
         runtime=120,
         gpu=gpus("scores", "score"),
+    params:
+        settings=lambda wc: STUDY.get("scores", wc.score).settings,
+        run=lambda wc: STUDY.get("scores", wc.score).inputs["run"].settings,
+        code=lambda wc: score_code(STUDY.get("scores", wc.score).inputs["run"]),
     script:
         "../../scripts/scores/score_run.py"
 
@@ -47,6 +51,10 @@ rule write_index:
         f"{RESULTS}/index.csv",
     log:
         f"{RESULTS}/logs/write_index.log",
+    threads: 1
+    resources:
+        mem_mb=300,
+        runtime=5,
     params:
         rows=[
             [stream, cell.condition, cell.block, cell.run.path, cell.score.path]
@@ -54,9 +62,5 @@ rule write_index:
             for cell in STUDY.runs(stream)
         ],
         code=code("scripts/scores/write_index.py"),
-    threads: 1
-    resources:
-        mem_mb=300,
-        runtime=5,
     script:
         "../../scripts/scores/write_index.py"

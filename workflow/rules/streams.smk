@@ -12,14 +12,14 @@ rule build_stream:
         "results/store/streams/{built}/manifest.json",
     log:
         "results/store/logs/build_stream/{built}.log",
-    params:
-        settings=lambda wc: STUDY.get("streams", wc.built).settings,
-        code=stream_code,
     priority: 10
     threads: 1
     resources:
         mem_mb=1500,
         runtime=30,
+    params:
+        settings=lambda wc: STUDY.get("streams", wc.built).settings,
+        code=stream_code,
     script:
         "../../scripts/streams/build_stream.py"
 
@@ -29,12 +29,14 @@ rule draw_orders:
         f"{RESULTS}/{{stream}}/orders.csv",
     log:
         f"{RESULTS}/logs/draw_orders/{{stream}}.log",
-    params:
-        orders=lambda wc: {block: STUDY.order(wc.stream, block) for block in STUDY.blocks + STUDY.tuning_blocks},
-        code=code("scripts/streams/draw_orders.py"),
     threads: 1
     resources:
         mem_mb=300,
         runtime=5,
+    params:
+        orders=lambda wc: {
+            block: STUDY.order(wc.stream, block) for block in STUDY.blocks + STUDY.tuning_blocks
+        },
+        code=code("scripts/streams/draw_orders.py"),
     script:
         "../../scripts/streams/draw_orders.py"

@@ -12,12 +12,12 @@ rule make_topology:
         densities="results/store/topologies/{topology}/densities.csv",
     log:
         "results/store/logs/make_topology/{topology}.log",
-    params:
-        settings=lambda wc: STUDY.get("topologies", wc.topology).settings,
-        code=topology_code,
     threads: 1
     resources:
         mem_mb=memory("topologies", "topology", 28),
         runtime=240,
+    params:
+        settings=lambda wc: STUDY.get("topologies", wc.topology).settings,
+        code=topology_code,
     script:
         "../../scripts/topologies/make_topology.py"

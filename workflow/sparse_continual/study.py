@@ -115,7 +115,10 @@ class Study:
     def _entity(self, stage, label, settings, **inputs) -> Entity:
         made_from = {role: found for role, found in inputs.items() if found}
         entity = Entity(stage, label, canonical(settings), made_from)
-        return self._entities.setdefault((stage, entity.name), entity)
+        found = self._entities.setdefault((stage, entity.name), entity)
+        if found.digest != entity.digest:
+            raise AssertionError(f"{entity.path}: two entities of one name; change study.seed")
+        return found
 
     # what a condition is
 
@@ -252,10 +255,14 @@ class Study:
         name, settings = like or self.condition(condition)["topology"], self.base(condition)
         method = registry.load("topologies.methods", self.config["topologies"][name]["method"])
         files = self.config["topologies"][name].get("calibration", {}).get("files", ())
-        reads_mixture = "recovery" in settings or (method.NEEDS_CALIBRATION and not files and "mixture" in settings)
+        reads_mixture = "recovery" in settings or (
+            method.NEEDS_CALIBRATION and not files and "mixture" in settings
+        )
         slice_ = {"topology": self.config["topologies"][name], "recovery": settings.get("recovery")}
         slice_["files"] = {file: _content(file) for file in files}
-        slice_["seed"] = self.block_seed(block) if self.generated(condition) else seed_of("topology", self.seed)
+        slice_["seed"] = (
+            self.block_seed(block) if self.generated(condition) else seed_of("topology", self.seed)
+        )
         mixture = self.mixture(condition, block) if reads_mixture else None
         return self._entity("topologies", name, slice_, model=self.model(condition, block), mixture=mixture)
 

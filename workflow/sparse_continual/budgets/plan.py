@@ -49,5 +49,7 @@ def _losses(folder) -> list[str]:
     for task in read_json(folder / "tasks.json"):
         counted = {key: value for key, value in task["facts"].items() if "cut" in key or "drop" in key}
         if counted:
-            lines.append(f"Task {task['name']} (block 1): " + ", ".join(f"{k} {v}" for k, v in counted.items()))
+            lines.append(
+                f"Task {task['name']} (block 1): " + ", ".join(f"{k} {v}" for k, v in counted.items())
+            )
     return [*lines, ""] if lines else []

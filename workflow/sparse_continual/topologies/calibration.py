@@ -111,7 +111,9 @@ def rows_of_model(model, sequences: int, tokens: int, seed: int):
 
     first = model.config.bos_token_id
     if first is None:
-        raise UserError("calibration: the model's config names no bos_token_id to write from; give `calibration.files`")
+        raise UserError(
+            "calibration: the model's config names no bos_token_id to write from; give `calibration.files`"
+        )
     torch.manual_seed(seed)
     start = torch.full((sequences, 1), first, device=model.device)
     return model.generate(

@@ -152,7 +152,9 @@ class World:
         self.names = np.random.default_rng(seed_of("facts names", seed)).permutation(PAIRS)
         rng = np.random.default_rng(seed_of("facts employers", seed))
         self.map = {
-            name: dict(zip(lexicon.EMPLOYERS, rng.permutation(np.resize(pool, len(lexicon.EMPLOYERS))), strict=True))
+            name: dict(
+                zip(lexicon.EMPLOYERS, rng.permutation(np.resize(pool, len(lexicon.EMPLOYERS))), strict=True)
+            )
             for name, (pool, _) in RELATION.items()
         }
 
