@@ -277,8 +277,7 @@ def test_numbers_and_keys_as_yaml_reads_them():
         (
             "study.contrasts.0.plus",
             ["sprse"],
-            "study.contrasts.lock: found 'sprse', expected a name in study.conditions (did you mean "
-            "'sparse'?)",
+            "study.contrasts: lock: condition 'sprse' is not in study.conditions (did you mean 'sparse'?)",
         ),
         # contradictions
         (
@@ -310,12 +309,18 @@ def test_numbers_and_keys_as_yaml_reads_them():
         (
             "study.contrasts.1.name",
             "lock",
-            "study.contrasts: found 'lock' twice, expected a name of its own for each",
+            "study.contrasts: lock: the name is used twice; give each contrast its own",
         ),
         (
             "study.contrasts.0.minus",
             ["dense", "unlocked"],
-            "study.contrasts.lock: expected as many conditions in plus as in minus",
+            "study.contrasts: lock: plus has 1 and minus 2 conditions; expected one against one, or two "
+            "against two for an interaction",
+        ),
+        (
+            "study.contrasts.0.minus",
+            ["sparse"],
+            "study.contrasts: lock: a condition stands in it twice; its conditions must differ",
         ),
         (
             "conditions.masked_writes.topology",
@@ -389,7 +394,6 @@ def test_one_mistake_may_show_in_two_places():
     )
     assert lines == [
         "study.conditions: found 'unlockd', expected a name in conditions (did you mean 'unlocked'?)",
-        "study.contrasts.lock: found 'unlocked', expected a name in study.conditions (did you mean 'unlockd'?)",
     ]
 
 

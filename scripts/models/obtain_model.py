@@ -6,19 +6,15 @@ with job(snakemake):
     from pathlib import Path
 
     from sparse_continual import registry
-    from sparse_continual.files import read_manifest, write_manifest
+    from sparse_continual.files import write_manifest
     from sparse_continual.models.train import prepare
-    from sparse_continual.streams.tasks import load_tasks
+    from sparse_continual.streams.mixture import load_mixture
 
     settings = snakemake.params.settings
     folder = Path(snakemake.output[0]).parent
     seed = settings.get("seed", 0)
     prepare(snakemake.threads, seed)
-    mixture = []
-    if "mixture" in snakemake.input.keys():
-        manifest = read_manifest(snakemake.input.mixture)
-        tasks = load_tasks(manifest["folder"])
-        mixture = list(zip(manifest["shares"], [task.train for task in tasks], strict=True))
+    mixture = load_mixture(snakemake.input.get("mixture"))
     facts = registry.load("models.sources", settings["source"]).obtain(
         settings, seed, folder / "model", mixture
     )

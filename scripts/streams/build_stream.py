@@ -8,7 +8,7 @@ with job(snakemake):
     from sparse_continual.files import read_manifest, write_manifest
     from sparse_continual.models.load import load_tokenizer
     from sparse_continual.streams.build import build_mixture, build_stream
-    from sparse_continual.streams.lexicon import tokenizer as lexicon
+    from sparse_continual.streams.lexicon import words
 
     settings = snakemake.params.settings
     folder = Path(snakemake.output[0]).parent / "tasks"
@@ -16,7 +16,7 @@ with job(snakemake):
         base = read_manifest(snakemake.input.tokenizer)
         tokenizer = load_tokenizer(base["folder"], base.get("trust_remote_code", False))
     else:
-        tokenizer = lexicon()
+        tokenizer = words()
     facts = {}
     if "mixture" in settings:
         build_mixture(settings["mixture"], settings["seed"], tokenizer, folder)

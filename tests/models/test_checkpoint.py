@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from sparse_continual.errors import UserError
+from sparse_continual.models import checkpoint
 from sparse_continual.models.checkpoint import (
     MIB,
     check_checkpoint,
@@ -174,13 +175,30 @@ def test_fingerprint_sees_content_and_not_time(folder):
     assert {name for name in before if before[name] != after[name]} == {"model.safetensors"}
 
 
-def test_fingerprint_reads_both_ends_of_a_large_file(folder):
+def test_fingerprint_reads_small_files_whole(folder):
     file = folder / "tokenizer.json"
-    data = bytearray(3 * MIB)
-    seen = set()
-    for place in (0, MIB - 1, 2 * MIB, 3 * MIB - 1):
-        data[place] = 1
-        file.write_bytes(data)
-        seen.add(fingerprint_of(folder)["tokenizer.json"])
-        data[place] = 0
-    assert len(seen) == 4
+    file.write_bytes(bytes(3 * MIB))
+    before = fingerprint_of(folder)
+    file.write_bytes(bytes(MIB + 7) + b"x" + bytes(2 * MIB - 8))
+    assert {name for name, seen in fingerprint_of(folder).items() if seen != before[name]} == {file.name}
+
+
+def test_fingerprint_samples_large_files_evenly(folder, monkeypatch):
+    """Between two samples of a file of 127 MiB lies one MiB that is not read."""
+    monkeypatch.setattr(checkpoint, "WHOLE", MIB)
+    file, places = (
+        folder / "tokenizer.json",
+        (0, 2 * MIB - 1, 2 * MIB, 77 * MIB - 1, 126 * MIB, 127 * MIB - 1),
+    )
+    seen = []
+    for place in (None, *places):
+        with open(file, "wb") as handle:
+            handle.truncate(127 * MIB)
+            if place is not None:
+                handle.seek(place)
+                handle.write(b"x")
+        seen.append(fingerprint_of(folder)[file.name])
+    unread = [place for place, digest in zip(places, seen[1:], strict=True) if digest == seen[0]]
+    assert unread == [2 * MIB - 1]
+    os.truncate(file, 126 * MIB)
+    assert fingerprint_of(folder)[file.name] not in seen

@@ -3,9 +3,11 @@
 import re
 from html.parser import HTMLParser
 
+import pandas
 import pytest
 import synthetic_tables
 
+from sparse_continual.report import rates
 from sparse_continual.report.limits import limits
 from sparse_continual.report.render import differ, write
 from sparse_continual.statistics import columns, tables
@@ -117,7 +119,12 @@ def test_no_sentence_goes_beyond_its_verdict(study):
 
 def test_limits_are_in_page_and_extract(study):
     _, _, html, extract = study
-    for words in ("a question of its own", "the block (n = 6)", "one generator", "capacity does not bind"):
+    for words in (
+        "a question of its own",
+        "the block (n = 6)",
+        "one generator",
+        "capacity is not expected to bind",
+    ):
         assert words in Page(html).text and words in extract
 
 
@@ -155,40 +162,149 @@ def test_names_are_escaped(tmp_path):
     assert "<script>" not in html and "No contrast was planned" in html
 
 
+def test_the_page_tells_rates_final_accuracy_and_buffers(tmp_path):
+    names = ["sparse", "unlocked", "sparse_replay"]
+    facts = synthetic_tables.facts(names, synthetic_tables.CONTRASTS[:1], 6)
+    facts["figures"] = {}
+    synthetic_tables.results(tmp_path, facts, T=2)
+    write(tmp_path, facts, tmp_path / "report.html", tmp_path / "findings.md")
+    text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    words = "(locked against free to grow) and learning rate, as tuned (0.002 against 0.001)."
+    assert text.count(words) == 2  # with the question and with the finding
+    assert text.count("1,024 tokens, 4,096 B") == 1
+    extract = (tmp_path / "findings.md").read_text(encoding="utf-8")
+    for place in (text, extract):
+        assert place.count("Difference in average accuracy at the end") == 1
+        assert "Contrast `lock` compares arms" in place.replace("Contrast lock", "Contrast `lock`")
+
+
 def test_what_a_contrast_differs_in():
     conditions = synthetic_tables.facts()["conditions"]
-    row = {"plus": "sparse", "minus": "unlocked"}
-    assert differ(row, conditions).endswith("they differ in absent weights (locked against free to grow).")
-    row = {"plus": "masked_writes", "minus": "dense"}
-    assert "writes (only at the places of sparse_2of4 against all)" in differ(row, conditions)
-    row = {"plus": "sparse", "minus": "matched_flops"}
-    assert "topology (sparse_2of4 against dense) and shape" in differ(row, conditions)
+    same = dict.fromkeys(conditions, "0.002")
+
+    def words(plus, minus, rates=same):
+        return differ({"plus": plus, "minus": minus}, conditions, rates)
+
+    assert words(["sparse"], ["unlocked"]).endswith(
+        "they differ in absent weights (locked against free to grow)."
+    )
+    found = words(["masked_writes"], ["dense"])
+    assert "writes (only at the places of sparse_2of4 against all)" in found
+    found = words(["sparse"], ["matched_flops"], same | {"sparse": "0.004"})
+    assert "topology (sparse_2of4 against dense) and shape" in found
+    assert found.endswith(" and learning rate, as tuned (0.004 against 0.002).")
+    four = ["sparse_lora", "dense"], ["sparse", "dense_lora"]
+    assert "rate" not in words(*four)
+    assert words(*four, same | {"dense": "0.001"}).endswith("in this order: 0.002, 0.002, 0.002, 0.001.")
+
+
+def test_rates_are_told_for_every_stream_where_they_differ():
+    found = {"news": stream(), "tales": stream(trials={"sparse": (1, {1: (0, 0), 2: (0, 0)})})}
+    assert rates.in_words(found)["sparse"] == "2 on news and 1 on tales"
+    assert rates.in_words({"news": stream()})["sparse"] == "2"
+
+
+# condition -> chosen rate, {rate: (learning, forgetting)}
+TRIALS = {
+    "sparse": (2, {1: (0.50, 0.10), 2: (0.60, 0.20), 4: (0.65, 0.40)}),
+    "unlocked": (1, {1: (0.50, 0.19), 2: (0.59, 0.315), 4: (0.58, 0.50)}),
+}
+BUDGET = {"stream": "people", "parameters": "100", "nonzeros": "50000", "prunable": "50000", "matched_on": ""}
+BUDGET |= {"training_theoretical": "4", "training_executed": "4"}
+
+
+def stream(trials=TRIALS, verdicts=("gate failed", ""), flags=(), transfer=(-0.01, 0.01), metrics=()):
+    """The tables of one stream, with one contrast `lock` of `sparse` against `unlocked`."""
+    frontier = [
+        (arm, rate, block, rate == chosen, learnt + shift, forgot + shift)
+        for arm, (chosen, found) in trials.items()
+        for rate, (learnt, forgot) in found.items()
+        for block, shift in (("tuning-1", -0.02), ("tuning-2", 0.02))
+    ]
+    names = ["condition", "learning_rate", "block", "chosen", "learning_accuracy", "forgetting"]
+    lock = {"contrast": "lock", "plus": "sparse", "minus": "unlocked"}
+    rows = [
+        lock | {"role": role, "verdict": v} for role, v in zip(("primary", "beside"), verdicts, strict=True)
+    ]
+    summary = {"part": "all", "scale": "raw", "lower": transfer[0], "upper": transfer[1]}
+    measured = [(arm, "forward_transfer") for arm in trials] + list(metrics)
+    return {
+        "contrasts": pandas.DataFrame(rows),
+        "frontier": pandas.DataFrame(frontier, columns=names),
+        "flags": pandas.DataFrame({"kind": list(flags)}),
+        "runs": pandas.DataFrame({"ends_share": [0.4, 0.6]}),
+        "summary": pandas.DataFrame([summary | {"condition": arm, "metric": m} for arm, m in measured]),
+    }
+
+
+def lines(found=None, budget=(BUDGET,), **study):
+    facts = synthetic_tables.facts()
+    facts["study"] |= {"tuning": {"learning_rates": [1, 2, 4], "blocks": 2}} | study
+    return "\n".join(limits(facts, list(budget), {"people": found or stream()}))
 
 
 def test_limits_follow_the_facts():
-    import pandas
-
     facts = synthetic_tables.facts(blocks=3)
     facts["streams"]["people"] |= {"people": 2000, "tasks": 20}
     facts["study"]["training"] |= {"ends": "trained", "stop": {"loss": 0.1, "cap": 400, "every": 10}}
-    budget = [
-        {"parameters": "100", "nonzeros": "50000", "training_theoretical": "4", "training_executed": "4"}
-    ]
-    stream = {
-        "contrasts": pandas.DataFrame({"verdict": ["gate failed", ""]}),
-        "frontier": pandas.DataFrame({"condition": ["sparse"], "learning_rate": [4e-3], "chosen": [True]}),
-        "flags": pandas.DataFrame({"kind": ["floor", "floor"]}),
-        "runs": pandas.DataFrame({"ends_share": [0.4, 0.6]}),
-    }
-    text = "\n".join(limits(facts, budget, {"people": stream}))
+    text = "\n".join(limits(facts, [BUDGET], {"people": stream(flags=["floor", "floor"])}))
     for words in (
-        "With 3 blocks everything is descriptive",
+        "With 3 blocks nothing can be shown, only described: the exact test can at best reach p = .250",
         "capacity may bind",
         "validation loss of 0.1",
         "50 % of the squared update",
-        "`sparse` took the largest learning rate",
         "Where the learning gate failed",
         "2 series of scores never come more than 5 points above chance",
+        "takes its standard error from 2 tuning blocks",
+        "Rank and alpha of LoRA were not tuned for each arm, only the learning rate was; the form `side`",
     ):
         assert words in text
     assert "kernels execute" not in text and "Not distinguished" not in text
+
+
+def test_a_level_out_of_reach_is_a_limit():
+    assert "With 6 blocks nothing can be shown" in lines(statistics={"level": 0.01})
+    assert "nothing can be shown" not in lines()
+
+
+def test_a_contrast_of_two_rates_is_a_limit():
+    assert (
+        "Contrast `lock` compares arms at different learning rates (`sparse` 2, `unlocked` 1). On the tuning"
+        " blocks the difference in forgetting (in learning) is −9.0 (+0.0) at 1 in both, −11.5 (+1.0) at 2 in"
+        " both, −10.0 (+7.0) at 4 in both, and +1.0 (+10.0) points at the chosen rates: how much of a"
+        " difference, or of none, is the rate's cannot be told from the test alone."
+    ) in lines()
+    alike = TRIALS | {"unlocked": (2, TRIALS["unlocked"][1])}
+    assert "compares arms at different" not in lines(stream(alike))
+
+
+def test_edges_of_the_grid_are_a_limit_for_the_chosen_and_the_best_rate():
+    text = lines()
+    assert "`unlocked` took the smallest learning rate of the grid (1)" in text
+    assert "`sparse` learnt best at the largest learning rate of the grid (4), though" in text
+    assert "A single learning rate" in lines(tuning={"learning_rates": [2], "blocks": 2})
+
+
+def test_transfer_near_zero_is_a_limit():
+    words = "In stream `people` no condition's forward transfer is distinguished from none"
+    assert words in lines()
+    assert words not in lines(stream(transfer=(0.01, 0.02)))
+
+
+def test_retention_that_was_not_measured_is_a_limit():
+    assert "Retention of the base was not measured: it declares no mixture." in lines()
+    kept = [("sparse", "base_retention")]
+    assert "not measured under `unlocked`:" in lines(stream(metrics=kept))
+    assert "Retention" not in lines(stream(metrics=[*kept, ("unlocked", "base_retention")]))
+
+
+def test_two_controls_that_are_one_model_are_a_limit():
+    def control(on, weights):
+        sizes = {"nonzeros": weights, "prunable": weights}
+        return BUDGET | sizes | {"condition": f"by_{on}", "matched_on": on, "matched_to": "sparse"}
+
+    text = lines(budget=[control("nonzeros", "1000"), control("flops", "1040")])
+    assert (
+        "`by_nonzeros` and `by_flops` are nearly the same model (1,000 and 1,040 weights in blocks)" in text
+    )
+    assert "nearly" not in lines(budget=[control("nonzeros", "1000"), control("flops", "1100")])

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sparse_continual.report.sentences import claim, details, p_text
+from sparse_continual.report.sentences import claim, details, final, p_text
 
 ROW = {
     "contrast": "lock",
@@ -22,6 +22,7 @@ ROW = {
     "tests": 8,
     "sign_flip_p": 0.03125,
     "sign_flip_holm_p": 0.25,
+    "sign_flip_smallest": 0.03125,
     "exact_reaches_holm": "false",
     "detectable": 0.031,
     "corrected_mean": -0.05,
@@ -44,7 +45,8 @@ def test_shown():
     assert details(ROW) == (
         "The exact sign-flip test agrees unadjusted (p = .031); it cannot reach the level adjusted for 8"
         " tests with 6 blocks. Learning gate passed: the difference in learning is −0.3 points, its"
-        " one-sided 95 % bound −2.1. Chance-corrected difference: −5.0 points."
+        " one-sided 95 % bound −2.1. It also learnt 0.3 points less, which alone can lower forgetting by as"
+        " much. Chance-corrected difference: −5.0 points."
     )
 
 
@@ -76,12 +78,40 @@ def test_disagreement_of_the_exact_test_is_said():
 
 
 def test_descriptive():
-    row = ROW | {"verdict": "descriptive", "n": 3, "gate_passed": False}
+    row = ROW | {"verdict": "descriptive", "n": 3, "gate_passed": False, "sign_flip_smallest": 0.25}
     assert claim(row).startswith(
-        "Descriptive only (3 blocks, each with its own base; below 6 no exact test can reach .05)"
+        "Descriptive only (3 blocks, each with its own base; the exact test can at best reach p = .250,"
+        " and the level is .05): in what was run,"
     )
-    assert "p =" not in claim(row)
+    assert "Holm" not in claim(row)
     assert "It is not shown that `sparse` learnt at most 5 points less than `unlocked`." in details(row)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"level": 0.01}, "at best reach p = .031, and the level is .01"),
+        ({"n": 5, "level": 0.1, "sign_flip_smallest": 0.0625}, "there are fewer than 6 blocks"),
+    ],
+)
+def test_why_it_is_descriptive(changed, words):
+    assert words in claim(ROW | {"verdict": "descriptive"} | changed)
+
+
+@pytest.mark.parametrize("verdict", ["shown", "not distinguished", "descriptive"])
+def test_less_learning_is_told_beside_less_forgetting(verdict):
+    words = "learnt 2.0 points less, which alone can lower forgetting by as much"
+    row = ROW | {"verdict": verdict, "learning_difference": -0.02}
+    assert words in details(row)
+    assert words not in details(row | {"mean": 0.041}) + details(row | {"metric": "forward_transfer"})
+    both = details(row | {"plus": "sparse_lora + dense", "minus": "sparse + dense_lora"})
+    assert "The same difference of differences in learning is 2.0 points lower" in both
+
+
+def test_final_accuracy_stands_beside():
+    assert final(ROW | {"metric": "average_accuracy"}) == (
+        "Difference in average accuracy at the end: −4.1 points (95 % interval −7.0 to −1.2; not tested)."
+    )
 
 
 def test_one_block():

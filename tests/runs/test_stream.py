@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 import time
 
 import numpy as np
@@ -174,6 +175,20 @@ def test_a_killed_run_goes_on_to_the_same_numbers(arm, steps, job_of, monkeypatc
     assert files(job["folder"]) == files(whole["folder"])
     finish(job["folder"] / "run.json", run, "all", job["resume"])
     assert not job["resume"].exists()
+
+
+def test_seconds_are_those_of_all_processes(job_of, monkeypatch, tmp_path):
+    job = job_of("sparse")
+    kill(job, monkeypatch)
+    state = job["resume"] / "state.json"
+    left = json.loads(state.read_text())
+    assert 0 < left["data"]["seconds"] < 60
+    left["data"]["seconds"] += 1000
+    state.write_text(json.dumps(left))
+    shutil.copytree(job["resume"], tmp_path / "again")
+    assert 1000 < run_condition(job, 1, scorer=positions)["seconds"] < 1060
+    weights_path(job["folder"], 1).unlink()  # the checkpoint is of no use, so what it took is no price
+    assert run_condition(job | {"resume": tmp_path / "again"}, 1, scorer=positions)["seconds"] < 60
 
 
 def kill(job, monkeypatch, steps=7):

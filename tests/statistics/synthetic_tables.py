@@ -77,13 +77,14 @@ def write(folder, conditions=CONDITIONS, blocks=6, T=6, rates=(5e-4, 1e-3, 2e-3,
                 runs.append(
                     (condition, block, j, f"task{j}", 120, "steps", 40_000, 1e-3, 0.4, 50_000, 1.5, 0.1, 0.0)
                 )
+        picked = 1 if condition == "unlocked" else 2
         for block in ("tuning-1", "tuning-2"):
             for step, rate in enumerate(rates):
                 R = matrix(rng, 3, 0.5 + 0.1 * step, 0.9 - 0.1 * step, 0.1)
                 for after in range(4):
                     for position in range(1, 4):
                         cell = (f"task{position}", position, R[after, position - 1], 0.5, 0.05, 1.0)
-                        trials.append((condition, block, rate, after, *cell, str(step == 2).lower()))
+                        trials.append((condition, block, rate, after, *cell, str(step == picked).lower()))
     for block in map(str, range(1, blocks + 1)):
         for layer in range(4):
             for name in "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split():
@@ -156,7 +157,7 @@ def facts(conditions=CONDITIONS, contrasts=CONTRASTS, blocks=6, one_base=False, 
             "dense": {"method": "dense"},
             "sparse_2of4": {"method": "magnitude", "pattern": "2:4"},
         },
-        "mechanisms": {"finetune": {"kind": "finetune"}},
+        "mechanisms": {"finetune": {"kind": "finetune"}, "lora": {"kind": "lora", "rank": 8}},
         "streams": {name: {"source": "facts", "tasks": 6, "people": 32} for name in streams},
         "conditions": settings,
         "figures": {
@@ -175,24 +176,17 @@ def results(root, facts, T=6, seed=0):
     root.mkdir(parents=True, exist_ok=True)
     cost = {
         "parameters": 123456,
+        "prunable": 92160,
         "nonzeros": 46080,
         "density": 0.5,
         "trained": 46080,
         "tokens_per_run": 184320,
     }
     cost |= {"training_theoretical": 4e5, "training_executed": 6e5}
-    match = {"matched_to": "sparse_2of4", "matched_on": "flops", "matched_error": 0.004}
+    cost |= {"buffer_tokens": 0, "buffer_bytes": 0}
     pairs = [(stream, condition) for stream in study["streams"] for condition in study["conditions"]]
     budget = pandas.DataFrame(
-        [
-            {
-                "stream": s,
-                "condition": c,
-                **cost,
-                **(match if c == "matched_flops" else dict.fromkeys(match, "")),
-            }
-            for s, c in pairs
-        ]
+        [{"stream": s, "condition": c, **cost, **_match(c), **_buffer(c)} for s, c in pairs]
     )
     budget.to_csv(root / "budget.csv", index=False, lineterminator="\n")
     for number, stream in enumerate(study["streams"]):
@@ -212,3 +206,13 @@ def results(root, facts, T=6, seed=0):
                 [folder / "figures" / f"{name}.{form}" for form in ("svg", "pdf", "png")],
             )
     return root
+
+
+def _match(condition):
+    if condition.startswith("matched"):
+        return {"matched_to": "sparse", "matched_on": condition.split("_")[1], "matched_error": 0.004}
+    return {"matched_to": "", "matched_on": "", "matched_error": ""}
+
+
+def _buffer(condition):
+    return {"buffer_tokens": 1024, "buffer_bytes": 4096} if condition.endswith("replay") else {}

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from sparse_continual.csv_text import csv_text
 from sparse_continual.errors import UserError
 from sparse_continual.statistics import collect, columns
 
@@ -67,6 +69,11 @@ def test_densities(tmp_path):
     ]
     collect.collect_densities([], [], tmp_path / "none.csv")
     assert (tmp_path / "none.csv").read_text() == ",".join(columns.TABLES["densities"]) + "\n"
+
+
+def test_cells_of_every_kind():
+    row = {"a": None, "b": True, "c": np.bool_(False), "d": np.float32(0.5), "e": np.int64(3), "left": "out"}
+    assert csv_text([row], "abcde") == "a,b,c,d,e\n,true,false,0.5,3\n"
 
 
 def test_a_lost_column_is_named(tmp_path):

@@ -59,6 +59,12 @@ def test_noise_is_not_distinguished():
     assert row.verdict == "not distinguished" and row.detectable > 0
 
 
+def test_blocks_that_do_not_differ_put_the_level_out_of_reach():
+    kept = np.r_[0.3, 0.3, 0.3 + WOBBLE[2:6]]
+    row = compared({"dense": (0.8, 0.3), "sparse": (0.8, kept)}, blocks=6).loc[("x", "forgetting")]
+    assert row.sign_flip_smallest == 1 / 8 and row.verdict == "descriptive"
+
+
 def test_no_variance_is_said_and_takes_the_exact_test():
     found = compared({"dense": (0.8, 0.3), "sparse": (0.8, 0.5)})
     row = found.loc[("x", "forgetting")]

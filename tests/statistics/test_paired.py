@@ -118,6 +118,9 @@ def test_bad_contrasts_are_refused(contrast, message):
         ({"n": 5}, "descriptive"),
         ({"n": 5, "gate_passed": False}, "descriptive"),
         ({"gate_passed": False}, "gate failed"),
+        # the level is out of the exact test's reach, so nothing could have been shown
+        ({"level": 0.01, "flip_reaches_level": False}, "descriptive"),
+        ({"level": 0.01, "flip_reaches_level": False, "gate_passed": False}, "gate failed"),
         ({"holm_p": 0.06}, "not distinguished"),
         # the exact test can reach the adjusted level, and does not
         ({"flip_reaches_holm": True, "flip_holm_p": 0.07}, "not distinguished"),
@@ -133,6 +136,7 @@ def test_verdict_rules(changed, expected):
         holm_p=0.01,
         flip_p=0.03125,
         flip_holm_p=0.25,
+        flip_reaches_level=True,
         flip_reaches_holm=False,
         level=0.05,
     )

@@ -1,6 +1,8 @@
 """People: never shared; employers' map: always shared."""
 
 import math
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise
 
@@ -83,6 +85,33 @@ def test_too_many_people():
         facts.check({"tasks": 6, "people": 257})
     with pytest.raises(UserError, match="base of 769 people .* there are 768"):
         facts.check({"people": 769}, role="base")
+
+
+TEXTS = [
+    " ".join(lexicon.vocabulary()),
+    "",
+    "nobody feeds  Ada",
+    "a<s>b </s>never<unk> <pad>",
+    "a\u00a0b\x1dc\u2003s1\n?",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_words_are_encoded_as_the_saved_tokenizer_does(text, words):
+    thin = lexicon.words()
+    assert thin([text, "a"])["input_ids"] == words([text, "a"], add_special_tokens=False)["input_ids"]
+    assert (thin.bos_token_id, thin.unk_token_id) == (words.bos_token_id, words.unk_token_id)
+
+
+def test_building_a_generated_stream_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys\n"
+        "from sparse_continual.streams.build import build_stream\n"
+        "from sparse_continual.streams.lexicon import words\n"
+        f"build_stream({{'source': 'facts', **{SETTINGS}}}, 1, words(), {str(tmp_path)!r})\n"
+        "print([m for m in ('torch', 'transformers', 'pandas') if m in sys.modules])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_lexicon_has_no_word_twice(words):

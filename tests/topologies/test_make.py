@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from sparse_continual.errors import UserError
 from sparse_continual.files import read_manifest, write_manifest
 from sparse_continual.models.load import load_model, load_tokenizer, prunable, save_model
 from sparse_continual.streams.lexicon import tokenizer
@@ -49,7 +50,9 @@ def test_a_pruned_model_keeps_the_largest_and_its_ends(source, tmp_path):
         assert torch.equal(q, torch.where(kept, p, 0.0))
     assert [row["matrix"] for row in densities] == list(linears)
     assert {(row["density"], row["pattern"]) for row in densities} == {(0.5, "2:4")}
-    assert sum(row["nonzeros"] for row in densities) == topology.nonzeros
+    assert sum(row["nonzeros"] for row in densities) == sum(
+        int(mask.sum()) for mask in topology.masks.values()
+    )
 
 
 def test_recovery_keeps_the_topology_and_trains_the_rest(source, mixture, tmp_path):
@@ -86,6 +89,25 @@ def test_a_dense_model_without_recovery_is_used_in_place(source, tmp_path):
     assert facts == {"folder": source, "trust_remote_code": False}
     assert {(row["density"], row["pattern"]) for row in densities} == {(1.0, "dense")}
     assert not (tmp_path / "made").exists()
+
+
+def test_a_checkpoint_that_is_sparse_itself_is_no_dense_model(source, mixture, tmp_path):
+    """Absent weights of a pruned checkpoint would grow. A few zeros are none; pruning it further is fine."""
+    model, worst = load_model(source), "model.layers.1.mlp.down_proj.weight"
+    weight, weights = model.get_parameter(worst), sum(m.weight.numel() for m in prunable(model).values())
+
+    def with_zeros(count):
+        weight.data.flatten()[:count] = 0
+        save_model(model, tokenizer(), source)
+        return made({"method": "dense"}, RECOVERY, source, mixture, tmp_path / str(count))
+
+    with_zeros(weights // 20)
+    with pytest.raises(UserError) as caught:
+        with_zeros(weights // 20 + 1)
+    share = (weights // 20 + 1) / weight.numel()
+    assert f"5.0% of its block weights are exactly zero ({share:.1%} of {worst})" in str(caught.value)
+    assert "expected a dense checkpoint" in str(caught.value)
+    made(SPARSE, None, source, [], tmp_path / "sparse")
 
 
 def test_equal_seeds_make_equal_bytes(source, mixture, tmp_path):
@@ -131,7 +153,6 @@ class OwnModel(LlamaForCausalLM):
 
 def test_a_model_with_its_own_code_is_trusted_only_when_asked(source, tmp_path, monkeypatch):
     """The key travels from the source's facts through the manifests to every load."""
-    from sparse_continual.errors import UserError
     from sparse_continual.models.facts import facts_of
     from sparse_continual.runs.job import located
     from sparse_continual.runs.start import start

@@ -5,8 +5,7 @@ def score_code(run):
 
 def score_job(run, scoring):
     """What scoring takes besides the run itself: its settings, its code, and the base's mixture."""
-    mixture = run.inputs["base"].inputs["model"].inputs.get("mixture")
-    declared = MIXTURES.get(run.name, mixture)
+    declared = MIXTURES[run.name]
     return {
         "settings": canonical(scoring),
         "code": score_code(run),
@@ -40,6 +39,7 @@ rule score_run:
         settings=lambda wc: STUDY.get("scores", wc.score).settings,
         run=lambda wc: STUDY.get("scores", wc.score).inputs["run"].settings,
         code=lambda wc: score_code(STUDY.get("scores", wc.score).inputs["run"]),
+        adoption=code("scripts/scores/score_run.py"),
     script:
         "../../scripts/scores/score_run.py"
 

@@ -2,8 +2,9 @@
 
 Snakemake's own `code` trigger looks at a script's time stamp and not at the library behind it.
 Here the static import closure inside the package is hashed, imports inside functions included,
-without comments, docstrings and layout. Variants are looked up by name at run time and so are not in the
-closure: the caller adds the chosen ones.
+without comments, docstrings and layout. The package's own `__init__.py` is left out: it holds the version
+alone, and a new version is no reason to make anything again. Variants are looked up by name at run time
+and so are not in the closure: the caller adds the chosen ones.
 """
 
 import ast
@@ -49,11 +50,11 @@ def _read(path: Path) -> tuple[str, frozenset[Path]]:
 
 
 def _module_files(module: str) -> list[Path]:
-    """The file of `module` and the `__init__.py` of the packages above it, as far as they are ours."""
+    """The file of `module` and the `__init__.py` of the subpackages above it, as far as they are ours."""
     parts = module.split(".")
     if parts[0] != NAME:
         return []
-    files, folder = [PACKAGE / "__init__.py"], PACKAGE
+    files, folder = [], PACKAGE
     for part in parts[1:]:
         if (folder / f"{part}.py").is_file():
             files.append(folder / f"{part}.py")
@@ -73,7 +74,7 @@ def closure(*entries) -> list[Path]:
         if path.suffix != ".py":
             found = _module_files(f"{NAME}.{entry}")
             module = PACKAGE / entry.replace(".", "/")
-            if found[-1] not in (module.with_suffix(".py"), module / "__init__.py"):
+            if not found or found[-1] not in (module.with_suffix(".py"), module / "__init__.py"):
                 raise ValueError(f"no module {entry!r} in the package")
             waiting.extend(found)
         else:

@@ -14,6 +14,7 @@ import yaml
 
 from sparse_continual import registry
 from sparse_continual.errors import UserError
+from sparse_continual.statistics.contrasts import check as check_contrasts
 
 SCHEMA = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
 VARIANTS = {
@@ -204,15 +205,6 @@ def _check_names(config: dict) -> list[str]:
         refer("study.streams", name, "streams")
     for name in config["study"]["conditions"]:
         refer("study.conditions", name, "conditions")
-    planned = config["study"]["conditions"]
-    for contrast in config["study"]["contrasts"]:
-        for name in contrast["plus"] + contrast["minus"]:
-            if name not in planned:
-                hint = registry.nearest(name, planned)
-                lines.append(
-                    f"study.contrasts.{contrast['name']}: found {name!r}, "
-                    f"expected a name in study.conditions{hint}"
-                )
     return lines
 
 
@@ -237,14 +229,10 @@ def _check_values(config: dict) -> list[str]:
             f"study.tuning.learning_rates: found {rates}, expected increasing rates, "
             "neighbours at most a factor of 2 apart"
         )
-    names = [contrast["name"] for contrast in study["contrasts"]]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        lines.append(f"study.contrasts: found {name!r} twice, expected a name of its own for each contrast")
-    for contrast in study["contrasts"]:
-        if len(contrast["plus"]) != len(contrast["minus"]):
-            lines.append(
-                f"study.contrasts.{contrast['name']}: expected as many conditions in plus as in minus"
-            )
+    try:
+        check_contrasts(study["contrasts"], study["conditions"])
+    except UserError as error:
+        lines.append(str(error))
     for name, base in config["bases"].items():
         if base["source"] == "generated" and "mixture" not in base:
             lines.append(f"bases.{name}: missing key 'mixture'; a generated base is pretrained on one")

@@ -5,7 +5,10 @@ import io
 
 
 def csv_text(rows: list[dict], columns) -> str:
-    """CSV of `columns` with a header, `\\n` line ends and floats to 10 significant digits."""
+    """CSV of `columns` of `rows`: a header, `\\n` line ends, floats to 10 significant digits.
+
+    None is empty, a boolean `true` or `false`; text is written as it is.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
@@ -15,4 +18,10 @@ def csv_text(rows: list[dict], columns) -> str:
 
 
 def _text(value) -> str:
+    if hasattr(value, "item"):  # numpy's scalars, without importing numpy
+        value = value.item()
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -416,6 +416,8 @@ class Study:
         steps = stop.get("steps") or stop.get("cap")
         if "epochs" in stop:
             steps = math.ceil(stop["epochs"] * sizes["train_items"] / training["batch_size"])
+        tuning = self.study["tuning"]
+        trials = tuning["blocks"] * tuning["tasks"] * len(tuning["learning_rates"])
         rows = []
         for name in self.conditions:
             found = self.condition(name)
@@ -442,10 +444,30 @@ class Study:
                     "batch_size": training["batch_size"],
                     "tasks": len(self.tasks(stream)),
                     "blocks": len(self.blocks),
+                    "tuning_steps": trials * steps,
                     "match": match and {**match, "error": self.control(name).error},
                 }
             )
         return rows
+
+    def preparation(self) -> list[dict]:
+        """Every pretraining and recovery that the study needs, once: {steps, batch_size, row_tokens, shape}."""
+        phases = {}
+        for condition in self.conditions:
+            base = self.base(condition)
+            tokens = [
+                registry.load("streams.sources", entry["source"]).sizes(entry, role="base")["row_tokens"]
+                for entry in base.get("mixture", ())
+            ]
+            made = {"pretraining": self.model, "recovery": self.topology}
+            for kind in made.keys() & base.keys():
+                for block in self.blocks + self.tuning_blocks:
+                    phases[kind, made[kind](condition, block).digest] = {
+                        **{key: base[kind][key] for key in ("steps", "batch_size")},
+                        "row_tokens": max(tokens),
+                        "shape": self.shape(condition),
+                    }
+        return list(phases.values())
 
 
 def _content(file: str) -> str:

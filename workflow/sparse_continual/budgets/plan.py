@@ -2,8 +2,11 @@
 
 import csv
 
-from sparse_continual.budgets.price import table
+from sparse_continual.budgets.arithmetic import Shape, training_flops
+from sparse_continual.budgets.price import hours, table
 from sparse_continual.files import read_json, read_manifest
+
+WORDS = ("stream", "condition", "base", "topology", "pattern", "shape", "matched_to", "matched_on")
 
 
 def plan_text(study, budget, streams: list) -> str:
@@ -25,22 +28,32 @@ def plan_text(study, budget, streams: list) -> str:
             *(f"Block {block}: {' > '.join(study.order(name, block))}" for block in study.blocks),
             "",
         ]
-    return "\n".join(parts)
+    return "\n".join([*parts, _preparation(study)])
+
+
+def _preparation(study) -> str:
+    """What is trained before any stream: pretraining and recovery, each model once."""
+    phases = study.preparation()
+    total = sum(
+        hours(
+            phase["steps"],
+            training_flops(Shape(**phase["shape"]), phase["row_tokens"], ends_trained=True)
+            * phase["batch_size"]
+            * phase["row_tokens"],
+        )
+        for phase in phases
+    )
+    count = f"{len(phases)} trainings of bases (pretraining, recovery)"
+    return f"Before the streams: {count}, {total:.2f} hours of one worker."
 
 
 def _rows(path) -> list[dict]:
-    """Rows of budget.csv, numbers as numbers."""
+    """Rows of budget.csv, numbers as numbers; names stay text, whatever they look like."""
     with open(path, encoding="utf-8", newline="") as handle:
-        return [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(handle)]
-
-
-def _number(text: str):
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+        return [
+            {key: value if key in WORDS or not value else float(value) for key, value in row.items()}
+            for row in csv.DictReader(handle)
+        ]
 
 
 def _losses(folder) -> list[str]:

@@ -1,9 +1,9 @@
 """What every condition costs, before anything is made: one row each, and a table for the terminal.
 
-The hours are an estimate of the stream's training alone (no pretraining, tuning or scoring): per step a
-fixed time, which is all there is at tiny size, plus executed FLOPs over throughput. The defaults are those
-of one thread of a current server CPU in float32, by which a step of 16 x 128 tokens at 1M to 15M weights
-comes out within a third; give your own for other machines.
+The hours are an estimate of training on the streams and of the trials of learning rates, without pretraining
+(budgets/plan.py adds it) and scoring: per step a fixed time, which is all there is at tiny size, plus executed
+FLOPs over throughput. The defaults are those of one thread of a current server CPU in float32, by which a
+step of 16 x 128 tokens at 1M to 15M weights comes out within a third; give your own for other machines.
 """
 
 from sparse_continual.budgets.arithmetic import (
@@ -23,6 +23,7 @@ from sparse_continual.topologies.counts import kept_counts, matrices
 
 THROUGHPUT = 7e10  # FLOP/s
 STEP_SECONDS = 0.013  # of Python, launches, optimiser per training step
+TOKEN = 4  # bytes of a token in a replay buffer: int32
 
 
 def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECONDS) -> list[dict]:
@@ -32,8 +33,7 @@ def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECON
     mechanism (its settings; one with a `rank` trains adapters, `form` masked or side), locked, writes
     (all | masked | random) and `like` ({pattern, sparsity} that the writes take, unless all), ends (frozen |
     trained), shape (keys of `Shape`; a matched control's own), row_tokens, answer_tokens, steps (per task),
-    batch_size, tasks, blocks, match (None or {to, on, error}); `declared_density` for a published model whose
-    weights were not counted yet.
+    batch_size, tasks, blocks, tuning_steps (of all trials), match (None or {to, on, error}).
 
     Tokens are upper bounds: rows are counted at their greatest length. Theoretical FLOPs count weights that
     exist; an unlocked model's absent weights exist from its first step.
@@ -43,13 +43,13 @@ def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECON
 
 def _row(c: dict, throughput: float, step_seconds: float) -> dict:
     shape = Shape(**c["shape"])
-    nonzeros, counted = _nonzeros(shape, c)
+    nonzeros = _planned(shape, c["pattern"], c["sparsity"])
     head = head_share(c["row_tokens"], c["answer_tokens"])
     existing = nonzeros if c["locked"] else shape.prunable
     trained, theoretical, executed = _training(shape, c, existing, head)
     steps, step_tokens = c["steps"] * c["tasks"], c["batch_size"] * c["row_tokens"]
     runs = c["blocks"] * steps
-    saved = checkpoint_bytes(trained)
+    saved, buffer = checkpoint_bytes(trained), c["mechanism"].get("buffer_items", 0) * c["row_tokens"]
     match = c["match"] or {}
     return {
         "condition": c["condition"],
@@ -60,7 +60,6 @@ def _row(c: dict, throughput: float, step_seconds: float) -> dict:
         "parameters": parameters(shape)["total"],
         "prunable": shape.prunable,
         "nonzeros": nonzeros,
-        "counted": counted,
         "density": nonzeros / shape.prunable,
         "trained": trained,
         "forward_theoretical": forward_flops(shape, c["row_tokens"], existing, head)["total"],
@@ -72,18 +71,19 @@ def _row(c: dict, throughput: float, step_seconds: float) -> dict:
         "optimizer_bytes": optimizer_bytes(trained),
         "checkpoint_bytes": saved,
         "disk_bytes": saved * c["tasks"] * c["blocks"],
-        "hours": runs * (step_seconds + executed * step_tokens / throughput) / 3600,
+        "buffer_tokens": buffer,
+        "buffer_bytes": TOKEN * buffer,
+        "hours": hours(runs, executed * step_tokens, throughput, step_seconds),
+        "tuning_hours": hours(c["tuning_steps"], executed * step_tokens, throughput, step_seconds),
         "matched_to": match.get("to", ""),
         "matched_on": match.get("on", ""),
         "matched_error": match.get("error", ""),
     }
 
 
-def _nonzeros(shape: Shape, c: dict) -> tuple[int, str]:
-    """(existing prunable weights, "exact" where the workflow makes the topology, else "declared")."""
-    if c.get("declared_density") is not None:
-        return round(c["declared_density"] * shape.prunable), "declared"
-    return _planned(shape, c["pattern"], c["sparsity"]), "exact"
+def hours(steps: int, step_flops: float, throughput=THROUGHPUT, step_seconds=STEP_SECONDS) -> float:
+    """Hours of one worker for `steps` training steps of `step_flops` executed FLOPs each."""
+    return steps * (step_seconds + step_flops / throughput) / 3600
 
 
 def _planned(shape: Shape, pattern: str, sparsity) -> int:
@@ -124,22 +124,22 @@ def table(rows: list[dict]) -> str:
     for r in rows:
         name = _short(r["condition"], 20)
         matched = f"{r['matched_on']} {100 * r['matched_error']:+.2f} %" if r["matched_on"] else ""
-        nonzeros = ("" if r["counted"] == "exact" else "~") + number(r["nonzeros"])
-        sizes = [number(r[key]) for key in ("parameters", "prunable")]
-        models.append((name, r["pattern"], r["shape"], *sizes, nonzeros, f"{r['density']:.3f}", matched))
+        sizes = [number(r[key]) for key in ("parameters", "prunable", "nonzeros")]
+        models.append((name, r["pattern"], r["shape"], *sizes, f"{r['density']:.3f}", matched))
         flops = [f"{kind}_{side}" for kind in ("forward", "training") for side in ("theoretical", "executed")]
         counts = [number(r[key]) for key in ("trained", *flops, "tokens_per_run", "tokens_all")]
         sizes = [number(r[key]) + "B" for key in ("optimizer_bytes", "checkpoint_bytes", "disk_bytes")]
-        costs.append((name, *counts, *sizes, f"{r['hours']:.2f}"))
-    hours, disk = sum(r["hours"] for r in rows), sum(r["disk_bytes"] for r in rows)
+        costs.append((name, *counts, *sizes, f"{r['hours'] + r['tuning_hours']:.2f}"))
+    training, tuning, disk = (sum(r[key] for r in rows) for key in ("hours", "tuning_hours", "disk_bytes"))
     lines = [
-        "Models. nonzeros: existing weights of block linears, exact, or ~ declared and not yet counted.",
+        "Models. nonzeros: existing weights of block linears; the made topologies must have exactly these.",
         *_aligned(models, left=(0, 1, 2, 7)),
         "",
-        "Costs. FLOPs per token: th(eoretical) by existing weights, ex(ecuted) by dense kernels.",
+        "Costs. FLOPs per token: th(eoretical) by existing weights, ex(ecuted) by dense kernels. Hours with tuning.",
         *_aligned(costs, left=(0,)),
         "",
-        f"Together: {hours:.2f} hours of one worker for training on the streams, {number(disk)}B of weights.",
+        f"Together: {training:.2f} hours of one worker for training on the stream, {tuning:.2f} for tuning, "
+        f"{number(disk)}B of weights.",
     ]
     return "\n".join(lines)
 

@@ -7,6 +7,9 @@ cividis, which does so too. Text is 8 pt at the printed width (3.4 in a column, 
 import math
 from contextlib import contextmanager
 
+from sparse_continual.errors import UserError
+from sparse_continual.registry import nearest
+
 COLUMN, DOUBLE = 3.4, 7.0
 BLACK, ORANGE, SKY, GREEN, BLUE, RED = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
 GREY, PALE = "#767676", "#C8C8C8"
@@ -91,6 +94,20 @@ def empty(title: str, sentence: str):
 
 
 PART = {"type": "string", "description": "all, or the name of a part of the items", "default": "all"}
+
+
+def of_part(scores, part: str, figure: str):
+    """The rows of `scores` on the stream's tasks and the items of `part`.
+
+    Raises UserError naming the setting of the `figure` when the stream has no such part.
+    """
+    stream = scores[scores.position > 0]
+    known = list(dict.fromkeys(stream.part))
+    if part not in known:
+        raise UserError(
+            f"figures.{figure}.part: found {part!r}, expected one of {', '.join(known)}{nearest(part, known)}"
+        )
+    return stream[stream.part == part]
 
 
 def schema(title: str, **own: dict) -> dict:

@@ -19,14 +19,9 @@ CAPTION = (
 
 
 def draw(tables, settings):
-    part = settings["part"]
-    title = settings["title"]
-    scores = tables["scores"]
-    scores = scores[(scores.position > 0) & (scores.part == part)]
-    if scores.empty:
-        return _style.empty(title, f"No scores of the part “{part}” in this stream.")
+    scores = _style.of_part(tables["scores"], settings["part"], "accuracy_matrices")
     names = list(dict.fromkeys(scores.condition))
-    made, axes = _style.panels(names, title, height=1.5)
+    made, axes = _style.panels(names, settings["title"], height=1.5)
     for name, ax in axes.items():
         cells = scores[scores.condition == name].pivot_table(
             index="after", columns="position", values="score"

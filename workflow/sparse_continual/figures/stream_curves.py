@@ -19,14 +19,10 @@ CAPTION = (
 def draw(tables, settings):
     import matplotlib
 
-    part = settings["part"]
-    title = settings["title"]
     scores = tables["scores"]
-    stream = scores[(scores.position > 0) & (scores.part == part)]
-    if stream.empty:
-        return _style.empty(title, f"No scores of the part “{part}” in this stream.")
+    stream = _style.of_part(scores, settings["part"], "stream_curves")
     names = list(dict.fromkeys(stream.condition))
-    made, axes = _style.panels(names, title, height=1.45)
+    made, axes = _style.panels(names, settings["title"], height=1.45)
     shades = matplotlib.colormaps["viridis"]
     for name, ax in axes.items():
         cells = stream[stream.condition == name].pivot_table(

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from sparse_continual.errors import UserError
-from sparse_continual.files import read_json
+from sparse_continual.files import read_json, sha256_of
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -19,6 +19,8 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json",
 COMPRESSED = (".bitmask", ".compressed", ".row_offsets", ".weight_packed")
 HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors format itself
 MIB = 1 << 20
+WHOLE = 256 * MIB  # bytes up to which a file's fingerprint is that of all its bytes
+SAMPLES = 64  # of a MiB each, of a larger file
 
 
 def check_checkpoint(folder) -> None:
@@ -149,25 +151,29 @@ def read_header(file) -> dict[str, dict]:
 
 
 def fingerprint_of(folder) -> dict[str, str]:
-    """File name -> hex SHA-256 over its size and its first and last MiB, for every file loading reads.
+    """File name -> hex SHA-256 of its content, for every file that loading reads; no time stamps.
 
-    Cheap enough for every start whatever the checkpoint's size, and independent of time stamps. A
-    change in the middle of a file that keeps its size goes unseen: weights are rewritten whole in
-    practice, and a safetensors header, with the first tensors, stands in the first MiB.
+    Files up to 256 MiB are read whole. Of larger ones, so that every start stays cheap, the size and 64
+    samples of a MiB are read, spread evenly from the first MiB to the last. What that can miss is a change
+    that keeps the size and lies between the samples: an edit of one small matrix of a large shard, say.
+    Training or a merged adapter, which change matrices all over the file, are seen.
     """
     folder = Path(folder)
     files = {p for p in folder.iterdir() if p.is_file() and (p.suffix == ".json" or p.name in TOKENIZERS)}
     files.update(weight_files(folder))
     for name in ("merges.txt", "chat_template.jinja"):
         files.update(p for p in (folder / name,) if p.is_file())
-    return {file.name: _ends(file) for file in sorted(files)}
+    return {
+        file.name: sha256_of(file) if file.stat().st_size <= WHOLE else _sampled(file)
+        for file in sorted(files)
+    }
 
 
-def _ends(file: Path) -> str:
+def _sampled(file: Path) -> str:
     size = file.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with open(file, "rb") as handle:
-        digest.update(handle.read(MIB))
-        handle.seek(max(MIB, size - MIB))
-        digest.update(handle.read(MIB))
+        for number in range(SAMPLES):
+            handle.seek(number * (size - MIB) // (SAMPLES - 1))
+            digest.update(handle.read(MIB))
     return digest.hexdigest()

@@ -1,21 +1,27 @@
 """What may not be concluded, as sentences derived from the facts of the study."""
 
-from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
+import math
 
-# A model stores about 2 bits a parameter (arXiv 2404.05405); the source `facts` asks for 13 bits a person.
-BITS_PER_WEIGHT = 2
-BITS_PER_PERSON = 13
+from sparse_continual.report import rates
+from sparse_continual.report.sentences import cannot_reach
+from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
+from sparse_continual.streams.settings import filled
+from sparse_continual.streams.sources.facts import MEMORY, SCHEMA
+
+BITS_PER_WEIGHT = 2  # that a model can store (arXiv 2404.05405)
+SAME_MODEL = 0.05  # relative difference in weights below which two matched controls are nearly one
 
 
 def limits(facts: dict, budget: list[dict], streams: dict) -> list[str]:
     """Sentences on what the study cannot say.
 
     `facts` is the study's slice of config (report.smk), `budget` the rows of budget.csv, `streams` maps
-    each stream's name to its tables `contrasts`, `frontier`, `flags` and `runs`.
+    each stream's name to its tables `contrasts`, `summary`, `frontier`, `flags` and `runs`.
     """
     found = [_estimands(facts), _blocks(facts), _bases(facts, budget), _topologies(facts)]
     found += [line for name in streams for line in _load(name, facts, budget)]
-    found += [_training(facts), *_ends(facts, streams), *_grid(facts, streams), *_verdicts(streams)]
+    found += [_training(facts), *_ends(facts, streams), *rates.limits(facts, streams), _lora(facts)]
+    found += [*_controls(budget), *_verdicts(streams), *_transfer(streams), *_retention(streams)]
     found += [*_flags(streams), *_flops(budget), *_streams(streams)]
     return [line for line in found if line]
 
@@ -31,11 +37,12 @@ def _estimands(facts):
 
 
 def _blocks(facts):
-    n = facts["study"]["blocks"]
-    if n < MINIMUM_BLOCKS:
+    n, level = facts["study"]["blocks"], facts["study"]["statistics"]["level"]
+    smallest = 2.0 ** (1 - n)
+    if n < MINIMUM_BLOCKS or smallest >= level:
         return (
-            f"With {n} block{'s' if n > 1 else ''} everything is descriptive: no exact test can reach .05"
-            f" below {MINIMUM_BLOCKS} blocks. Tasks and items are no replications."
+            f"With {n} block{'s' if n > 1 else ''} nothing can be shown, only described:"
+            f" {cannot_reach(smallest, level)}. Tasks and items are no replications."
         )
     return (
         f"The unit of replication is the block (n = {n}). Tasks and items are no replications, however many."
@@ -79,14 +86,14 @@ def _load(name, facts, budget):
             f"The load of stream `{name}` on the weights was not varied; at another load the order of arms"
             " may turn."
         ]
-    load = (
-        BITS_PER_PERSON * stream["people"] * stream["tasks"] / min(float(row["nonzeros"]) for row in budget)
-    )
+    stream = filled(SCHEMA, stream)
+    bits = stream["tasks"] * stream["people"] * sum(math.log2(len(values)) for values, _ in MEMORY.values())
+    load = bits / min(float(row["nonzeros"]) for row in budget)
     if load < BITS_PER_WEIGHT / 2:
         return [
             f"Stream `{name}` asks for about {load:.2g} bits per nonzero weight in its smallest model, where"
-            f" a model can hold about {BITS_PER_WEIGHT}: capacity does not bind here, and nothing follows"
-            " for streams that fill it."
+            f" a model can hold about {BITS_PER_WEIGHT}: capacity is not expected to bind, and nothing"
+            " follows for streams that fill it."
         ]
     return [
         f"Stream `{name}` asks for about {load:.2g} bits per nonzero weight: capacity may bind, at this load"
@@ -120,25 +127,26 @@ def _ends(facts, streams):
     ]
 
 
-def _grid(facts, streams):
-    rates = facts["study"]["tuning"]["learning_rates"]
-    lines = []
-    for edge, word in ((min(rates), "smallest"), (max(rates), "largest")):
-        at_edge = sorted(
-            {
-                f"`{condition}`"
-                for tables in streams.values()
-                for condition in tables["frontier"][
-                    tables["frontier"].chosen & (abs(tables["frontier"].learning_rate - edge) <= 1e-9 * edge)
-                ].condition
-            }
-        )
-        if at_edge and len(rates) > 1:
-            lines.append(
-                f"{', '.join(at_edge)} took the {word} learning rate of the grid ({edge:g}): a wider grid"
-                " might choose another, and the learning rate moves forgetting strongly."
-            )
-    return lines
+def _lora(facts):
+    forms = {made.get("form", "masked") for made in facts["mechanisms"].values() if made["kind"] == "lora"}
+    if not forms:
+        return ""
+    other = "".join(f"; the form `{form}` was not run" for form in ("masked", "side") if form not in forms)
+    return f"Rank and alpha of LoRA were not tuned for each arm, only the learning rate was{other}."
+
+
+def _controls(budget):
+    """Pairs of dense controls matched on different counts that come out as nearly the same model."""
+    matched = [row for row in budget if row["matched_on"]]
+    return dict.fromkeys(
+        f"`{a['condition']}` and `{b['condition']}` are nearly the same model ({float(a['nonzeros']):,.0f}"
+        f" and {float(b['nonzeros']):,.0f} weights in blocks): their agreement is no replication."
+        for i, a in enumerate(matched)
+        for b in matched[i + 1 :]
+        if (a["stream"], a["matched_to"]) == (b["stream"], b["matched_to"])
+        and a["matched_on"] != b["matched_on"]
+        and all(math.isclose(float(a[k]), float(b[k]), rel_tol=SAME_MODEL) for k in ("prunable", "nonzeros"))
+    )
 
 
 def _verdicts(streams):
@@ -151,6 +159,31 @@ def _verdicts(streams):
             "Where the learning gate failed, no statement about forgetting or transfer is made, whatever"
             " the estimate: a model that learns less has less to forget."
         )
+    return lines
+
+
+def _transfer(streams):
+    lines = []
+    for name, tables in streams.items():
+        rows = tables["summary"]
+        rows = rows[(rows.metric == "forward_transfer") & (rows.scale == "raw") & (rows.part == "all")]
+        if len(rows) and ((rows.lower <= 0) & (rows.upper >= 0)).all():
+            lines.append(
+                f"In stream `{name}` no condition's forward transfer is distinguished from none, so contrasts"
+                " on it compare near-zero quantities."
+            )
+    return lines
+
+
+def _retention(streams):
+    lines = {}
+    for tables in streams.values():
+        rows = tables["summary"]
+        kept = set(rows[rows.metric == "base_retention"].condition)
+        lost = [f"`{name}`" for name in dict.fromkeys(rows.condition) if name not in kept]
+        if lost:
+            of = f" under {', '.join(lost)}" if kept else ""
+            lines[f"Retention of the base was not measured{of}: it declares no mixture."] = None
     return lines
 
 

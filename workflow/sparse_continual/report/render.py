@@ -12,8 +12,9 @@ import re
 from pathlib import Path
 
 from sparse_continual import files, registry
+from sparse_continual.report import rates
 from sparse_continual.report.limits import limits
-from sparse_continual.report.sentences import claim, details
+from sparse_continual.report.sentences import claim, details, final
 from sparse_continual.statistics import tables
 from sparse_continual.statistics.columns import METRICS, TABLES
 
@@ -31,10 +32,12 @@ def write(root, facts: dict, page, extract) -> None:
     with open(root / "budget.csv", newline="", encoding="utf-8") as handle:
         budget = list(csv.DictReader(handle))
     streams = {name: _stream(root / name, name, facts, budget) for name in facts["study"]["streams"]}
+    found = {name: stream["tables"] for name, stream in streams.items()}
     values = {
         "facts": facts,
         "streams": streams,
-        "limits": limits(facts, budget, {name: stream["tables"] for name, stream in streams.items()}),
+        "questions": _questions(facts, rates.in_words(found)),
+        "limits": limits(facts, budget, found),
         "metric_meanings": METRICS,
         "columns": TABLES,
     }
@@ -53,8 +56,9 @@ def _stream(folder: Path, name: str, facts: dict, budget: list[dict]) -> dict:
         "name": name,
         "tables": found,
         "budget": [row for row in budget if row["stream"] == name],
+        "buffers": any(float(row.get("buffer_tokens") or 0) for row in budget if row["stream"] == name),
         "arms": _arms(found, facts),
-        "families": _families(found["contrasts"], facts),
+        "families": _families(found["contrasts"], facts, rates.in_words({name: found})),
         "verdicts": found["contrasts"].verdict.replace("", None).value_counts().to_dict(),
         "gates": _gates(found["contrasts"]),
         "summaries": _summaries(found["summary"]),
@@ -88,19 +92,34 @@ def _arms(found, facts) -> list[dict]:
     return rows
 
 
-def _families(contrasts, facts) -> list[dict]:
+def _questions(facts, chosen) -> list[dict]:
+    """What every planned contrast compares, over all streams."""
+    return [
+        {"name": contrast["name"], "differ": differ(contrast, facts["conditions"], chosen)}
+        for contrast in facts["study"]["contrasts"]
+    ]
+
+
+def _families(contrasts, facts, chosen) -> list[dict]:
     """Families in the order of the study, with their contrasts, what these differ in, and the sentences."""
+    planned = {contrast["name"]: contrast for contrast in facts["study"]["contrasts"]}
     families = []
     for family, members in contrasts.groupby("family", sort=False):
         entries = []
         for name, rows in members.groupby("contrast", sort=False):
             primary = rows[rows.role == "primary"].to_dict("records")
+            accuracy = rows[rows.metric == "average_accuracy"].to_dict("records")
+            beside = {"forgetting": [final(row) for row in accuracy]}
             entries.append(
                 {
                     "name": name,
-                    "differ": differ(primary[0], facts["conditions"]),
+                    "differ": differ(planned[name], facts["conditions"], chosen),
                     "findings": [
-                        {"verdict": row["verdict"], "claim": claim(row), "details": details(row)}
+                        {
+                            "verdict": row["verdict"],
+                            "claim": claim(row),
+                            "details": " ".join(filter(None, [details(row), *beside.get(row["metric"], ())])),
+                        }
                         for row in primary
                     ],
                     "rows": rows.to_dict("records"),
@@ -110,15 +129,25 @@ def _families(contrasts, facts) -> list[dict]:
     return families
 
 
-def differ(row: dict, conditions: dict) -> str:
-    """In which settings the two sides of a contrast differ, from config; of an interaction, its two pairs."""
-    plus, minus = row["plus"].split(" + "), row["minus"].split(" + ")
+def differ(contrast: dict, conditions: dict, chosen: dict[str, str]) -> str:
+    """In what the two sides of a contrast differ: config, and the learning rates `chosen` by tuning.
+
+    Of an interaction, its two pairs.
+    """
+    plus, minus = contrast["plus"], contrast["minus"]
     if len(plus) == 2:
-        pairs = [(plus[0], minus[0]), (minus[1], plus[1])]
-        return "Interaction: " + ", against ".join(f"`{a}` − `{b}`" for a, b in pairs) + "."
-    a, b = (_in_words(conditions[name]) for name in (plus[0], minus[0]))
+        arms = [plus[0], minus[0], minus[1], plus[1]]
+        a, b, c, d = (f"`{arm}`" for arm in arms)
+        found = [chosen[arm] for arm in arms]
+        rates = (
+            f" Learning rates, as tuned and in this order: {', '.join(found)}." if len(set(found)) > 1 else ""
+        )
+        return f"Interaction: {a} − {b}, against {c} − {d}.{rates}"
+    a, b = (
+        _in_words(conditions[name]) | {"learning rate, as tuned": chosen[name]} for name in (*plus, *minus)
+    )
     parts = [f"{key} ({a[key]} against {b[key]})" for key in a if a[key] != b[key]]
-    return f"`{plus[0]}` against `{minus[0]}`: they differ in {' and '.join(parts) or 'nothing in config'}."
+    return f"`{plus[0]}` against `{minus[0]}`: they differ in {' and '.join(parts) or 'nothing'}."
 
 
 def _in_words(condition: dict) -> dict[str, str]:

@@ -36,10 +36,36 @@ def details(row: dict) -> str:
     if verdict == "not distinguished":
         parts.append(_missed(row))
     if verdict == "shown":
-        parts += [_gate(row), _learnt_more(row)]
+        parts.append(_gate(row))
     if verdict == "descriptive" and not _true(row["gate_passed"]):
         parts.append(f"It is not shown that {_gate_claim(row)}.")
+    parts.append(_learning(row))
     return " ".join(part for part in (*parts, _beside(row)) if part)
+
+
+def final(row: dict) -> str:
+    """What the row on average accuracy says, to stand beside forgetting: described and not tested."""
+    interval = (
+        "no interval"
+        if math.isnan(row["lower"])
+        else f"{_percent(row)} interval {signed(row['lower'])} to {signed(row['upper'])}"
+    )
+    return (
+        f"Difference in average accuracy at the end: {signed(row['mean'])} points ({interval}; not tested)."
+    )
+
+
+def cannot_reach(smallest: float, level: float) -> str:
+    """Why no test can be read: the exact test's `smallest` p, or too few blocks at a generous level."""
+    if smallest < level:
+        return f"there are fewer than {MINIMUM_BLOCKS} blocks"
+    words = f"{level:g}".replace("0.", ".", 1)
+    return f"the exact test can at best reach {p_text(smallest)}, and the level is {words}"
+
+
+def signed(share: float) -> str:
+    """A share as points with one decimal and its sign."""
+    return f"{'−' if share < 0 else '+'}{points(share)}"
 
 
 def points(share: float) -> str:
@@ -78,9 +104,10 @@ def _not_distinguished(row):
 
 
 def _descriptive(row):
+    why = cannot_reach(row["sign_flip_smallest"], row["level"])
     return (
-        f"Descriptive only{scope(row)} ({_blocks(row)}; below {MINIMUM_BLOCKS} no exact test can reach .05):"
-        f" in what was run, {_estimate(row)} ({_interval(row)})."
+        f"Descriptive only{scope(row)} ({_blocks(row)}; {why}): in what was run, {_estimate(row)}"
+        f" ({_interval(row)})."
     )
 
 
@@ -176,8 +203,7 @@ def _beside(row):
     """The chance-corrected difference, which is described and not tested."""
     if math.isnan(row["corrected_mean"]):
         return ""
-    sign = "−" if row["corrected_mean"] < 0 else "+"
-    return f"Chance-corrected difference: {sign}{points(row['corrected_mean'])} points."
+    return f"Chance-corrected difference: {signed(row['corrected_mean'])} points."
 
 
 def _gate_claim(row):
@@ -190,25 +216,28 @@ def _gate_claim(row):
 
 def _gate(row):
     return (
-        f"Learning gate passed: the difference in learning is {_signed(row['learning_difference'])} points,"
-        f" its one-sided {_percent(row)} bound {_signed(row['learning_lower'])}."
+        f"Learning gate passed: the difference in learning is {signed(row['learning_difference'])} points,"
+        f" its one-sided {_percent(row)} bound {signed(row['learning_lower'])}."
     )
 
 
-def _learnt_more(row):
-    """A warning where more forgetting may only be the price of more learning."""
-    if row["metric"] == "forgetting" and row["mean"] > 0 and row["learning_difference"] > row["margin"]:
-        size = points(row["learning_difference"])
-        return f"It also learnt {size} points more, which alone can raise forgetting."
+def _learning(row):
+    """A warning where a difference in forgetting may only be the price, or the gain, of one in learning."""
+    learnt, size = row["learning_difference"], points(row["learning_difference"])
+    if row["metric"] != "forgetting" or size == "0.0":
+        return ""
+    two = len(_arms(row)) == 2
+    what = "It also learnt" if two else "The same difference of differences in learning is"
+    if row["mean"] > 0 and learnt > row["margin"]:
+        return f"{what} {size} points {'more' if two else 'higher'}, which alone can raise forgetting."
+    if row["mean"] < 0 and learnt < 0:
+        how = "less" if two else "lower"
+        return f"{what} {size} points {how}, which alone can lower forgetting by as much."
     return ""
 
 
 def _bound(lower):
     return f"{points(lower)} points {'less' if lower < 0 else 'more'}"
-
-
-def _signed(share):
-    return f"{'−' if share < 0 else '+'}{points(share)}"
 
 
 def _true(value):

@@ -20,7 +20,9 @@ class Resume:
     """The resume folder of one run, locked as long as the `with` block lasts."""
 
     def __init__(self, folder, identity: str):
-        self.folder, self.identity, self.saved = Path(folder), identity, time.monotonic()
+        self.folder, self.identity = Path(folder), identity
+        self.began = self.saved = time.monotonic()
+        self.before = 0.0  # seconds that the processes before this one spent on the run
 
     def __enter__(self):
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -36,6 +38,10 @@ class Resume:
 
     def __exit__(self, *_):
         self.lock.close()
+
+    def seconds(self) -> float:
+        """Seconds spent on the run so far; a process that goes on sets `before` from the checkpoint."""
+        return self.before + time.monotonic() - self.began
 
     def due(self) -> bool:
         """Whether the last checkpoint is older than EVERY seconds."""
@@ -63,14 +69,17 @@ class Resume:
     def save(self, data: dict, tensors: dict) -> None:
         """Write a checkpoint; the one before it stays valid until this one is whole.
 
-        data: plain data with `task` and `step`, which name the file.
+        data: plain data with `task` and `step`, which name the file; `seconds` is added to it.
         """
         from safetensors.torch import save
 
         old = set(self.folder.glob("state-*.safetensors"))
         name = f"state-{self.identity[:8]}-{data['task']:04d}-{data['step']:08d}.safetensors"
         write(self.folder / name, save({key: tensor.contiguous() for key, tensor in tensors.items()}))
-        write_json(self._state, {"identity": self.identity, "tensors": name, "data": data})
+        write_json(
+            self._state,
+            {"identity": self.identity, "tensors": name, "data": data | {"seconds": self.seconds()}},
+        )
         for path in old - {self.folder / name}:
             path.unlink()
         self.saved = time.monotonic()

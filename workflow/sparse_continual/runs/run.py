@@ -1,7 +1,6 @@
 """A run: one condition on one block's stream, its weights after each task, and what was done."""
 
 import platform
-import time
 from pathlib import Path
 
 from sparse_continual.files import sha256_of, write, write_json
@@ -20,10 +19,11 @@ def run_condition(job: dict, threads: int, device: str = "cpu", scorer=None) -> 
 
     Returns the content of run.json, and all rows of the scorer under "scores".
     """
-    began = time.time()
     prepare(threads, job["seed"])
     tasks = load_tasks(job["stream"], job["order"])
     with Resume(job["resume"], job["identity"]) as resume:
+        found = _whole(job["folder"], resume.load())
+        resume.before = found[0]["seconds"] if found else 0.0
         mechanism = start(job["arm"], job, device)
 
         def after_task(position):
@@ -39,13 +39,13 @@ def run_condition(job: dict, threads: int, device: str = "cpu", scorer=None) -> 
             job["seed"],
             after_task,
             resume,
-            found=_whole(job["folder"], resume.load()),
+            found,
         )
     return {
         "tasks": records,
         "weights": {str(i): left["weights"] for i, left in enumerate(kept) if i},
         "scores": [row for left in kept for row in left["scores"]],
-        "seconds": round(time.time() - began, 2),
+        "seconds": round(resume.seconds(), 2),
         "machine": {"processor": platform.machine(), "threads": threads, "device": device},
     }
 

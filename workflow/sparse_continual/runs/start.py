@@ -8,8 +8,6 @@ from sparse_continual.identity import seed_of
 from sparse_continual.models.load import load_model, prunable
 from sparse_continual.runs.mechanism import Mechanism, Setting, random_places
 
-TOPOLOGY = "topology.safetensors"
-
 
 def start(arm: dict, job: dict, device="cpu") -> Mechanism:
     """The mechanism of `arm`, attached to its model on `device`.
@@ -31,6 +29,6 @@ def start(arm: dict, job: dict, device="cpu") -> Mechanism:
 
 def _masks(folder, device) -> dict:
     # by name, not by import: only arms that use a mask may depend on the code that reads one
-    mask = importlib.import_module("sparse_continual.topologies.mask")
-    masks = mask.Topology.load(Path(folder) / TOPOLOGY).masks
+    topology = importlib.import_module("sparse_continual.topologies.mask").Topology
+    masks = topology.load(Path(folder) / topology.FILE).masks
     return {name: exists.to(device) for name, exists in masks.items()}

@@ -6,9 +6,9 @@ conditions, then of its blocks; figures and the report take the order of conditi
 """
 
 import csv
-import io
 
 from sparse_continual import files
+from sparse_continual.csv_text import csv_text
 from sparse_continual.errors import UserError
 
 SCORES = "condition block after task position part score loss items chance ceiling".split()
@@ -28,7 +28,7 @@ def collect_scores(runs: list[tuple[str, str]], paths: list[str], output: str) -
             _read(path, SCORES[2:]), key=lambda r: (int(r["after"]), int(r["position"]), r["part"] != "all")
         )
         rows += [{"condition": condition, "block": block, **row} for row in own]
-    _write(output, SCORES, rows)
+    files.write(output, csv_text(rows, SCORES))
 
 
 def collect_runs(runs: list[tuple[str, str]], paths: list[str], output: str) -> None:
@@ -40,8 +40,8 @@ def collect_runs(runs: list[tuple[str, str]], paths: list[str], output: str) -> 
             missing = [column for column in RUNS if column not in row]
             if missing:
                 raise ValueError(f"{path}: a task lacks {', '.join(missing)}")
-            rows.append({column: _text(row[column]) for column in RUNS})
-    _write(output, RUNS, rows)
+            rows.append(row)
+    files.write(output, csv_text(rows, RUNS))
 
 
 def collect_trials(conditions: list[str], trials: list[str], chosen: list[str], output: str) -> None:
@@ -51,8 +51,8 @@ def collect_trials(conditions: list[str], trials: list[str], chosen: list[str], 
         rate = float(files.read_json(choice)["learning_rate"])
         for row in _read(path, [c for c in TRIALS if c not in ("condition", "chosen")]):
             hit = abs(float(row["learning_rate"]) - rate) <= 1e-9 * rate
-            rows.append({**row, "condition": condition, "chosen": _text(hit)})
-    _write(output, TRIALS, rows)
+            rows.append({**row, "condition": condition, "chosen": hit})
+    files.write(output, csv_text(rows, TRIALS))
 
 
 def collect_densities(topologies: list[tuple[str, str]], paths: list[str], output: str) -> None:
@@ -61,7 +61,7 @@ def collect_densities(topologies: list[tuple[str, str]], paths: list[str], outpu
     for (name, block), path in zip(topologies, paths, strict=True):
         own = [column for column in DENSITIES if column not in ("topology", "block")]
         rows += [{**row, "topology": name, "block": block} for row in _read(path, own)]
-    _write(output, DENSITIES, rows)
+    files.write(output, csv_text(rows, DENSITIES))
 
 
 def _read(path: str, columns: list[str]) -> list[dict]:
@@ -71,20 +71,3 @@ def _read(path: str, columns: list[str]) -> list[dict]:
         if missing:
             raise UserError(f"{path}: no column {', '.join(missing)}; delete the file and run again")
         return list(reader)
-
-
-def _write(path: str, columns: list[str], rows: list[dict]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write(path, text.getvalue())
-
-
-def _text(value) -> str:
-    """A JSON value as a cell: empty for null, lower-case booleans, ten digits of a float."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.10g}" if isinstance(value, float) else str(value)

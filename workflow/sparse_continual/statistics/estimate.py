@@ -218,6 +218,7 @@ def _judge(rows: list[dict], level: float) -> None:
             row["holm_p"],
             row["sign_flip_p"],
             row["sign_flip_holm_p"],
+            row["exact_reaches_level"] == "true",
             row["exact_reaches_holm"] == "true",
             level,
         )

@@ -4,6 +4,7 @@ Each word is one token. Names, values, employers and symbols are pools from whic
 `GLUE` holds the remaining words of the sources' own sentences.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
@@ -61,19 +62,40 @@ def vocabulary() -> list[str]:
     return [*SPECIAL, *(word for pool in POOLS for word in pool)]
 
 
+@dataclass
+class Words:
+    """The vocabulary as far as `encode.Encoder` needs a tokenizer: importing transformers would take longer
+    than building a stream. A token per word between spaces, none added by itself."""
+
+    backend: object  # tokenizers.Tokenizer
+    bos_token_id: int = SPECIAL.index("<s>")
+    unk_token_id: int = SPECIAL.index("<unk>")
+
+    def __call__(self, texts: list[str], **_) -> dict:
+        return {"input_ids": [found.ids for found in self.backend.encode_batch_fast(texts)]}
+
+
 @lru_cache(maxsize=1)
-def tokenizer():
-    """A transformers.PreTrainedTokenizerFast: a token per word between spaces, none added by itself."""
+def words() -> Words:
+    """The vocabulary, to encode with."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
+
+    backend = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary())}, unk_token="<unk>"))
+    backend.pre_tokenizer = WhitespaceSplit()
+    backend.add_special_tokens(list(SPECIAL))
+    return Words(backend)
+
+
+@lru_cache(maxsize=1)
+def tokenizer():
+    """The same as a transformers.PreTrainedTokenizerFast, to be saved with a model."""
     from transformers import PreTrainedTokenizerFast
 
     pad, bos, eos, unknown = SPECIAL
-    words = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary())}, unk_token=unknown))
-    words.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=words,
+        tokenizer_object=words().backend,
         pad_token=pad,
         bos_token=bos,
         eos_token=eos,

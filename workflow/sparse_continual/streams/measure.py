@@ -1,4 +1,8 @@
-"""Scores and losses of a model on a task's items: the one kernel behind tuning and scoring."""
+"""Scores and losses of a model on a task's items: the one kernel behind tuning and scoring.
+
+Learning rates are chosen, and training stops at a wanted loss, by what is measured here. So editing this file
+tunes and trains everything anew, while editing anything in `scores/` never does.
+"""
 
 from dataclasses import dataclass
 

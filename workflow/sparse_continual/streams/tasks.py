@@ -9,7 +9,6 @@ from sparse_continual.errors import UserError
 from sparse_continual.files import read_json, write, write_json
 from sparse_continual.registry import nearest
 
-KINDS = ("exact", "options", "tokens")
 SPLITS = ("train", "validation", "test")
 
 
@@ -120,6 +119,16 @@ class Task:
 def whole(chance: float, ceiling: float = 1.0) -> list[dict]:
     """The parts of a task that has one kind of item."""
     return [{"name": "all", "chance": chance, "ceiling": ceiling}]
+
+
+def merged(tasks: list[Task]) -> Task:
+    """One task "base" of all items of `tasks`, which are of one kind and have one part each: its parts."""
+    parts = [{**task.parts[0], "name": task.name} for task in tasks]
+    splits = {split: concatenate([getattr(task, split) for task in tasks]) for split in SPLITS}
+    for split, rows in splits.items():
+        counts = [len(getattr(task, split)) for task in tasks]
+        rows.parts = np.repeat(np.arange(len(tasks), dtype=np.int8), counts)
+    return Task("base", tasks[0].kind, parts=parts, **splits)
 
 
 def save_tasks(folder, tasks: list[Task]) -> None:

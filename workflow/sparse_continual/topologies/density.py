@@ -1,24 +1,17 @@
-"""What a topology file really holds, matrix by matrix: counted, never taken from what it says."""
+"""What a topology really holds, matrix by matrix: counted, never taken from what it says."""
 
 import re
 
-from sparse_continual.topologies import bits
 from sparse_continual.topologies.counts import parse_pattern
 
 
-def densities(path) -> list[dict]:
-    """One row per matrix of the topology file at `path`, in order of layer and of the file.
+def densities_of_masks(masks: dict, declared: str) -> list[dict]:
+    """One row per matrix of numpy bool masks by weight name, of a declared pattern, in order of layer.
 
     Keys: matrix, layer (its block's number), module (such as "q_proj"), weights, nonzeros, density, and
     pattern as counted: the declared N:M only if every group keeps exactly N, "dense" if nothing is absent,
     else "unstructured".
     """
-    packed = bits.load(path)
-    return densities_of_masks({name: packed.mask(name) for name in packed.shapes}, packed.pattern)
-
-
-def densities_of_masks(masks: dict, declared: str) -> list[dict]:
-    """The rows of `densities` for numpy bool masks by weight name, of a declared pattern."""
     rows = [
         {
             "matrix": name,

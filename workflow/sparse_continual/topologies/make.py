@@ -4,6 +4,7 @@ import importlib
 from pathlib import Path
 
 from sparse_continual import registry
+from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.models.load import load_model, load_tokenizer, prunable, save_model
 from sparse_continual.models.train import train_on_mixture
@@ -12,7 +13,7 @@ from sparse_continual.topologies.calibration import rows_of_files, rows_of_model
 from sparse_continual.topologies.density import densities_of_masks
 from sparse_continual.topologies.physical import AllPlaces, Ends, FixedPlaces
 
-TOPOLOGY = "topology.safetensors"
+ZEROS = 0.05  # share of exact zeros above which a checkpoint is taken for a pruned one
 
 
 def make_topology(
@@ -25,14 +26,18 @@ def make_topology(
     model and topology file go; trust_remote_code: whether to run the code that comes with the model.
 
     Returns (facts for the manifest, among them the folder of the model to use; rows of densities.csv).
+
+    Raises UserError for a checkpoint that is sparse itself and is to be used as dense.
     """
     chosen = settings["topology"]
     model = load_model(source, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(source, trust_remote_code)
     masks, facts = None, {"trust_remote_code": trust_remote_code}
-    if chosen["method"] != "dense":
+    if chosen["method"] == "dense":
+        _refuse_sparse(model, source)
+    else:
         topology = _prune(model, chosen, tokenizer, mixture, seed)
-        topology.save(Path(folder) / TOPOLOGY)
+        topology.save(Path(folder) / topology.FILE)
         masks, facts["topology"] = topology.masks, topology.sha256
         facts["record"] = topology.record
     if settings["recovery"]:
@@ -56,6 +61,20 @@ def make_topology(
     exists = masks or {name: module.weight != 0 for name, module in prunable(model).items()}
     exists = {name: mask.cpu().numpy() for name, mask in exists.items()}
     return facts, densities_of_masks(exists, chosen.get("pattern", "dense"))
+
+
+def _refuse_sparse(model, source) -> None:
+    weights = {name: module.weight for name, module in prunable(model).items()}
+    zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
+    share = sum(zeros.values()) / sum(weight.numel() for weight in weights.values())
+    if share > ZEROS:
+        shares = {name: zeros[name] / weight.numel() for name, weight in weights.items()}
+        worst = max(shares, key=shares.get)
+        raise UserError(
+            f"{source}: the checkpoint is sparse itself: {share:.1%} of its block weights are exactly zero "
+            f"({shares[worst]:.1%} of {worst}), and trained as dense these absent weights would grow; "
+            "its zeros are not supported as a topology yet: expected a dense checkpoint"
+        )
 
 
 def _prune(model, chosen, tokenizer, mixture, seed):

@@ -13,28 +13,15 @@ class Topology:
     """`masks`: name of a weight parameter -> bool[rows, columns], True where the weight exists.
 
     `record`: plain data on how it was made (settings, calibration digest, count per matrix); it is not
-    part of the topology's identity and not in its file.
+    part of the topology's identity and not in its file. `FILE`: name of its file in a model's folder.
     """
+
+    FILE = "topology.safetensors"
 
     masks: dict[str, torch.Tensor]
     pattern: str
     method: str
     record: dict = field(default_factory=dict)
-
-    @property
-    def weights(self) -> int:
-        """Weights that the matrices could have."""
-        return sum(mask.numel() for mask in self.masks.values())
-
-    @property
-    def nonzeros(self) -> int:
-        """Weights that exist."""
-        return sum(int(mask.sum()) for mask in self.masks.values())
-
-    @property
-    def density(self) -> float:
-        """Share of weights that exist."""
-        return self.nonzeros / self.weights
 
     @property
     def sha256(self) -> str:

@@ -1,4 +1,4 @@
-"""A model on the Hugging Face hub, by repository and pinned revision.
+"""A model on the Hugging Face hub, by repository and commit.
 
 The files go to the Hugging Face cache (HF_HOME) and are used there; what is in the cache already
 needs no network. Only safetensors, JSON and tokenizer files are downloaded, never pickles, and
@@ -24,7 +24,7 @@ SCHEMA = {
         "repo": {"type": "string", "description": "Repository as owner/name."},
         "revision": {
             "type": "string",
-            "description": "Commit hash or tag. A branch moves, so it would not reproduce.",
+            "description": "Commit hash in full, 40 hex digits. Branches and tags can move: no reproduction.",
         },
         "trust_remote_code": {
             "type": "boolean",
@@ -36,24 +36,23 @@ SCHEMA = {
 
 FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model", "merges.txt", "vocab.txt", "*.jinja"]
 OTHER_COPIES = ["*/*", "consolidated*"]  # the same weights again, in their author's own format
-BRANCHES = ("main", "master", "head")
 
 
 def check(settings) -> None:
-    """Raise UserError when the names cannot be a repository and a pinned revision; no network is used."""
+    """Raise UserError when the names cannot be a repository and a whole commit hash; no network is used."""
     repo, revision = settings["repo"], settings["revision"]
     part = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
     if not re.fullmatch(f"{part}/{part}", repo) or ".." in repo or "--" in repo:
         raise UserError(f"hub: repo is {repo!r}, expected owner/name")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", revision) or revision.lower() in BRANCHES:
+    if not re.fullmatch("[0-9a-f]{40}", revision):
         raise UserError(
-            f"hub: revision of {repo} is {revision!r}, expected a commit hash or a tag, "
-            "because a branch moves"
+            f"hub: revision of {repo} is {revision!r}, expected the 40 hex digits of a commit, because "
+            "branches and tags can move; copy it from the repository's list of commits"
         )
 
 
 def fingerprint(settings) -> dict[str, str]:
-    """Empty: repository and pinned revision, which are settings, name the files."""
+    """Empty: repository and commit, which are settings, name the files."""
     return {}
 
 
@@ -98,7 +97,7 @@ def _download(repo: str, revision: str, patterns: list[str]):
         raise UserError(f"{name}: no such public repository; expected owner/name of a model") from None
     except RevisionNotFoundError:
         raise UserError(
-            f"{name}: no such revision in this repository; expected a commit hash or a tag"
+            f"{name}: no such commit in this repository; expected one of its list of commits"
         ) from None
     except (OSError, HfHubHTTPError) as error:
         raise UserError(
@@ -108,6 +107,6 @@ def _download(repo: str, revision: str, patterns: list[str]):
     if not any(path.glob("*.safetensors")):
         raise UserError(
             f"{name}: offers no safetensors weights, and pickled ones are not downloaded; "
-            "convert to safetensors, or name a revision that has them"
+            "convert to safetensors, or name a commit that has them"
         )
     return path

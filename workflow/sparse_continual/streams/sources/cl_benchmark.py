@@ -23,9 +23,9 @@ from sparse_continual.files import read_json, sha256_of
 from sparse_continual.identity import seed_of
 from sparse_continual.registry import nearest
 from sparse_continual.streams.settings import filled
+from sparse_continual.streams.tasks import SPLITS, Task, make_split, whole
 
 FILES = ("labels.json", "train.json", "test.json")
-SPLITS = ("train", "validation", "test")
 CUES = {"SC": "\nSentiment:", "TC": "\nTopic:", "NLI": "\nRelation:", "WiC": "\nSame meaning:"}
 CUE = "\nAnswer:"
 
@@ -197,7 +197,6 @@ def _pools(folder: Path, labels: list[str], settings: dict, seed: int, name: str
 
 def _task(name: str, settings: dict, task: str, seed: int, encoder):
     from sparse_continual.streams.encode import Overflow, options_split
-    from sparse_continual.streams.tasks import Task, make_split, whole
 
     folder = _folder(settings, task)
     labels = _labels(folder)

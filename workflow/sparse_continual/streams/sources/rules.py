@@ -30,10 +30,10 @@ from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.streams import lexicon
 from sparse_continual.streams.settings import filled
+from sparse_continual.streams.tasks import SPLITS, Task, merged, whole
 
 MODULUS = 31
 SMALL = 2**16  # inputs up to this number are listed and permuted
-SPLITS = ("train", "validation", "test")
 
 SCHEMA = {
     "type": "object",
@@ -120,27 +120,19 @@ def fingerprint(settings: dict) -> dict:
 
 def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
     from sparse_continual.streams.encode import Encoder, exact_split
-    from sparse_continual.streams.tasks import Task, concatenate, whole
 
     check(settings, role)
     settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer)
     tasks = []
-    for part, rule in enumerate(settings["rules"]):
+    for rule in settings["rules"]:
         items = _items(rule, settings, seed, role)
         splits, first = {}, 0
         for split in SPLITS:
             count = settings[f"{split}_items"]
-            chosen = items[first : first + count]
-            splits[split] = exact_split(
-                encoder, *zip(*chosen, strict=True), parts=[part if role == "base" else 0] * count
-            )
+            splits[split] = exact_split(encoder, *zip(*items[first : first + count], strict=True))
             first += count
         tasks.append(Task(rule, "exact", parts=whole(chance(rule, settings)), **splits))
-    if role == "stream":
-        return tasks
-    parts = [{**task.parts[0], "name": task.name} for task in tasks]
-    mixed = {split: concatenate([getattr(task, split) for task in tasks]) for split in SPLITS}
-    return [Task("base", "exact", parts=parts, **mixed)]
+    return [merged(tasks)] if role == "base" else tasks
 
 
 def chance(rule: str, settings: dict) -> float:

@@ -19,8 +19,7 @@ from sparse_continual.errors import UserError
 from sparse_continual.files import sha256_of
 from sparse_continual.identity import seed_of
 from sparse_continual.streams.settings import filled
-
-SPLITS = ("train", "validation", "test")
+from sparse_continual.streams.tasks import Task, make_split, merged, whole
 
 SCHEMA = {
     "type": "object",
@@ -98,20 +97,11 @@ def fingerprint(settings: dict) -> dict:
 
 def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
     from sparse_continual.streams.encode import Encoder
-    from sparse_continual.streams.tasks import Task, concatenate
 
     check(settings, role)
     settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer)
     tasks = [_task(Path(file).stem, file, settings, seed, encoder) for file in settings["files"]]
-    if role == "stream":
-        return tasks
-    parts = []
-    for number, task in enumerate(tasks):
-        parts.append({**task.parts[0], "name": task.name})
-        for split in SPLITS:
-            getattr(task, split).parts[:] = number
-    mixed = {split: concatenate([getattr(task, split) for task in tasks]) for split in SPLITS}
-    return [Task("base", "tokens", parts=parts, **mixed)]
+    return [merged(tasks)] if role == "base" else tasks
 
 
 def _read(file: str) -> str:
@@ -132,8 +122,6 @@ def _refuse_short(file: str, found: int, unit: str, length: int) -> None:
 
 
 def _task(name: str, file: str, settings: dict, seed: int, encoder):
-    from sparse_continual.streams.tasks import Task, make_split, whole
-
     (ids,) = encoder.texts([_read(file)])
     encoder.refuse_unknown([ids], file)
     width = settings["sequence_length"] - len(encoder.bos)
