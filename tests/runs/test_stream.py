@@ -1,6 +1,7 @@
 """Stop rules and records of a stream, and runs that are killed and go on."""
 
 import json
+import math
 import multiprocessing
 import shutil
 import time
@@ -47,19 +48,31 @@ def test_a_criterion_reached_with_the_last_step_is_no_cap(job_of):
     assert [(r["steps"], r["stop"]) for r in run["tasks"]] == [(3, "criterion")] * 3
 
 
-def test_the_criterion_is_the_validation_loss(job_of):
+def test_the_criterion_is_the_validation_loss(job_of, monkeypatch):
     """With a loss between those of two looks, training stops at the second one."""
+    looks, look = [], stream._validation_loss
+    monkeypatch.setattr(stream, "_validation_loss", lambda *a: looks.append(look(*a)) or looks[-1])
     job = job_of("sparse", order=["a"], learning_rate=3e-2)
 
-    def after(steps):
-        job["training"] = {"batch_size": 8, "stop": {"steps": steps}}
-        return run_condition(job | {"resume": job["resume"] / str(steps)}, 1)["tasks"][0]
+    def until(loss):
+        job["training"] = {"batch_size": 8, "stop": {"loss": loss, "cap": 50, "every": 10}}
+        return run_condition(job | {"resume": job["resume"] / str(loss)}, 1)["tasks"][0]
 
-    losses = [after(steps)["validation_loss"] for steps in (10, 20)]
-    assert losses[1] < losses[0]
-    job["training"]["stop"] = {"loss": sum(losses) / 2, "cap": 50, "every": 10}
-    record = run_condition(job, 1)["tasks"][0]
-    assert (record["steps"], record["stop"], record["validation_loss"]) == (20, "criterion", losses[1])
+    assert until(1e-6)["stop"] == "cap"
+    first, second = looks[:2]
+    assert second < first
+    record = until((first + second) / 2)
+    assert (record["steps"], record["stop"], record["validation_loss"]) == (20, "criterion", second)
+
+
+def test_the_rate_warms_up_and_falls_to_a_tenth(job_of, monkeypatch):
+    rates, step = [], stream.step
+    monkeypatch.setattr(stream, "step", lambda *a: rates.append(a[1].param_groups[0]["lr"]) or step(*a))
+    training = {"batch_size": 8, "stop": {"steps": 20}}
+    run_condition(job_of("sparse", order=["a", "b"], learning_rate=1e-2, training=training), 1)
+    assert rates[:2] == pytest.approx([0.5e-2, 1e-2]) and rates[20:] == rates[:20]
+    cosine = [1e-2 * (0.1 + 0.9 * (1 + math.cos(math.pi * k / 18)) / 2) for k in range(18)]
+    assert rates[2:20] == pytest.approx(cosine)
 
 
 @pytest.mark.parametrize("arm", ["sparse", "unlocked", "trained ends", "masked lora", "masked writes"])

@@ -6,11 +6,12 @@ import time
 import torch
 
 from sparse_continual.identity import seed_of
-from sparse_continual.models.train import adamw, step
+from sparse_continual.models.train import adamw, rate, step
 from sparse_continual.streams.batches import collate, loss_of
 from sparse_continual.streams.measure import measure
 from sparse_continual.streams.tasks import concatenate
 
+WARMUP = 10  # the rate warms up over one in so many of a task's steps, then falls to a tenth as a cosine
 VALIDATION_ROWS = 256  # rows at a time when the validation loss is looked at
 
 
@@ -23,7 +24,8 @@ def train_stream(mechanism, tasks, training, learning_rate, seed: int, after_tas
     checkpoint to go on from, as Resume.load returns it, or None.
 
     Returns ([one record per task], [what after_task returned]). A record has position, task, steps,
-    stop, tokens, learning_rate, validation_loss, trained, update_norm, relative_update, ends_share.
+    stop, tokens, learning_rate (the highest of the task's schedule), validation_loss, trained, update_norm,
+    relative_update, ends_share.
     """
     model = mechanism.setting.model
     rows = concatenate([task.train for task in tasks])
@@ -52,6 +54,8 @@ def train_stream(mechanism, tasks, training, learning_rate, seed: int, after_tas
         while done < steps:
             chosen = mechanism.rows(firsts, counts, number, training["batch_size"], batches, done)
             tokens += int((rows.starts[chosen + 1] - rows.starts[chosen]).sum())
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * rate(done, steps, steps // WARMUP)
             torch.manual_seed((batches + done) % 2**63)  # so that a resumed run drops the same units
             step(loss_of(model, collate(rows, chosen, model.device)), optimizer, mechanism.places)
             done += 1
