@@ -36,7 +36,8 @@ def draw(tables, settings):
         line = means[means.condition == name]
         ax.plot(line.learning_accuracy, line.forgetting, "o-", color=_style.BLUE, ms=3)
         chosen = line[line.chosen]
-        ax.plot(chosen.learning_accuracy, chosen.forgetting, "o", mfc="none", mec=_style.RED, mew=1.2, ms=8)
+        ring = {"mfc": "none", "mec": _style.RED, "mew": 1.2, "ms": 8, "clip_on": False}
+        ax.plot(chosen.learning_accuracy, chosen.forgetting, "o", **ring)
         for rate in chosen.learning_rate:
             ax.text(
                 0.04, 0.96, f"chosen {rate:g}", transform=ax.transAxes, va="top", fontsize=7, color=_style.RED
