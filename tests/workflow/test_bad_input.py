@@ -53,7 +53,7 @@ def complaint(config):
         ("conditions.dense.mechanism", "lore", ["config: conditions.dense.mechanism: found 'lore'", "'lora'"]),
         ("study.streams", ["peple"], ["config: study.streams: found 'peple'", "'people'"]),
         ("study.conditions", ["dense", "sparse_lora", "dens"], ["config: study.conditions: found 'dens'", "'dense'"]),
-        ("study.contrasts.0.minus", ["sparse"], ["config: study.contrasts: lora_and_sparsity: condition 'sparse' is not in"]),
+        ("study.contrasts.0.minus", ["sparse"], ["study.contrasts: lora_and_sparsity: condition 'sparse' is not in"]),
         ("bases.tiny.source", "generate", ["config: bases.tiny: ", "'generate'", "'generated'"]),
         ("streams.people.source", "fact", ["config: streams.people: ", "'fact'", "'facts'"]),
         ("topologies.wanda.method", "wandas", ["config: topologies.wanda: ", "'wandas'", "'wanda'"]),
