@@ -261,7 +261,7 @@ def test_training_depends_on_no_scoring_mask_method_or_mechanism():
 def test_dense_models_depend_on_no_pruning():
     found = modules_of("topologies/make_topology.py")
     assert {"topologies/make.py", "topologies/physical.py", "models/train.py"} <= found
-    assert not found & {"topologies/mask.py", "topologies/prune.py"}
+    assert not found & {"topologies/mask.py", "topologies/pruning.py"}
     assert not [name for name in found if name.startswith(("scores/", "runs/", "topologies/methods/"))]
 
 

@@ -1,7 +1,12 @@
 """A tiny Llama with few key-value heads and a tied head, and rows for it to read."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+sys.path.append(str(Path(__file__).parent))  # for layers
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "layers": 2, "heads": 4, "kv_heads": 2}
 VOCABULARY = 64

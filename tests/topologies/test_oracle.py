@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sparse_continual.models.load import load_model, prunable
-from sparse_continual.topologies.prune import prune
+from sparse_continual.topologies import prune
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,16 @@
 """Pruning whole models: exact counts, nothing else touched, the same bytes every time."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import prunable
+from sparse_continual.topologies import Topology, prune
+from sparse_continual.topologies.calibration import digest
 from sparse_continual.topologies.counts import kept_counts, matrices
-from sparse_continual.topologies.prune import prune
 
 METHODS = ["magnitude", "wanda", "sparsegpt"]
 
@@ -91,7 +95,7 @@ def test_rows_of_unequal_length_and_untied_biased_models(llama, rows):
     topology = prune(model, "sparsegpt", "unstructured", 0.5, ragged, seed=0, block=16)
     topology.check(model)
     assert raw(model.lm_head.weight) == head and model.training
-    assert topology.record["options"] == {"block": 16}
+    assert topology.record["options"] == {"block": 16, "damping": 0.01}
 
 
 def test_half_precision_models_keep_their_type(llama, rows):
@@ -145,6 +149,71 @@ def test_broken_weights_are_named(llama, rows, method):
     model.get_parameter(name).data[3, 4] = float("nan")
     with pytest.raises(UserError, match=f"^{name}: "):
         prune(model, method, "2:4", None, rows, seed=0)
+
+
+def test_dense_keeps_everything(llama):
+    model = llama()
+    before = [raw(p) for p in model.parameters()]
+    assert prune(model, "dense", "dense").density == 1
+    assert [raw(p) for p in model.parameters()] == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"counts": "rounded"}, "method magnitude: found counts 'rounded', expected exact or reference"),
+        ({"damping": 0.1}, "method magnitude: unknown key 'damping'"),
+        ({"sparsity": -0.1}, "sparsity -0.1"),
+        ({"sparsity": float("nan")}, "sparsity nan"),
+    ],
+)
+def test_options_are_checked(llama, options, words):
+    settings = {"method": "magnitude", "sparsity": 0.5} | options
+    with pytest.raises(UserError, match=words):
+        prune(llama(), **settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: rows[:0], "no calibration sequences"),
+        (lambda rows: rows[:, :1], "sequence 0: too short: found 1 tokens, expected at least 2"),
+        (lambda rows: rows.repeat(1, 4), "sequence 0: found 80 tokens, the model reads at most 64"),
+        (lambda rows: rows + 60, "sequence 0: found token id 1.., the model's vocabulary has 64"),
+        (lambda rows: rows - 60, "sequence 0: found token id -5., the model's vocabulary has 64"),
+        (lambda rows: rows.float(), "sequence 0: found torch.float32 of shape .20., expected token ids"),
+        (lambda rows: ["text"], "sequence 0: found str, expected token ids"),
+    ],
+)
+def test_calibration_is_checked(llama, rows, change, words):
+    model = llama()
+    before = [raw(p) for p in model.parameters()]
+    with pytest.raises(UserError, match=words):
+        prune(model, "wanda", "2:4", calibration=change(rows))
+    assert [raw(p) for p in model.parameters()] == before
+
+
+def test_broken_activations_are_named(llama, rows):
+    model = llama()
+    model.model.layers[1].input_layernorm.weight.data[3] = float("inf")
+    with pytest.raises(UserError, match="^model.layers.1.self_attn.q_proj.weight: "):
+        prune(model, "wanda", "2:4", calibration=rows)
+
+
+def test_the_public_names_are_light_and_whole(llama, rows, tmp_path):
+    code = (
+        "import sys, sparse_continual.topologies as t\n"
+        "assert 'torch' not in sys.modules\n"
+        "from sparse_continual.topologies import prune, Topology\n"
+        "assert callable(prune) and callable(Topology.load)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    topology = prune(llama(), method="wanda", pattern="unstructured", sparsity=0.75, calibration=rows, seed=0)
+    assert topology.density == pytest.approx(0.25, abs=1e-4) and topology.cost["seconds"] > 0
+    topology.save(tmp_path / "topology.safetensors")
+    again = Topology.load(tmp_path / "topology.safetensors")
+    assert (again.density, again.sha256) == (topology.density, topology.sha256)
+    assert again.record == {"calibration": digest(rows)}
 
 
 def test_a_model_without_blocks():

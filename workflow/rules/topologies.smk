@@ -1,6 +1,6 @@
 def topology_code(wc):
     method = STUDY.get("topologies", wc.topology).settings["topology"]["method"]
-    prune = [] if method == "dense" else ["topologies.prune"]
+    prune = [] if method == "dense" else ["topologies.pruning"]
     return code("scripts/topologies/make_topology.py", f"topologies.methods.{method}", *prune)
 
 

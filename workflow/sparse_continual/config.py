@@ -19,7 +19,7 @@ from sparse_continual.statistics.contrasts import check as check_contrasts
 SCHEMA = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
 VARIANTS = {
     "bases": ("models.sources", "source", ("mixture", "recovery")),
-    "topologies": ("topologies.methods", "method", ("pattern", "sparsity")),
+    "topologies": ("topologies.methods", "method", ("pattern", "sparsity", "counts")),
     "mechanisms": ("runs.mechanisms", "kind", ()),
     "streams": ("streams.sources", "source", ()),
 }
@@ -42,7 +42,7 @@ def checked(config: dict) -> dict:
     """
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     config = _plain(config)
-    lines = _check_numbers("", config) or _check("", config, schema)
+    lines = _check_numbers("", config) or mistakes("", config, schema)
     if not lines:
         lines = [line for section in VARIANTS for line in _check_variants(section, config)]
         lines += _check_figures(config)
@@ -80,7 +80,7 @@ def _check_numbers(where: str, value) -> list[str]:
     return []
 
 
-def _check(where: str, value, schema: dict) -> list[str]:
+def mistakes(where: str, value, schema: dict) -> list[str]:
     """Fill defaults into `value`, then its mistakes against `schema`, each led by its dotted key."""
     _fill(value, schema, schema)
     errors = jsonschema.Draft202012Validator(schema).iter_errors(value)
@@ -160,7 +160,7 @@ def _check_variant(where: str, entry: dict, package: str, name: str, common: tup
     except UserError as error:
         return [f"{where}: {error}"]
     properties = dict.fromkeys(common, {}) | schema.get("properties", {})
-    return _check(where, entry, {**schema, "properties": properties})
+    return mistakes(where, entry, {**schema, "properties": properties})
 
 
 def _check_variants(section: str, config: dict) -> list[str]:

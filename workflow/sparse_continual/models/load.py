@@ -112,12 +112,13 @@ def save_model(model, tokenizer, folder) -> None:
 
 
 def prunable(model) -> dict:
-    """Name of the weight parameter -> Linear module, for the linears inside decoder blocks, in model order.
+    """Name of the weight parameter -> module, for the linears inside decoder blocks, in model order.
 
+    Linears are `torch.nn.Linear` and GPT-2's `Conv1D`, which stores its weight transposed (`matrix_of`).
     Embeddings, head, norms and the routers of mixtures of experts are not among them. For example
     "model.layers.0.self_attn.q_proj.weight".
 
-    Raises UserError when the model has no list of blocks, or no Linear in it.
+    Raises UserError when the model has no list of blocks, or no linear in it.
     """
     from torch.nn import Linear
 
@@ -125,7 +126,7 @@ def prunable(model) -> dict:
     found = {
         f"{prefix}.{name}.weight": module
         for name, module in blocks.named_modules()
-        if isinstance(module, Linear) and name.rpartition(".")[2] not in ROUTERS
+        if (isinstance(module, Linear) or _transposed(module)) and name.rpartition(".")[2] not in ROUTERS
     }
     if not found:
         raise UserError(
@@ -133,6 +134,20 @@ def prunable(model) -> dict:
             "expected a Llama-like architecture"
         )
     return found
+
+
+def _transposed(module) -> bool:
+    """Whether a module is transformers' Conv1D; by name, because its class is heavy to import."""
+    return type(module).__name__ == "Conv1D" and type(module).__module__ == "transformers.pytorch_utils"
+
+
+def matrix_of(module, tensor=None):
+    """View [outputs, inputs] of a linear's weight, or of a `tensor` of the weight's shape.
+
+    The same call turns a mask [outputs, inputs] back into the parameter's own shape.
+    """
+    tensor = module.weight if tensor is None else tensor
+    return tensor.T if _transposed(module) else tensor
 
 
 def _block_list(model):

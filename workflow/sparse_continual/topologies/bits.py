@@ -2,13 +2,14 @@
 
 `topology.safetensors` holds, per matrix, a flat uint8 array: the mask in row-major order, bit-packed,
 little bit order, the last byte filled up with zeros. One metadata entry, `topology`, holds JSON with the
-pattern, the method, the density, each matrix's [rows, columns] in model order, and the topology's hash
-(SHA-256 over name, shape and bits of the matrices sorted by name). Equal topologies give equal bytes.
+pattern, the method, the density, each matrix's [rows, columns] in model order, the topology's hash
+(SHA-256 over name, shape and bits of the matrices sorted by name), and where a method read text its SHA-256 as
+`calibration`. Equal topologies give equal bytes.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from sparse_continual.files import write
 
 KEY = "topology"
 AGAIN = "delete the file to make it again"
+FACTS = ("calibration",)  # what the file says of how it was made, where it is known
 
 
 @dataclass
@@ -28,6 +30,7 @@ class Bits:
     bits: dict[str, np.ndarray]
     pattern: str
     method: str
+    facts: dict = field(default_factory=dict)
 
     @property
     def weights(self) -> int:
@@ -80,6 +83,7 @@ def save(path, bits: Bits) -> None:
         "density": bits.nonzeros / bits.weights,
         "shapes": bits.shapes,
         "sha256": bits.sha256,
+        **bits.facts,
     }
     write(path, serialise(dict(bits.bits), metadata={KEY: json.dumps(facts)}))
 
@@ -103,6 +107,7 @@ def load(path) -> Bits:
         facts = json.loads(metadata[KEY])
         shapes = {str(name): (int(rows), int(columns)) for name, (rows, columns) in facts["shapes"].items()}
         bits = Bits(shapes, arrays, str(facts["pattern"]), str(facts["method"]))
+        bits.facts = {key: facts[key] for key in FACTS if key in facts}
         recorded = facts["sha256"]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(

@@ -6,9 +6,23 @@ made topology must equal them. Pure Python: the planner imports this.
 """
 
 import re
+from dataclasses import dataclass
 from fractions import Fraction
 
 from sparse_continual.errors import UserError
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many weights of one matrix stay.
+
+    kept: exactly so many; under N:M, `groups` = (N, M) says where. reference: None, or the matrix's sparsity,
+    to be rounded as the method's authors round it (`kept` is then a plan that is missed by a few).
+    """
+
+    kept: int
+    groups: tuple[int, int] | None = None
+    reference: float | None = None
 
 
 def matrices(shape: dict) -> dict[str, tuple[int, int]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
-from sparse_continual.models.load import load_model, load_tokenizer, prunable, save_model
+from sparse_continual.models.load import load_model, load_tokenizer, matrix_of, prunable, save_model
 from sparse_continual.models.train import train_on_mixture
 from sparse_continual.streams.tasks import concatenate
 from sparse_continual.topologies.calibration import rows_of_files, rows_of_model, rows_of_split
@@ -59,7 +59,8 @@ def make_topology(
     else:
         facts["folder"] = source
     exists = masks or {name: module.weight != 0 for name, module in prunable(model).items()}
-    exists = {name: mask.cpu().numpy() for name, mask in exists.items()}
+    linears = prunable(model)  # [outputs, inputs]: N:M is counted along a row
+    exists = {name: matrix_of(linears[name], mask).cpu().numpy() for name, mask in exists.items()}
     return facts, densities_of_masks(exists, chosen.get("pattern", "dense"))
 
 
@@ -79,7 +80,7 @@ def _refuse_sparse(model, source) -> None:
 
 def _prune(model, chosen, tokenizer, mixture, seed):
     # by name, not by import: dense models must not depend on the code that prunes
-    prune = importlib.import_module("sparse_continual.topologies.prune").prune
+    prune = importlib.import_module("sparse_continual.topologies.pruning").prune
     method = registry.load("topologies.methods", chosen["method"])
     options = {k: v for k, v in chosen.items() if k not in ("method", "pattern", "sparsity", "calibration")}
     rows = None

@@ -13,7 +13,9 @@ class Topology:
     """`masks`: name of a weight parameter -> bool[rows, columns], True where the weight exists.
 
     `record`: plain data on how it was made (settings, calibration digest, count per matrix); it is not
-    part of the topology's identity and not in its file. `FILE`: name of its file in a model's folder.
+    part of the topology's identity, and of it only the calibration digest is in the file. `cost`: seconds and
+    the process's peak memory in bytes, which differ from run to run. `FILE`: name of its file in a model's
+    folder.
     """
 
     FILE = "topology.safetensors"
@@ -22,6 +24,13 @@ class Topology:
     pattern: str
     method: str
     record: dict = field(default_factory=dict)
+    cost: dict = field(default_factory=dict, compare=False)
+
+    @property
+    def density(self) -> float:
+        """Counted: weights that exist over weights that could, over all matrices."""
+        masks = self.masks.values()
+        return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
 
     @property
     def sha256(self) -> str:
@@ -37,7 +46,7 @@ class Topology:
         """The topology file at `path`. Raises UserError naming it when it is missing or damaged."""
         packed = bits.load(path)
         masks = {name: torch.from_numpy(packed.mask(name)) for name in packed.shapes}
-        return cls(masks, packed.pattern, packed.method)
+        return cls(masks, packed.pattern, packed.method, dict(packed.facts))
 
     def check(self, model) -> None:
         """Assert that every absent weight of `model` is exactly zero.
@@ -63,4 +72,5 @@ class Topology:
         arrays = {name: mask.cpu().numpy() for name, mask in self.masks.items()}
         shapes = {name: array.shape for name, array in arrays.items()}
         packed = {name: bits.pack(array) for name, array in arrays.items()}
-        return bits.Bits(shapes, packed, self.pattern, self.method)
+        facts = {key: self.record[key] for key in bits.FACTS if self.record.get(key)}
+        return bits.Bits(shapes, packed, self.pattern, self.method, facts)

@@ -1,11 +1,34 @@
 """Choosing which weights stay, to the exact count: the first of a stable sort by (score, index) go.
 
-Never a threshold, which takes or leaves all equal scores together.
+Never a threshold, which takes or leaves all equal scores together; only `counts: reference` repeats the
+thresholds of the authors' code.
 """
 
 import torch
 
 from sparse_continual.errors import UserError
+from sparse_continual.topologies.counts import Count, spread
+
+
+def keep(scores: torch.Tensor, count: Count, within: str = "matrix") -> torch.Tensor:
+    """bool mask of the weights that stay of a matrix of `scores` [rows, columns], the largest ones.
+
+    Under N:M they compete in their group; else `within` the "matrix", or the "row" (rows keep equally many,
+    spread by largest remainder).
+    """
+    rows, columns = scores.shape
+    if count.groups:
+        kept, of = count.groups
+        if count.reference is None:
+            return keep_per_group(scores, kept, of)
+        return _reference_groups(scores, of - kept, of)
+    if within == "matrix":
+        if count.reference is None:
+            return keep_largest(scores, count.kept)
+        return keep_above(scores, count.reference)
+    if count.reference is None:
+        return keep_per_row(scores, spread(count.kept, [columns] * rows))
+    return keep_per_row(scores, [columns - int(columns * count.reference)] * rows)
 
 
 def keep_largest(scores: torch.Tensor, kept: int) -> torch.Tensor:
@@ -27,6 +50,22 @@ def keep_per_group(scores: torch.Tensor, kept: int, of: int) -> torch.Tensor:
     """bool mask of the `kept` largest scores of every `of` consecutive ones of a row."""
     groups = scores.reshape(-1, of)
     return (_ranks(groups) >= of - kept).view_as(scores)
+
+
+def keep_above(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
+    """bool mask of the scores above the one at place int(size * sparsity) of the sorted ones.
+
+    The rounding of SparseGPT's and Wanda's repositories: prunes one too many, and every tie.
+    """
+    ordered = _finite(scores).flatten().sort().values
+    return scores > ordered[int(scores.numel() * sparsity)]
+
+
+def _reference_groups(scores: torch.Tensor, pruned: int, of: int) -> torch.Tensor:
+    """N:M by torch.topk, as the repositories do: which of equal scores go is topk's affair."""
+    groups = _finite(scores).reshape(-1, of)
+    gone = groups.topk(pruned, dim=1, largest=False).indices
+    return torch.ones_like(groups, dtype=torch.bool).scatter_(1, gone, False).view_as(scores)
 
 
 def _ranks(scores: torch.Tensor) -> torch.Tensor:

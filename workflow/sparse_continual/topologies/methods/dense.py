@@ -7,3 +7,10 @@ Knobs: none. Cost: none. Limits: none.
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {}}
 PATTERNS = ("dense",)
 NEEDS_CALIBRATION = False
+
+
+def prune_matrix(weight, statistics, count):
+    """(mask bool[R, C], weight) of one matrix: all of it."""
+    import torch
+
+    return torch.ones_like(weight, dtype=torch.bool), weight

@@ -9,12 +9,12 @@ SparseGPT on a pretrained model without retraining; close to them after it.
 
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {}}
 PATTERNS = ("unstructured", "N:M")
+COUNTS = ("exact", "reference")
 NEEDS_CALIBRATION = False
 
 
-def prune_matrix(weight, statistics, groups, kept):
-    """(mask bool[R, C], weight): see `prune.prune`; `statistics` is None."""
-    from sparse_continual.topologies.select import keep_largest, keep_per_group
+def prune_matrix(weight, statistics, count):
+    """(mask bool[R, C], weight) of one matrix; `statistics` is None, `count` a `counts.Count`."""
+    from sparse_continual.topologies.select import keep
 
-    scores = weight.float().abs()
-    return (keep_per_group(scores, *groups) if groups else keep_largest(scores, kept)), weight
+    return keep(weight.float().abs(), count), weight

@@ -8,7 +8,8 @@ weights of a whole block of `block` columns compete, as updated so far, when the
 M inputs of one row, when their group begins.
 
 llmcompressor's SparseGPT thresholds and so prunes one weight too many per block and all ties; here counts
-are exact. Where both can, they agree in masks and weights (a test).
+are exact. Where both can, they agree in masks and weights (a test). `counts: reference` thresholds as the
+authors do.
 
 Knobs: `calibration`, `damping`, `block`. Cost: three forward passes over the calibration rows; per matrix
 of C inputs C^3 for the factor and R C^2 for the updates; float64 up to 4096 inputs, else float32.
@@ -16,8 +17,8 @@ Limits: needs text like the model's own; in narrow matrices (C <= block) the who
 before any update, so it can be worse than Wanda at high sparsity: choose `block` <= C / 2 there.
 """
 
-from sparse_continual.errors import UserError
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
+from sparse_continual.topologies.moments import SecondMoments as Statistics  # noqa: F401  what `prune` measures by
 
 SCHEMA = {
     "type": "object",
@@ -39,74 +40,35 @@ SCHEMA = {
     },
 }
 PATTERNS = ("unstructured", "N:M")
+COUNTS = ("exact", "reference")
 NEEDS_CALIBRATION = True
-EXACT = 4096  # inputs up to which H is held in float64
 
 
-class Statistics:
-    """H of the inputs of one or more matrices that read the same ones."""
-
-    def __init__(self, columns: int, device):
-        import torch
-
-        dtype = torch.float64 if columns <= EXACT else torch.float32
-        self.products = torch.zeros(columns, columns, dtype=dtype, device=device)
-        self.sequences = 0
-        self._factors = {}
-
-    def add(self, inputs) -> None:
-        """Take in the inputs [..., columns] of one sequence."""
-        inputs = inputs.reshape(-1, inputs.shape[-1]).to(self.products.dtype)
-        self.products.addmm_(inputs.T, inputs)
-        self.sequences += 1
-
-    def factor(self, damping: float):
-        """(U [C, C] upper with H^-1 = U^T U, dead bool[C]: inputs that were always zero).
-
-        Raises UserError when H is not finite or its factorisation fails; nothing is put in its place.
-        """
-        if damping not in self._factors:
-            self._factors[damping] = self._factorise(damping)
-        return self._factors[damping]
-
-    def _factorise(self, damping: float):
-        import torch
-
-        hessian = self.products * (2 / self.sequences)
-        diagonal = hessian.diagonal()
-        dead = diagonal == 0
-        diagonal[dead] = 1
-        diagonal += damping * diagonal.mean()
-        factor, failed = torch.linalg.cholesky_ex(hessian)
-        if not failed:
-            factor, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(factor), upper=True)
-        if failed or not torch.isfinite(factor).all():
-            raise UserError(
-                f"the inputs' second moments cannot be factorised at damping {damping}: activations "
-                "are broken, or `damping` is too small"
-            )
-        return factor, dead
-
-
-def prune_matrix(weight, statistics, groups, kept, damping=0.01, block=128):
-    """(mask bool[R, C], weight float[R, C]): see `prune.prune`; `statistics` is a Statistics."""
-    from sparse_continual.topologies.counts import spread
-    from sparse_continual.topologies.select import keep_largest, keep_per_group
+def prune_matrix(weight, statistics, count, damping=0.01, block=128):
+    """(mask bool[R, C], weight [R, C] in the moments' type) of one matrix; `statistics`: Statistics, `count`: a
+    `counts.Count`.
+    """
+    from sparse_continual.topologies.counts import Count, spread
+    from sparse_continual.topologies.select import keep
 
     rows, columns = weight.shape
     factor, dead = statistics.factor(damping)
-    if groups:
-        block = max(block // groups[1], 1) * groups[1]
+    if count.groups:
+        group = count.groups[1]
+        block = max(block // group, 1) * group
 
         def choose(start, scores):
-            return keep_per_group(scores, *groups)
+            return keep(scores, count)
     else:
-        counts = spread(kept, [rows * min(block, columns - start) for start in range(0, columns, block)])
+        group = block
+        counts = spread(count.kept, [rows * min(block, columns - at) for at in range(0, columns, block)])
 
         def choose(start, scores):
-            return keep_largest(scores, counts[start // block])
+            return keep(scores, Count(counts[start // block], None, count.reference))
 
-    return sweep(weight, factor, dead, choose, block, groups[1] if groups else block)[:2]
+    if count.reference is not None:  # the authors zero the weights of dead inputs before all else
+        weight = weight.masked_fill(dead, 0)
+    return sweep(weight, factor, dead, choose, block, group)[:2]
 
 
 def sweep(weight, factor, dead, choose, block: int, group: int):

@@ -1,0 +1,77 @@
+"""What is summed over a matrix's inputs while the model reads its calibration rows.
+
+Shared by the methods that need it, so that each stays one file. Torch is imported inside functions: methods
+are loaded at every start for their settings.
+"""
+
+from sparse_continual.errors import UserError
+
+EXACT = 4096  # inputs up to which second moments are held in float64
+
+
+class Squares:
+    """Sums of squares of each of `columns` inputs over all tokens: `squares`, float64 [columns]."""
+
+    def __init__(self, columns: int, device):
+        import torch
+
+        self.squares = torch.zeros(columns, dtype=torch.float64, device=device)
+
+    def add(self, inputs) -> None:
+        """Take in the inputs [..., columns] of one sequence."""
+        self.squares += inputs.reshape(-1, inputs.shape[-1]).double().square().sum(0)
+
+    def norms(self):
+        """float32 [columns]: the norm of each input over all tokens."""
+        return self.squares.sqrt().float()
+
+
+class SecondMoments:
+    """X X^T of the inputs of one or more matrices that read the same ones."""
+
+    def __init__(self, columns: int, device):
+        import torch
+
+        dtype = torch.float64 if columns <= EXACT else torch.float32
+        self.products = torch.zeros(columns, columns, dtype=dtype, device=device)
+        self.sequences = 0
+        self._factors = {}
+
+    def add(self, inputs) -> None:
+        """Take in the inputs [..., columns] of one sequence."""
+        inputs = inputs.reshape(-1, inputs.shape[-1]).to(self.products.dtype)
+        self.products.addmm_(inputs.T, inputs)
+        self.sequences += 1
+
+    def hessian(self):
+        """H = 2 / n * X X^T [columns, columns] over n sequences, of the layer error 1/2 tr((v - w) H (v - w)^T)."""
+        return self.products * (2 / self.sequences)
+
+    def factor(self, damping: float):
+        """(U [columns, columns] upper with H^-1 = U^T U, dead bool[columns]: inputs that were always zero).
+
+        Dead inputs get a one on H's diagonal, then all of it `damping` times its mean.
+
+        Raises UserError when H is not finite or its factorisation fails; nothing is put in its place.
+        """
+        if damping not in self._factors:
+            self._factors[damping] = self._factorise(damping)
+        return self._factors[damping]
+
+    def _factorise(self, damping: float):
+        import torch
+
+        hessian = self.hessian()
+        diagonal = hessian.diagonal()
+        dead = diagonal == 0
+        diagonal[dead] = 1
+        diagonal += damping * diagonal.mean()
+        factor, failed = torch.linalg.cholesky_ex(hessian)
+        if not failed:
+            factor, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(factor), upper=True)
+        if failed or not torch.isfinite(factor).all():
+            raise UserError(
+                f"the inputs' second moments cannot be factorised at damping {damping}: activations "
+                "are broken, or `damping` is too small"
+            )
+        return factor, dead

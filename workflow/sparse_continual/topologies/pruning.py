@@ -1,0 +1,171 @@
+"""From a dense model to a sparse one, by any method, behind one function.
+
+Only the linears inside decoder blocks are pruned; embeddings, head, norms and biases stay as they are, byte
+for byte, tied or not. A method is a kernel on one matrix; what it measures comes from `walk`, how many
+weights each matrix keeps from `counts`.
+"""
+
+import hashlib
+import importlib
+import resource
+import time
+from contextlib import contextmanager
+
+import torch
+
+from sparse_continual.errors import UserError
+from sparse_continual.models.load import matrix_of, prunable
+from sparse_continual.topologies.calibration import digest
+from sparse_continual.topologies.check import agreed
+from sparse_continual.topologies.counts import Count, kept_counts, parse_pattern
+from sparse_continual.topologies.mask import Topology
+from sparse_continual.topologies.walk import blocks
+
+
+@torch.no_grad()
+def prune(
+    model, method: str, pattern="unstructured", sparsity=None, calibration=None, seed=0, **options
+) -> Topology:
+    """Prune `model` in place by `method` and return the topology; absent weights become +0.0.
+
+    model: a transformers causal language model. method: a file of topologies/methods. pattern:
+    "unstructured", or "N:M" for N kept of M consecutive inputs of one output. sparsity: share of absent
+    weights over all prunable ones, 0 <= sparsity < 1; N:M needs none. calibration: int64 [sequences, tokens],
+    or a list of 1-D tensors, for methods that need it, else None; the model reads one row at a time. seed: of
+    every random number.
+
+    options: `counts`, "exact" (default: the counts of `counts.kept_counts`, ties broken by index) or
+    "reference" (the authors' own rounding and ties); and the method's own settings, with the defaults of
+    its SCHEMA.
+
+    Raises UserError, naming the matrix where there is one: no prunable matrix, an unknown method or option,
+    a combination that the method does not define, a pattern or sparsity that does not fit, calibration that
+    is missing, too short or not of this model's vocabulary, weights, activations or scores that are not
+    finite, a failed factorisation. Weights are as they were unless the message names a matrix's
+    statistics.
+    """
+    begun = time.monotonic()
+    settings = {"method": method, "pattern": pattern}
+    settings |= {key: options.pop(key) for key in ("counts",) if key in options}
+    chosen = agreed(settings)
+    options = _options(method, chosen.SCHEMA, options)
+    linears = prunable(model)
+    sizes = {name: tuple(matrix_of(module).shape) for name, module in linears.items()}
+    kept = kept_counts(sizes, pattern, sparsity)
+    reference = settings.get("counts") == "reference"
+    rows = _rows(model, method, calibration) if chosen.NEEDS_CALIBRATION else None
+    for name, module in linears.items():
+        if not torch.isfinite(module.weight).all():
+            raise UserError(f"{name}: has weights that are NaN or infinite; the model is broken")
+    untouched = _fingerprint(model, linears)
+    masks, groups = {}, parse_pattern(pattern)
+
+    def prune_one(name, statistics):
+        module = linears[name]
+        share = (1 - groups[0] / groups[1] if groups else float(sparsity)) if reference else None
+        try:
+            mask, weight = chosen.prune_matrix(
+                matrix_of(module), statistics, Count(kept[name], groups, share), **options
+            )
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
+        masks[name] = matrix_of(module, mask).contiguous()
+        weight = matrix_of(module, weight).to(module.weight.dtype)
+        module.weight.copy_(weight.masked_fill(~masks[name], 0.0))
+        if reference:
+            kept[name] = int(mask.sum())
+
+    with _evaluating(model):
+        if chosen.NEEDS_CALIBRATION:
+            for block in blocks(model, linears, rows):
+                statistics = block.measure(chosen.Statistics)
+                for name in block.linears:
+                    prune_one(name, statistics[name])
+        else:
+            for name in linears:
+                prune_one(name, None)
+    _verify(model, linears, masks, kept, untouched)
+    record = {
+        **settings,
+        "sparsity": sparsity,
+        "options": options,
+        "seed": seed,
+        "calibration": digest(rows) if chosen.NEEDS_CALIBRATION else None,
+        "kept": kept,
+    }
+    masks = {name: masks[name].cpu() for name in linears}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    cost = {"seconds": time.monotonic() - begun, "peak_bytes": peak}
+    return Topology(masks, pattern, method, record, cost)
+
+
+def _options(method: str, schema: dict, options: dict) -> dict:
+    """`options` with the defaults of the method's `schema`, but for its calibration: that is a tensor here."""
+    properties = {key: member for key, member in schema["properties"].items() if key != "calibration"}
+    # by name, not by import: what refuses bad settings changes no result
+    mistakes = importlib.import_module("sparse_continual.config").mistakes
+    options = dict(options)
+    lines = mistakes(f"method {method}", options, {**schema, "properties": properties})
+    if lines:
+        raise UserError("; ".join(lines))
+    return options
+
+
+def _rows(model, method: str, calibration) -> list:
+    """Checked calibration rows: 1-D int64 tensors."""
+    if calibration is None or not len(calibration):
+        raise UserError(f"method {method}: found no calibration sequences, expected at least one")
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    longest = getattr(model.config, "max_position_embeddings", None)
+    rows = list(calibration)
+    for number, row in enumerate(rows):
+        where = f"calibration sequence {number}"
+        if not torch.is_tensor(row) or row.dim() != 1 or row.is_floating_point():
+            found = f"{row.dtype} of shape {list(row.shape)}" if torch.is_tensor(row) else type(row).__name__
+            raise UserError(f"{where}: found {found}, expected token ids, int64 [tokens]")
+        if len(row) < 2:
+            raise UserError(f"{where}: too short: found {len(row)} tokens, expected at least 2")
+        if longest and len(row) > longest:
+            raise UserError(f"{where}: found {len(row)} tokens, the model reads at most {longest}")
+        if row.min() < 0 or row.max() >= vocabulary:
+            worst = int(row.min()) if row.min() < 0 else int(row.max())
+            raise UserError(
+                f"{where}: found token id {worst}, the model's vocabulary has {vocabulary}; the text was made "
+                "with another tokenizer"
+            )
+    return rows
+
+
+@contextmanager
+def _evaluating(model):
+    """No dropout while measuring; the model's mode is put back."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _fingerprint(model, linears) -> dict[str, str]:
+    """SHA-256 of every parameter and buffer that is not to be pruned."""
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return {
+        name: hashlib.sha256(tensor.contiguous().view(torch.uint8).cpu().numpy().tobytes()).hexdigest()
+        for name, tensor in tensors
+        if name not in linears and tensor.dim()
+    }
+
+
+def _verify(model, linears, masks, kept, untouched) -> None:
+    """The invariants whose failure would be silent."""
+    for name, linear in linears.items():
+        if int(masks[name].sum()) != kept[name]:
+            raise RuntimeError(f"{name}: {int(masks[name].sum())} weights kept, planned {kept[name]}")
+        absent = linear.weight[~masks[name]]
+        if absent.any() or absent.signbit().any():
+            raise RuntimeError(f"{name}: absent weights are not +0.0")
+    after = _fingerprint(model, linears)
+    changed = [name for name in untouched if after[name] != untouched[name]]
+    if changed:
+        raise RuntimeError(f"{changed[0]}: changed by pruning, and is not prunable")

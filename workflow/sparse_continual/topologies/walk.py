@@ -1,0 +1,113 @@
+"""One decoder block after the other on the calibration rows, once for all methods.
+
+A block, still dense, reads what the pruned blocks before it put out; all its matrices are measured in one
+pass; then they are pruned and the block's outputs are computed again for the next. Besides the weights, one
+block's statistics and the hidden states of all rows are in memory.
+"""
+
+import re
+
+from sparse_continual.errors import UserError
+from sparse_continual.models.load import matrix_of
+
+
+class Block:
+    """`name`, `module`; `linears`: weight name -> module, those to be pruned, in model order;
+    `inputs`: hidden states [1, tokens, width] that enter it, one tensor per row.
+    """
+
+    def __init__(self, name, module, linears, inputs, calls):
+        self.name, self.module, self.linears, self.inputs, self.calls = name, module, linears, inputs, calls
+
+    def run(self, row: int):
+        """Output states [1, tokens, width] for one row, by the weights as they are now."""
+        args, kwargs = self.calls[row]
+        out = self.module(self.inputs[row], *args, **kwargs)
+        return out[0] if isinstance(out, tuple) else out
+
+    def measure(self, new_statistics, rows=None) -> dict:
+        """Name -> statistics of a matrix's inputs over `rows` (all by default); matrices that read the very same
+        tensor share theirs.
+
+        `new_statistics(columns, device)` makes an object whose `add(inputs [..., columns])` is called once a row.
+
+        Raises UserError naming a matrix that no calibration token reached (an expert).
+        """
+        statistics, leader, first = {}, {}, {}
+
+        def hook(name, linear):
+            def record(module, args):
+                inputs = args[0]
+                if name not in leader:
+                    leader[name] = next((other for other, seen in first.items() if seen is inputs), name)
+                    first[name] = inputs
+                    if leader[name] == name:
+                        columns = matrix_of(linear).shape[1]
+                        statistics[name] = new_statistics(columns, inputs.device)
+                    statistics[name] = statistics[leader[name]]
+                if leader[name] == name:
+                    statistics[name].add(inputs)
+
+            return record
+
+        handles = [m.register_forward_pre_hook(hook(name, m)) for name, m in self.linears.items()]
+        try:
+            for row in range(len(self.inputs)) if rows is None else rows:
+                self.run(row)
+        finally:
+            for handle in handles:
+                handle.remove()
+        for name in self.linears:
+            if name not in statistics:
+                raise UserError(f"{name}: no calibration token reached this matrix; give more sequences")
+        return statistics
+
+
+def blocks(model, linears: dict, rows):
+    """Yield a Block for every decoder block that holds one of `linears`; once the caller goes on, the block's
+    outputs by its weights as they are by then become the inputs of the next.
+    """
+    found = {}
+    for name in linears:
+        found.setdefault(block_of(name), []).append(name)
+    modules = [model.get_submodule(block) for block in found]
+    inputs, calls = _record_calls(model, modules, rows)
+    for number, (name, names) in enumerate(found.items()):
+        own = {name: linears[name] for name in names}
+        block = Block(name, modules[number], own, inputs, calls[number])
+        yield block
+        if number + 1 < len(modules):
+            inputs = [block.run(row) for row in range(len(inputs))]
+
+
+def block_of(name: str) -> str:
+    """Name of the decoder block that a parameter belongs to, up to the first number: "model.layers.0"."""
+    return re.match(r".*?\.\d+(?=\.)", name)[0]
+
+
+def _record_calls(model, modules, rows):
+    """(inputs of the first block, per row; other arguments, per block and row) of a dense pass.
+
+    Arguments such as masks and rotary tables do not depend on the hidden states.
+    """
+    inputs, calls = [], [[] for _ in modules]
+
+    def hook(number):
+        def record(block, args, kwargs):
+            kwargs = dict(kwargs)
+            states = args[0] if args else kwargs.pop("hidden_states")
+            if number == 0:
+                inputs.append(states)
+            calls[number].append((args[1:], kwargs))
+
+        return record
+
+    handles = [b.register_forward_pre_hook(hook(n), with_kwargs=True) for n, b in enumerate(modules)]
+    try:
+        device = model.get_input_embeddings().weight.device
+        for row in rows:
+            model.base_model(input_ids=row[None].to(device), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return inputs, calls
