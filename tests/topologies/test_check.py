@@ -13,10 +13,10 @@ from sparse_continual.topologies.counts import matrices
 def test_counts_of_good_settings(shape):
     sizes = matrices(shape)
     total = sum(rows * columns for rows, columns in sizes.values())
-    assert sum(check({"method": "dense"}, sizes).values()) == total
-    assert sum(check({"method": "magnitude", "pattern": "2:4"}, sizes).values()) == total // 2
+    assert check({"method": "dense"}, sizes) == total
+    assert check({"method": "magnitude", "pattern": "2:4"}, sizes) == total // 2
     wanted = {"method": "wanda", "pattern": "unstructured", "sparsity": 0.7, "calibration": {"sequences": 4}}
-    assert sum(check(wanted, sizes).values()) == round(0.3 * total)
+    assert check(wanted, sizes) == round(0.3 * total)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,35 @@ def test_counts_of_good_settings(shape):
         ({"method": "wanda"}, "method wanda: found no pattern, expected unstructured or N:M"),
         ({"method": "wanda", "pattern": "2:5"}, "model.layers.0.self_attn.q_proj.weight"),
         ({"method": "wanda", "pattern": "unstructured"}, "needs a sparsity"),
+        (
+            {"method": "wanda", "pattern": "unstructured", "sparsity": 0.5, "allocation": "global"},
+            "method wanda: found allocation 'global', expected uniform or erk or owl",
+        ),
+        (
+            {"method": "wanda", "pattern": "2:4", "allocation": "owl"},
+            "pattern 2:4: found allocation 'owl', expected uniform",
+        ),
+        (
+            {"method": "wanda", "pattern": "unstructured", "sparsity": 0.5, "allocation": "oil"},
+            "no variant 'oil'.*did you mean 'owl'",
+        ),
+        (
+            {
+                "method": "wanda",
+                "pattern": "unstructured",
+                "sparsity": 0.5,
+                "allocation": {"name": "owl", "mm": 3},
+            },
+            "allocation owl: unknown key 'mm'.*did you mean 'm'",
+        ),
+        (
+            {"method": "magnitude", "pattern": "unstructured", "sparsity": 0.5, "counts": "half"},
+            "method magnitude: found counts 'half', expected exact or reference",
+        ),
+        (
+            {"method": "magnitude", "pattern": "unstructured", "sparsity": 0.9999},
+            "q_proj.weight: allocation uniform leaves it no weight at all",
+        ),
         ({"method": "wanda", "pattern": "2:4", "calibration": {"files": ["gone"]}}, "gone: no such file"),
     ],
 )
@@ -44,6 +73,8 @@ def test_nothing_heavy_is_imported():
         "from sparse_continual.topologies import check\n"
         "for name in registry.names('topologies.methods'):\n"
         "    registry.load('topologies.methods', name)\n"
+        "for name in registry.names('topologies.allocations'):\n"
+        "    registry.load('topologies.allocations', name)\n"
         "assert not {'torch', 'transformers', 'pandas', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,6 +8,7 @@ from sparse_continual.config import ConfigError, checked
 from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical
 from sparse_continual.study import Study
+from sparse_continual.topologies.check import variants as topology_variants
 
 
 wildcard_constraints:

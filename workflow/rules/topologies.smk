@@ -1,7 +1,7 @@
 def topology_code(wc):
-    method = STUDY.get("topologies", wc.topology).settings["topology"]["method"]
-    prune = [] if method == "dense" else ["topologies.pruning"]
-    return code("scripts/topologies/make_topology.py", f"topologies.methods.{method}", *prune)
+    chosen = STUDY.get("topologies", wc.topology).settings["topology"]
+    prune = [] if chosen["method"] == "dense" else ["topologies.pruning"]
+    return code("scripts/topologies/make_topology.py", *topology_variants(chosen), *prune)
 
 
 rule make_topology:

@@ -19,7 +19,7 @@ from sparse_continual.statistics.contrasts import check as check_contrasts
 SCHEMA = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
 VARIANTS = {
     "bases": ("models.sources", "source", ("mixture", "recovery")),
-    "topologies": ("topologies.methods", "method", ("pattern", "sparsity", "counts")),
+    "topologies": ("topologies.methods", "method", ("pattern", "sparsity", "allocation", "counts")),
     "mechanisms": ("runs.mechanisms", "kind", ()),
     "streams": ("streams.sources", "source", ()),
 }

@@ -18,6 +18,7 @@ from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical, seed_of, sha256
 from sparse_continual.streams.lexicon import vocabulary
 from sparse_continual.streams.orders import TUNING, order_of_block
+from sparse_continual.topologies.check import agreed, needs_text
 from sparse_continual.topologies.check import check as check_topology
 from sparse_continual.topologies.counts import matrices
 
@@ -188,7 +189,7 @@ class Study:
         sizes = self._sizes(self.streams[0])
         head = head_share(sizes["row_tokens"], sizes["answer_tokens"])
         try:
-            return control(Shape(**parent), sum(kept.values()), match["on"], sizes["row_tokens"], head)
+            return control(Shape(**parent), kept, match["on"], sizes["row_tokens"], head)
         except UserError as error:
             raise UserError(f"conditions.{condition}.match: {error}") from None
 
@@ -253,12 +254,10 @@ class Study:
     def topology(self, condition: str, block: str, like: str | None = None) -> Entity:
         """The condition's model with its topology (or that of `like`), after recovery."""
         name, settings = like or self.condition(condition)["topology"], self.base(condition)
-        method = registry.load("topologies.methods", self.config["topologies"][name]["method"])
-        files = self.config["topologies"][name].get("calibration", {}).get("files", ())
-        reads_mixture = "recovery" in settings or (
-            method.NEEDS_CALIBRATION and not files and "mixture" in settings
-        )
-        slice_ = {"topology": self.config["topologies"][name], "recovery": settings.get("recovery")}
+        chosen = self.config["topologies"][name]
+        files = chosen.get("calibration", {}).get("files", ())
+        reads_mixture = "recovery" in settings or (needs_text(chosen) and not files and "mixture" in settings)
+        slice_ = {"topology": chosen, "recovery": settings.get("recovery")}
         slice_["files"] = {file: _content(file) for file in files}
         slice_["seed"] = (
             self.block_seed(block) if self.generated(condition) else seed_of("topology", self.seed)
@@ -382,11 +381,12 @@ class Study:
             found = self.condition(condition)
             shape = self.shape(condition)
             for topology in {found["topology"], found.get("like"), found.get("match", {}).get("to")} - {None}:
-                if shape and (topology == found["topology"] or "match" not in found):
-                    try:
+                try:
+                    agreed(self.config["topologies"][topology])
+                    if shape and (topology == found["topology"] or "match" not in found):
                         check_topology(self.config["topologies"][topology], matrices(shape))
-                    except UserError as error:
-                        raise UserError(f"topologies.{topology}: {error}") from None
+                except UserError as error:
+                    raise UserError(f"topologies.{topology}: {error}") from None
 
     def _refuse(self, where: str, package: str, settings: dict, **role) -> None:
         try:

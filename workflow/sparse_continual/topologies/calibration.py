@@ -32,6 +32,10 @@ SCHEMA = {
 }
 
 
+# where only the allocation makes a model read, there are no settings
+DEFAULTS = {key: member["default"] for key, member in SCHEMA["properties"].items() if "default" in member}
+
+
 def check(settings: dict) -> None:
     """Raise UserError for a file of the calibration settings that is not there."""
     for name in settings.get("files", ()):

@@ -1,17 +1,23 @@
 """A topology's settings against a model's shape, before any model is made. No torch."""
 
+import importlib
+
 from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.topologies import calibration
-from sparse_continual.topologies.counts import kept_counts, parse_pattern
+from sparse_continual.topologies.counts import kept_total, parse_pattern, refuse_empty
 
 
 def agreed(settings: dict):
-    """The method's module, after a look at whether it defines what a topology's `settings` combine.
+    """(method's module, allocation's name, allocation's options) of a topology's `settings`, after a look at
+    whether the method defines what they combine.
 
-    `settings`: {method, pattern, counts, ...}; without a pattern, dense; without counts, exact.
+    `settings`: {method, pattern, allocation, counts, ...}; without a pattern, dense; without counts, exact;
+    without an allocation, the first that the method defines. An allocation is a name, or {name, its own
+    settings}.
 
-    Raises UserError naming the method and what it does not define, and for a malformed pattern.
+    Raises UserError naming the method and what it does not define, an unknown allocation or setting of one,
+    and for a malformed pattern.
     """
     name, pattern = settings["method"], settings.get("pattern", "dense")
     method = registry.load("topologies.methods", name)
@@ -19,10 +25,17 @@ def agreed(settings: dict):
     found = f"pattern {pattern!r}" if "pattern" in settings else "no pattern"
     _one_of(name, kind, found, method.PATTERNS)
     if "counts" in settings:
-        _one_of(
-            name, settings["counts"], f"counts {settings['counts']!r}", getattr(method, "COUNTS", ("exact",))
+        _one_of(name, settings["counts"], f"counts {settings['counts']!r}", method.COUNTS)
+    chosen = settings.get("allocation", method.ALLOCATIONS[0])
+    options = dict(chosen) if isinstance(chosen, dict) else {"name": chosen}
+    allocation = options.pop("name", None)
+    schema = registry.schema("topologies.allocations", allocation)
+    _one_of(name, allocation, f"allocation {allocation!r}", method.ALLOCATIONS)
+    if kind == "N:M" and allocation != "uniform":
+        raise UserError(
+            f"pattern {pattern}: found allocation {allocation!r}, expected uniform: every matrix keeps the same share"
         )
-    return method
+    return method, allocation, options_of(f"allocation {allocation}", schema, options)
 
 
 def _one_of(method: str, value, found: str, defined: tuple) -> None:
@@ -30,18 +43,50 @@ def _one_of(method: str, value, found: str, defined: tuple) -> None:
         raise UserError(f"method {method}: found {found}, expected {' or '.join(defined)}")
 
 
-def check(settings: dict, sizes: dict[str, tuple[int, int]]) -> dict[str, int]:
-    """Name -> kept weights of each matrix of `sizes` (`counts.matrices`) under a topology's `settings`.
+def options_of(where: str, schema: dict, options: dict) -> dict:
+    """`options` with the defaults of `schema`, but for calibration, which is a tensor where this is asked.
 
-    `settings`: {method, pattern, sparsity, counts, and what the method's SCHEMA has}; without a pattern, dense.
+    Raises UserError naming `where` and each option that the schema does not have or allow.
+    """
+    properties = {key: member for key, member in schema["properties"].items() if key != "calibration"}
+    # by name, not by import: what refuses bad settings changes no result, and code is watched through imports
+    mistakes = importlib.import_module("sparse_continual.config").mistakes
+    options = dict(options)
+    lines = mistakes(where, options, {**schema, "properties": properties})
+    if lines:
+        raise UserError("; ".join(lines))
+    return options
+
+
+def needs_text(settings: dict) -> bool:
+    """Whether a topology's `settings` make the model read calibration rows."""
+    method, allocation, _ = agreed(settings)
+    return method.NEEDS_CALIBRATION or registry.load("topologies.allocations", allocation).NEEDS == "inputs"
+
+
+def variants(settings: dict) -> list[str]:
+    """Modules that a topology's `settings` are looked up in by name, besides what its script imports."""
+    _, allocation, _ = agreed(settings)
+    return [f"topologies.methods.{settings['method']}", f"topologies.allocations.{allocation}"]
+
+
+def check(settings: dict, sizes: dict[str, tuple[int, int]]) -> int:
+    """How many weights all matrices of `sizes` (`counts.matrices`) keep under a topology's `settings`.
+
+    `settings`: {method, pattern, sparsity, allocation, counts, and what the method's SCHEMA has}; without a
+    pattern, dense.
 
     Raises UserError for a method that is unknown or does not define the combination, a pattern that is
-    malformed or does not fit a matrix (named), a sparsity that is missing or contradicts it, and a calibration
-    file that is not there.
+    malformed or does not fit a matrix (named), a sparsity that is missing or contradicts it, an allocation
+    that would leave a matrix empty as far as shapes tell, and a calibration file that is not there.
     """
-    agreed(settings)
+    _, allocation, options = agreed(settings)
     pattern = settings.get("pattern", "dense")
     if pattern == "dense" and "sparsity" in settings:
         raise UserError(f"method {settings['method']}: found sparsity {settings['sparsity']}, expected none")
     calibration.check(settings.get("calibration", {}))
-    return kept_counts(sizes, pattern, settings.get("sparsity"))
+    total = kept_total(sizes, pattern, settings.get("sparsity"))
+    module = registry.load("topologies.allocations", allocation)
+    if module.NEEDS == "shapes":
+        refuse_empty(module.kept(sizes, total, **options), allocation)
+    return total

@@ -76,22 +76,22 @@ def spread(total: int, sizes: list[int]) -> list[int]:
     return shares
 
 
-def kept_counts(sizes: dict[str, tuple[int, int]], pattern: str, sparsity=None) -> dict[str, int]:
-    """Name -> number of kept weights of each matrix of `sizes` (name -> (rows, columns)).
+def kept_total(sizes: dict[str, tuple[int, int]], pattern: str, sparsity=None) -> int:
+    """Number of kept weights of all matrices of `sizes` (name -> (rows, columns)).
 
-    dense: all. N:M: rows * columns * N / M; `sparsity` may be left out and must not contradict N:M.
-    unstructured: shares of round((1 - sparsity) * all weights), the same density in every matrix.
-    A sparsity counts as the decimal number that was written: 0.7 is 7/10.
+    dense: all. N:M: N of every M; `sparsity` may be left out and must not contradict N:M. unstructured:
+    round((1 - sparsity) * all weights); a sparsity counts as the decimal number that was written: 0.7 is 7/10.
 
-    Raises UserError naming the matrix whose columns M does not divide or that would be left empty, and
-    for a sparsity that is missing, contradicts the pattern, or is not in [0, 1).
+    Raises UserError naming the matrix whose columns M does not divide, and for a sparsity that is missing,
+    contradicts the pattern, or is not in [0, 1).
     """
     if not sizes:
         raise UserError("nothing to prune: the model has no linear layers inside decoder blocks")
+    weights = sum(rows * columns for rows, columns in sizes.values())
     groups = parse_pattern(pattern)
     if groups:
         kept, of = groups
-        if sparsity is not None and abs(sparsity - (1 - kept / of)) > 1e-9:
+        if sparsity is not None and not abs(sparsity - (1 - kept / of)) <= 1e-9:
             raise UserError(
                 f"sparsity {sparsity}: pattern {pattern} has sparsity {1 - kept / of:g}; leave `sparsity` out"
             )
@@ -101,15 +101,30 @@ def kept_counts(sizes: dict[str, tuple[int, int]], pattern: str, sparsity=None) 
                     f"{name}: pattern {pattern} needs rows that {of} divides, found {columns} inputs per "
                     "row; choose another width or another pattern"
                 )
-        return {name: rows * columns // of * kept for name, (rows, columns) in sizes.items()}
+        return weights // of * kept
     if pattern == "dense":
-        return {name: rows * columns for name, (rows, columns) in sizes.items()}
+        return weights
     if sparsity is None or not 0 <= sparsity < 1:
         raise UserError(f"sparsity {sparsity}: pattern unstructured needs a sparsity with 0 <= sparsity < 1")
-    weights = [rows * columns for rows, columns in sizes.values()]
-    total = round((1 - Fraction(str(sparsity))) * sum(weights))
-    counts = dict(zip(sizes, spread(total, weights), strict=True))
+    return round((1 - Fraction(str(sparsity))) * weights)
+
+
+def kept_counts(sizes: dict[str, tuple[int, int]], pattern: str, sparsity=None) -> dict[str, int]:
+    """Name -> number of kept weights of each matrix of `sizes`, of the same density in every one.
+
+    Raises UserError as `kept_total`, and naming a matrix that would be left empty.
+    """
+    from sparse_continual.topologies.allocations import uniform
+
+    return refuse_empty(uniform.kept(sizes, kept_total(sizes, pattern, sparsity)), "uniform")
+
+
+def refuse_empty(counts: dict[str, int], allocation: str) -> dict[str, int]:
+    """`counts` (name -> kept weights). Raises UserError naming a matrix that would keep none."""
     for name, count in counts.items():
         if not count:
-            raise UserError(f"{name}: sparsity {sparsity} leaves it no weight at all; choose a smaller one")
+            raise UserError(
+                f"{name}: allocation {allocation} leaves it no weight at all; choose a smaller sparsity or "
+                "another allocation"
+            )
     return counts

@@ -3,13 +3,13 @@
 import importlib
 from pathlib import Path
 
-from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.models.load import load_model, load_tokenizer, matrix_of, prunable, save_model
 from sparse_continual.models.train import train_on_mixture
 from sparse_continual.streams.tasks import concatenate
-from sparse_continual.topologies.calibration import rows_of_files, rows_of_model, rows_of_split
+from sparse_continual.topologies.calibration import DEFAULTS, rows_of_files, rows_of_model, rows_of_split
+from sparse_continual.topologies.check import needs_text
 from sparse_continual.topologies.density import densities_of_masks
 from sparse_continual.topologies.physical import AllPlaces, Ends, FixedPlaces
 
@@ -81,11 +81,10 @@ def _refuse_sparse(model, source) -> None:
 def _prune(model, chosen, tokenizer, mixture, seed):
     # by name, not by import: dense models must not depend on the code that prunes
     prune = importlib.import_module("sparse_continual.topologies.pruning").prune
-    method = registry.load("topologies.methods", chosen["method"])
     options = {k: v for k, v in chosen.items() if k not in ("method", "pattern", "sparsity", "calibration")}
     rows = None
-    if method.NEEDS_CALIBRATION:
-        wanted = chosen["calibration"]
+    if needs_text(chosen):
+        wanted = chosen.get("calibration", DEFAULTS)
         if "files" in wanted:
             rows = rows_of_files(wanted, tokenizer, seed_of("calibration", seed))
         elif not mixture:

@@ -6,19 +6,20 @@ weights each matrix keeps from `counts`.
 """
 
 import hashlib
-import importlib
 import resource
 import time
 from contextlib import contextmanager
 
 import torch
 
+from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import matrix_of, prunable
 from sparse_continual.topologies.calibration import digest
-from sparse_continual.topologies.check import agreed
-from sparse_continual.topologies.counts import Count, kept_counts, parse_pattern
+from sparse_continual.topologies.check import agreed, needs_text, options_of
+from sparse_continual.topologies.counts import Count, kept_total, parse_pattern, refuse_empty
 from sparse_continual.topologies.mask import Topology
+from sparse_continual.topologies.moments import Squares
 from sparse_continual.topologies.walk import blocks
 
 
@@ -34,39 +35,41 @@ def prune(
     or a list of 1-D tensors, for methods that need it, else None; the model reads one row at a time. seed: of
     every random number.
 
-    options: `counts`, "exact" (default: the counts of `counts.kept_counts`, ties broken by index) or
-    "reference" (the authors' own rounding and ties); and the method's own settings, with the defaults of
-    its SCHEMA.
+    options: `allocation`, a file of topologies/allocations by name, or {name, its own settings}: how the kept
+    weights are shared out over the matrices; `counts`, "exact" (default: ties broken by index) or "reference" (the
+    authors' own rounding and ties); and the method's own settings, with the defaults of its SCHEMA.
 
     Raises UserError, naming the matrix where there is one: no prunable matrix, an unknown method or option,
-    a combination that the method does not define, a pattern or sparsity that does not fit, calibration that
-    is missing, too short or not of this model's vocabulary, weights, activations or scores that are not
-    finite, a failed factorisation. Weights are as they were unless the message names a matrix's
-    statistics.
+    a combination that the method does not define, a pattern or sparsity that does not fit, an allocation that
+    would empty a matrix, calibration that is missing, too short or not of this model's vocabulary, weights,
+    activations or scores that are not finite, a failed factorisation. Whatever can be told beforehand is told
+    while the weights are as they were.
     """
     begun = time.monotonic()
     settings = {"method": method, "pattern": pattern}
-    settings |= {key: options.pop(key) for key in ("counts",) if key in options}
-    chosen = agreed(settings)
-    options = _options(method, chosen.SCHEMA, options)
+    settings |= {key: options.pop(key) for key in ("allocation", "counts") if key in options}
+    chosen, allocation, shares = agreed(settings)
+    options = options_of(f"method {method}", chosen.SCHEMA, options)
     linears = prunable(model)
     sizes = {name: tuple(matrix_of(module).shape) for name, module in linears.items()}
-    kept = kept_counts(sizes, pattern, sparsity)
-    reference = settings.get("counts") == "reference"
-    rows = _rows(model, method, calibration) if chosen.NEEDS_CALIBRATION else None
+    total = kept_total(sizes, pattern, sparsity)
+    reads = needs_text(settings)
+    rows = _rows(model, method, calibration) if reads else None
     for name, module in linears.items():
         if not torch.isfinite(module.weight).all():
             raise UserError(f"{name}: has weights that are NaN or infinite; the model is broken")
     untouched = _fingerprint(model, linears)
     masks, groups = {}, parse_pattern(pattern)
+    reference = settings.get("counts") == "reference"
 
     def prune_one(name, statistics):
         module = linears[name]
-        share = (1 - groups[0] / groups[1] if groups else float(sparsity)) if reference else None
+        share = 1 - kept[name] / module.weight.numel()
+        if allocation == "uniform" and not groups:
+            share = sparsity  # as it was written, not as it was rounded
+        count = Count(kept[name], groups, share if reference else None)
         try:
-            mask, weight = chosen.prune_matrix(
-                matrix_of(module), statistics, Count(kept[name], groups, share), **options
-            )
+            mask, weight = chosen.prune_matrix(matrix_of(module), statistics, count, **options)
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
         masks[name] = matrix_of(module, mask).contiguous()
@@ -76,6 +79,7 @@ def prune(
             kept[name] = int(mask.sum())
 
     with _evaluating(model):
+        kept = _allocate(model, linears, sizes, total, allocation, shares, chosen, rows)
         if chosen.NEEDS_CALIBRATION:
             for block in blocks(model, linears, rows):
                 statistics = block.measure(chosen.Statistics)
@@ -90,25 +94,13 @@ def prune(
         "sparsity": sparsity,
         "options": options,
         "seed": seed,
-        "calibration": digest(rows) if chosen.NEEDS_CALIBRATION else None,
+        "calibration": digest(rows) if reads else None,
         "kept": kept,
     }
     masks = {name: masks[name].cpu() for name in linears}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
     cost = {"seconds": time.monotonic() - begun, "peak_bytes": peak}
     return Topology(masks, pattern, method, record, cost)
-
-
-def _options(method: str, schema: dict, options: dict) -> dict:
-    """`options` with the defaults of the method's `schema`, but for its calibration: that is a tensor here."""
-    properties = {key: member for key, member in schema["properties"].items() if key != "calibration"}
-    # by name, not by import: what refuses bad settings changes no result
-    mistakes = importlib.import_module("sparse_continual.config").mistakes
-    options = dict(options)
-    lines = mistakes(f"method {method}", options, {**schema, "properties": properties})
-    if lines:
-        raise UserError("; ".join(lines))
-    return options
 
 
 def _rows(model, method: str, calibration) -> list:
@@ -134,6 +126,24 @@ def _rows(model, method: str, calibration) -> list:
                 "with another tokenizer"
             )
     return rows
+
+
+def _allocate(model, linears, sizes, total, allocation, options, chosen, rows) -> dict[str, int]:
+    """Name -> kept weights of each matrix. Raises UserError naming a matrix that would keep none."""
+
+    def magnitudes():
+        """(weight names, |W| * input norms) of every block of the dense model."""
+        for block in blocks(model, linears, rows):
+            norms = {name: found.norms() for name, found in block.measure(Squares).items()}
+            values = [(matrix_of(m).float().abs() * norms[n]).flatten() for n, m in block.linears.items()]
+            yield list(block.linears), torch.cat(values)
+
+    def scores(name):
+        return chosen.scores(matrix_of(linears[name]), None)
+
+    module = registry.load("topologies.allocations", allocation)
+    evidence = {"shapes": (), "inputs": (magnitudes(),), "scores": (scores,)}[module.NEEDS]
+    return refuse_empty(module.kept(sizes, total, *evidence, **options), allocation)
 
 
 @contextmanager

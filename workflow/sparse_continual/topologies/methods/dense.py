@@ -6,6 +6,8 @@ Knobs: none. Cost: none. Limits: none.
 
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {}}
 PATTERNS = ("dense",)
+ALLOCATIONS = ("uniform",)
+COUNTS = ("exact",)
 NEEDS_CALIBRATION = False
 
 

@@ -40,6 +40,7 @@ SCHEMA = {
     },
 }
 PATTERNS = ("unstructured", "N:M")
+ALLOCATIONS = ("uniform", "erk", "owl")
 COUNTS = ("exact", "reference")
 NEEDS_CALIBRATION = True
 

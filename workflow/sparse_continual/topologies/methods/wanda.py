@@ -16,6 +16,7 @@ from sparse_continual.topologies.moments import Squares as Statistics  # noqa: F
 
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {"calibration": CALIBRATION}}
 PATTERNS = ("unstructured", "N:M")
+ALLOCATIONS = ("uniform", "erk", "owl")
 COUNTS = ("exact", "reference")
 NEEDS_CALIBRATION = True
 

@@ -1,0 +1,17 @@
+"""uniform: every matrix keeps the same share of its weights.
+
+Integers by largest remainder, so that they add up to the total whatever the shapes.
+
+Knobs: none. Cost: none. Limits: none; the only allocation of N:M, which fixes every matrix's density.
+"""
+
+SCHEMA = {"type": "object", "additionalProperties": False, "properties": {}}
+NEEDS = "shapes"
+
+
+def kept(sizes: dict, total: int) -> dict[str, int]:
+    """Name -> kept weights of each matrix of `sizes` (name -> (rows, columns)); they add up to `total`."""
+    from sparse_continual.topologies.counts import spread
+
+    shares = spread(total, [rows * columns for rows, columns in sizes.values()])
+    return dict(zip(sizes, shares, strict=True))
