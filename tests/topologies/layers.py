@@ -16,6 +16,12 @@ def method(name):
     return registry.load("topologies.methods", name)
 
 
+def one_shot(name):
+    """Whether a method prunes a trained model by any pattern, without training it."""
+    found = registry.load("topologies.methods", name)
+    return found.PATTERNS == ("unstructured", "N:M") and "steps" not in found.SCHEMA["properties"]
+
+
 def layer(seed, rows=ROWS, columns=COLUMNS, dtype=torch.float64):
     """(weight, sequences of correlated inputs of uneven scale)."""
     generator = torch.Generator().manual_seed(seed)

@@ -6,10 +6,10 @@ from layers import ROWS, error, hessian, layer, least_squares, measured, method,
 
 from sparse_continual import registry
 
-KERNELS = [
+KERNELS = [  # of one-shot methods: all that they need is one matrix and its statistics
     name
     for name in registry.names("topologies.methods")
-    if "unstructured" in registry.load("topologies.methods", name).PATTERNS
+    if not {"gather", "prune_block"} & set(dir(registry.load("topologies.methods", name))) and name != "dense"
 ]
 
 

@@ -5,14 +5,21 @@ import sys
 
 import pytest
 import torch
+from layers import one_shot
 
+from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import prunable
 from sparse_continual.topologies import Topology, prune
 from sparse_continual.topologies.calibration import digest
 from sparse_continual.topologies.counts import kept_counts, matrices
 
-METHODS = ["magnitude", "wanda", "sparsegpt"]
+OPTIONS = {"shuffled": {"of": "wanda"}, "wandapp": {"samples": 4, "rounds": 2}}
+METHODS = [name for name in registry.names("topologies.methods") if one_shot(name)]
+
+
+def pruned(model, method, *settings, **options):
+    return prune(model, method, *settings, **OPTIONS.get(method, {}), **options)
 
 
 def raw(tensor):
@@ -26,7 +33,7 @@ def raw(tensor):
 def test_exact_counts_zeros_and_untouched_ends(llama, shape, rows, method, pattern, sparsity):
     model = llama()
     before = {name: raw(p) for name, p in model.named_parameters()}
-    topology = prune(model, method, pattern, sparsity, rows, seed=0)
+    topology = pruned(model, method, pattern, sparsity, rows, seed=0)
     counts = {name: int(mask.sum()) for name, mask in topology.masks.items()}
     assert counts == kept_counts(matrices(shape), pattern, sparsity)
     topology.check(model)
@@ -44,7 +51,7 @@ def test_exact_counts_zeros_and_untouched_ends(llama, shape, rows, method, patte
 @pytest.mark.parametrize("method", METHODS)
 def test_same_inputs_same_bytes(llama, rows, method):
     models = [llama(), llama()]
-    first, second = (prune(model, method, "unstructured", 0.5, rows, seed=0) for model in models)
+    first, second = (pruned(model, method, "unstructured", 0.5, rows, seed=0) for model in models)
     assert first.sha256 == second.sha256
     assert all(raw(a) == raw(b) for a, b in zip(*(m.parameters() for m in models), strict=True))
     assert first.record == second.record
@@ -54,7 +61,7 @@ def test_same_inputs_same_bytes(llama, rows, method):
 def test_no_sparsity_changes_no_byte(llama, rows, method):
     model = llama()
     before = [raw(p) for p in model.parameters()]
-    prune(model, method, "unstructured", 0, rows, seed=0)
+    pruned(model, method, "unstructured", 0, rows, seed=0)
     assert [raw(p) for p in model.parameters()] == before
 
 
@@ -148,7 +155,7 @@ def test_broken_weights_are_named(llama, rows, method):
     name = "model.layers.1.mlp.gate_proj.weight"
     model.get_parameter(name).data[3, 4] = float("nan")
     with pytest.raises(UserError, match=f"^{name}: "):
-        prune(model, method, "2:4", None, rows, seed=0)
+        pruned(model, method, "2:4", None, rows, seed=0)
 
 
 def test_dense_keeps_everything(llama):

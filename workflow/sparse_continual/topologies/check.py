@@ -35,7 +35,14 @@ def agreed(settings: dict):
         raise UserError(
             f"pattern {pattern}: found allocation {allocation!r}, expected uniform: every matrix keeps the same share"
         )
+    for other in _based_on(method, settings):
+        agreed({**settings, "method": other, "allocation": chosen})
     return method, allocation, options_of(f"allocation {allocation}", schema, options)
+
+
+def _based_on(method, settings: dict) -> list[str]:
+    """Names of other methods that a method uses under these settings."""
+    return method.based_on(settings) if hasattr(method, "based_on") else []
 
 
 def _one_of(method: str, value, found: str, defined: tuple) -> None:
@@ -60,14 +67,22 @@ def options_of(where: str, schema: dict, options: dict) -> dict:
 
 def needs_text(settings: dict) -> bool:
     """Whether a topology's `settings` make the model read calibration rows."""
-    method, allocation, _ = agreed(settings)
-    return method.NEEDS_CALIBRATION or registry.load("topologies.allocations", allocation).NEEDS == "inputs"
+    allocation = agreed(settings)[1]
+    return reads_text(settings) or registry.load("topologies.allocations", allocation).NEEDS == "inputs"
+
+
+def reads_text(settings: dict) -> bool:
+    """Whether the method, or one that it uses, reads calibration rows, whatever the allocation does."""
+    method = registry.load("topologies.methods", settings["method"])
+    methods = [method, *(registry.load("topologies.methods", other) for other in _based_on(method, settings))]
+    return any(method.NEEDS_CALIBRATION for method in methods)
 
 
 def variants(settings: dict) -> list[str]:
     """Modules that a topology's `settings` are looked up in by name, besides what its script imports."""
-    _, allocation, _ = agreed(settings)
-    return [f"topologies.methods.{settings['method']}", f"topologies.allocations.{allocation}"]
+    method, allocation, _ = agreed(settings)
+    methods = [settings["method"], *_based_on(method, settings)]
+    return [*(f"topologies.methods.{name}" for name in methods), f"topologies.allocations.{allocation}"]
 
 
 def check(settings: dict, sizes: dict[str, tuple[int, int]]) -> int:

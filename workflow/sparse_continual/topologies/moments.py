@@ -35,6 +35,7 @@ class SecondMoments:
         dtype = torch.float64 if columns <= EXACT else torch.float32
         self.products = torch.zeros(columns, columns, dtype=dtype, device=device)
         self.sequences = 0
+        self.notes = {}  # for the record: damping, dead inputs
         self._factors = {}
 
     def add(self, inputs) -> None:
@@ -74,4 +75,5 @@ class SecondMoments:
                 f"the inputs' second moments cannot be factorised at damping {damping}: activations "
                 "are broken, or `damping` is too small"
             )
+        self.notes |= {"damping": damping, "dead": int(dead.sum())}
         return factor, dead

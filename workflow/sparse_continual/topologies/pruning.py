@@ -16,7 +16,7 @@ from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import matrix_of, prunable
 from sparse_continual.topologies.calibration import digest
-from sparse_continual.topologies.check import agreed, needs_text, options_of
+from sparse_continual.topologies.check import agreed, needs_text, options_of, reads_text
 from sparse_continual.topologies.counts import Count, kept_total, parse_pattern, refuse_empty
 from sparse_continual.topologies.mask import Topology
 from sparse_continual.topologies.moments import Squares
@@ -48,47 +48,25 @@ def prune(
     begun = time.monotonic()
     settings = {"method": method, "pattern": pattern}
     settings |= {key: options.pop(key) for key in ("allocation", "counts") if key in options}
-    chosen, allocation, shares = agreed(settings)
+    chosen, allocation, shares = agreed(settings | options)
     options = options_of(f"method {method}", chosen.SCHEMA, options)
     linears = prunable(model)
     sizes = {name: tuple(matrix_of(module).shape) for name, module in linears.items()}
     total = kept_total(sizes, pattern, sparsity)
-    reads = needs_text(settings)
+    reads = needs_text(settings | options)
     rows = _rows(model, method, calibration) if reads else None
     for name, module in linears.items():
         if not torch.isfinite(module.weight).all():
             raise UserError(f"{name}: has weights that are NaN or infinite; the model is broken")
     untouched = _fingerprint(model, linears)
-    masks, groups = {}, parse_pattern(pattern)
-    reference = settings.get("counts") == "reference"
-
-    def prune_one(name, statistics):
-        module = linears[name]
-        share = 1 - kept[name] / module.weight.numel()
-        if allocation == "uniform" and not groups:
-            share = sparsity  # as it was written, not as it was rounded
-        count = Count(kept[name], groups, share if reference else None)
-        try:
-            mask, weight = chosen.prune_matrix(matrix_of(module), statistics, count, **options)
-        except UserError as error:
-            raise UserError(f"{name}: {error}") from None
-        masks[name] = matrix_of(module, mask).contiguous()
-        weight = matrix_of(module, weight).to(module.weight.dtype)
-        module.weight.copy_(weight.masked_fill(~masks[name], 0.0))
-        if reference:
-            kept[name] = int(mask.sum())
-
     with _evaluating(model):
-        kept = _allocate(model, linears, sizes, total, allocation, shares, chosen, rows)
-        if chosen.NEEDS_CALIBRATION:
-            for block in blocks(model, linears, rows):
-                statistics = block.measure(chosen.Statistics)
-                for name in block.linears:
-                    prune_one(name, statistics[name])
-        else:
-            for name in linears:
-                prune_one(name, None)
-    _verify(model, linears, masks, kept, untouched)
+        kept = _allocate(model, linears, sizes, total, allocation, shares, chosen, options, rows)
+        counts = _counts(linears, kept, pattern, sparsity if allocation == "uniform" else None, settings)
+        job = Job(model, linears, rows if reads_text(settings | options) else [], counts, seed)
+        job.run(chosen, options)
+    if settings.get("counts") == "reference":
+        kept = {name: int(job.masks[name].sum()) for name in linears}
+    _verify(model, linears, job.masks, kept, untouched)
     record = {
         **settings,
         "sparsity": sparsity,
@@ -96,11 +74,69 @@ def prune(
         "seed": seed,
         "calibration": digest(rows) if reads else None,
         "kept": kept,
+        **({"notes": job.notes} if job.notes else {}),
     }
-    masks = {name: masks[name].cpu() for name in linears}
+    masks = {name: job.masks[name].cpu() for name in linears}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
     cost = {"seconds": time.monotonic() - begun, "peak_bytes": peak}
     return Topology(masks, pattern, method, record, cost)
+
+
+class Job:
+    """One pruning under way: what methods that look at more than one matrix work with.
+
+    `model`; `linears`: weight name -> module, in model order; `rows`: calibration rows, [] without; `counts`:
+    name -> Count; `seed`; `masks`: name -> bool mask of the parameter's shape, of what is pruned by now.
+    """
+
+    def __init__(self, model, linears, rows, counts, seed):
+        self.model, self.linears, self.rows, self.counts, self.seed = model, linears, rows, counts, seed
+        self.masks, self.notes = {}, {}
+
+    def run(self, chosen, options: dict) -> None:
+        """Prune every block by the method's module."""
+        gathered = chosen.gather(self, **options) if hasattr(chosen, "gather") else lambda name: None
+        for block in blocks(self.model, self.linears, self.rows):
+            if hasattr(chosen, "prune_block"):
+                chosen.prune_block(block, self, **options)
+                continue
+            measured = block.measure(chosen.Statistics) if hasattr(chosen, "Statistics") else {}
+            for name in block.linears:
+                self.prune_one(chosen.prune_matrix, name, measured.get(name) or gathered(name), **options)
+
+    def prune_one(self, kernel, name: str, statistics, weight=None, **options):
+        """Prune one matrix by a method's kernel, from its weight as it is unless one of its shape is given.
+
+        Returns its mask [outputs, inputs]. Raises UserError naming the matrix.
+        """
+        weight = matrix_of(self.linears[name], weight)
+        try:
+            mask, new = kernel(weight, statistics, self.counts[name], **options)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
+        self.write(name, mask, new)
+        if getattr(statistics, "notes", None):
+            self.notes[name] = dict(statistics.notes)
+        return mask
+
+    def write(self, name: str, mask, weight):
+        """Set a matrix to `weight` [outputs, inputs] where `mask` is True and +0.0 elsewhere."""
+        module = self.linears[name]
+        self.masks[name] = matrix_of(module, mask).contiguous()
+        weight = matrix_of(module, weight).to(module.weight.dtype)
+        module.weight.copy_(weight.masked_fill(~self.masks[name], 0.0))
+
+
+def _counts(linears, kept, pattern, sparsity, settings) -> dict:
+    """Name -> Count; `sparsity`: where it is the same in every matrix, as it was written and not as rounded."""
+    groups = parse_pattern(pattern)
+    if settings.get("counts") != "reference":
+        return {name: Count(kept[name], groups) for name in linears}
+    shares = {
+        n: 1 - kept[n] / m.weight.numel() if groups or sparsity is None else sparsity
+        for n, m in linears.items()
+    }
+    return {name: Count(kept[name], groups, shares[name]) for name in linears}
 
 
 def _rows(model, method: str, calibration) -> list:
@@ -128,7 +164,7 @@ def _rows(model, method: str, calibration) -> list:
     return rows
 
 
-def _allocate(model, linears, sizes, total, allocation, options, chosen, rows) -> dict[str, int]:
+def _allocate(model, linears, sizes, total, allocation, options, chosen, own, rows) -> dict[str, int]:
     """Name -> kept weights of each matrix. Raises UserError naming a matrix that would keep none."""
 
     def magnitudes():
@@ -139,7 +175,7 @@ def _allocate(model, linears, sizes, total, allocation, options, chosen, rows) -
             yield list(block.linears), torch.cat(values)
 
     def scores(name):
-        return chosen.scores(matrix_of(linears[name]), None)
+        return chosen.scores(matrix_of(linears[name]), None, **own)
 
     module = registry.load("topologies.allocations", allocation)
     evidence = {"shapes": (), "inputs": (magnitudes(),), "scores": (scores,)}[module.NEEDS]

@@ -18,12 +18,17 @@ class Block:
 
     def __init__(self, name, module, linears, inputs, calls):
         self.name, self.module, self.linears, self.inputs, self.calls = name, module, linears, inputs, calls
+        self.outputs = None
 
     def run(self, row: int):
         """Output states [1, tokens, width] for one row, by the weights as they are now."""
         args, kwargs = self.calls[row]
         out = self.module(self.inputs[row], *args, **kwargs)
         return out[0] if isinstance(out, tuple) else out
+
+    def run_all(self) -> None:
+        """Fix what the next block reads: the outputs by the weights as they are now, whatever comes after."""
+        self.outputs = [self.run(row) for row in range(len(self.inputs))]
 
     def measure(self, new_statistics, rows=None) -> dict:
         """Name -> statistics of a matrix's inputs over `rows` (all by default); matrices that read the very same
@@ -65,7 +70,9 @@ class Block:
 
 def blocks(model, linears: dict, rows):
     """Yield a Block for every decoder block that holds one of `linears`; once the caller goes on, the block's
-    outputs by its weights as they are by then become the inputs of the next.
+    outputs by its weights as they are by then (or were at `run_all`) become the inputs of the next.
+
+    rows: 1-D tensors of token ids; [] where the caller measures nothing.
     """
     found = {}
     for name in linears:
@@ -77,7 +84,9 @@ def blocks(model, linears: dict, rows):
         block = Block(name, modules[number], own, inputs, calls[number])
         yield block
         if number + 1 < len(modules):
-            inputs = [block.run(row) for row in range(len(inputs))]
+            if block.outputs is None:
+                block.run_all()
+            inputs = block.outputs
 
 
 def block_of(name: str) -> str:

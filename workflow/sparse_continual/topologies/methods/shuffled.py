@@ -1,0 +1,95 @@
+"""shuffled: the topology of another method, permuted at random (control).
+
+`within: matrix` keeps each matrix's count alone, `row` how many inputs each output reads, `group` every N of M
+(the only one that N:M allows). The weights that exist afterwards have their dense values at the new places:
+an update by the other method is not taken over.
+
+Source: none; the control that says how much of a result is owed to where in a row or matrix weights stay.
+The other method sees what it would see without the shuffle: blocks are shuffled after the next block has
+read what it left.
+
+Knobs: `of`, `options` (the other method's settings), `within`, `calibration`. Cost: the other method's, and a
+copy of one block. Limits: only methods that work on single matrices of a trained model can be shuffled.
+"""
+
+from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["of"],
+    "properties": {
+        "of": {"type": "string", "description": "the method whose topology is shuffled"},
+        "options": {"type": "object", "default": {}, "description": "its settings, without calibration"},
+        "within": {
+            "enum": ["matrix", "row", "group"],
+            "default": "row",
+            "description": "inside what places are permuted; N:M always inside its groups",
+        },
+        "calibration": CALIBRATION,
+    },
+}
+PATTERNS = ("unstructured", "N:M")
+ALLOCATIONS = ("uniform", "erk", "owl", "global")
+COUNTS = ("exact", "reference")
+NEEDS_CALIBRATION = False  # but for that of the other method
+
+
+def based_on(settings):
+    """Names of the methods that these settings use."""
+    return [settings["of"]] if "of" in settings else []
+
+
+def prune_block(block, job, of, options, within):
+    """Prune a block by the other method, let the next one read it, and put the shuffled topology in its place."""
+    from sparse_continual.identity import seed_of
+
+    method, options = _method(of, options)
+    dense = {name: module.weight.clone() for name, module in block.linears.items()}
+    statistics = (
+        block.measure(method.Statistics) if method.NEEDS_CALIBRATION else dict.fromkeys(block.linears)
+    )
+    masks = {
+        name: job.prune_one(method.prune_matrix, name, statistics[name], **options) for name in block.linears
+    }
+    block.run_all()
+    for name, mask in masks.items():
+        wanted = (mask, seed_of("shuffled topology", job.seed, name))
+        job.prune_one(prune_matrix, name, wanted, dense[name], within=within)
+
+
+def prune_matrix(weight, statistics, count, within="row"):
+    """(mask bool[R, C], weight) of one matrix; `statistics`: (mask bool[R, C] to be shuffled, seed)."""
+    import torch
+
+    mask, seed = statistics
+    width = {"matrix": mask.numel(), "row": mask.shape[1]}.get(within)
+    if count.groups:
+        width = count.groups[1]
+    elif width is None:
+        from sparse_continual.errors import UserError
+
+        raise UserError(
+            "method shuffled: found within 'group' under pattern unstructured, expected matrix or row"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    draw = torch.rand(mask.numel() // width, width, generator=generator, dtype=torch.float64)
+    order = draw.argsort(dim=1, stable=True).to(mask.device)
+    return mask.reshape(-1, width).gather(1, order).view_as(mask), weight
+
+
+def scores(weight, statistics, of, options, within):
+    """float32 [R, C] of the other method, for allocation `global`."""
+    return _method(of, options)[0].scores(weight, statistics)
+
+
+def _method(of, options):
+    """(module, options with defaults) of the other method."""
+    from sparse_continual import registry
+    from sparse_continual.errors import UserError
+    from sparse_continual.topologies.check import options_of
+
+    method = registry.load("topologies.methods", of)
+    if hasattr(method, "gather") or hasattr(method, "prune_block"):
+        raise UserError(f"method shuffled: found of {of!r}, expected a method that works on single matrices")
+    return method, options_of(f"method shuffled: options of {of}", method.SCHEMA, options)
