@@ -67,15 +67,10 @@ def options_of(where: str, schema: dict, options: dict) -> dict:
 
 def needs_text(settings: dict) -> bool:
     """Whether a topology's `settings` make the model read calibration rows."""
-    allocation = agreed(settings)[1]
-    return reads_text(settings) or registry.load("topologies.allocations", allocation).NEEDS == "inputs"
-
-
-def reads_text(settings: dict) -> bool:
-    """Whether the method, or one that it uses, reads calibration rows, whatever the allocation does."""
-    method = registry.load("topologies.methods", settings["method"])
+    method, allocation, _ = agreed(settings)
     methods = [method, *(registry.load("topologies.methods", other) for other in _based_on(method, settings))]
-    return any(method.NEEDS_CALIBRATION for method in methods)
+    inputs = registry.load("topologies.allocations", allocation).NEEDS == "inputs"
+    return inputs or any(method.NEEDS_CALIBRATION for method in methods)
 
 
 def variants(settings: dict) -> list[str]:

@@ -16,7 +16,7 @@ from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import matrix_of, prunable
 from sparse_continual.topologies.calibration import digest
-from sparse_continual.topologies.check import agreed, needs_text, options_of, reads_text
+from sparse_continual.topologies.check import agreed, needs_text, options_of
 from sparse_continual.topologies.counts import Count, kept_total, parse_pattern, refuse_empty
 from sparse_continual.topologies.mask import Topology
 from sparse_continual.topologies.moments import Squares
@@ -60,9 +60,16 @@ def prune(
             raise UserError(f"{name}: has weights that are NaN or infinite; the model is broken")
     untouched = _fingerprint(model, linears)
     with _evaluating(model):
-        kept = _allocate(model, linears, sizes, total, allocation, shares, chosen, options, rows)
-        counts = _counts(linears, kept, pattern, sparsity if allocation == "uniform" else None, settings)
-        job = Job(model, linears, rows if reads_text(settings | options) else [], counts, seed)
+        job = Job(model, linears, rows or [], total, seed)
+        module = registry.load("topologies.allocations", allocation)
+        if module.NEEDS == "scores":  # which only a method that has looked at the model can give
+            job.gather(chosen, options)
+        kept = refuse_empty(
+            module.kept(sizes, total, *_evidence(job, module, chosen, options), **shares), allocation
+        )
+        job.counts = _counts(linears, kept, pattern, sparsity if allocation == "uniform" else None, settings)
+        if module.NEEDS != "scores":
+            job.gather(chosen, options)
         job.run(chosen, options)
     if settings.get("counts") == "reference":
         kept = {name: int(job.masks[name].sum()) for name in linears}
@@ -74,6 +81,7 @@ def prune(
         "seed": seed,
         "calibration": digest(rows) if reads else None,
         "kept": kept,
+        **job.facts,
         **({"notes": job.notes} if job.notes else {}),
     }
     masks = {name: job.masks[name].cpu() for name in linears}
@@ -85,33 +93,46 @@ def prune(
 class Job:
     """One pruning under way: what methods that look at more than one matrix work with.
 
-    `model`; `linears`: weight name -> module, in model order; `rows`: calibration rows, [] without; `counts`:
-    name -> Count; `seed`; `masks`: name -> bool mask of the parameter's shape, of what is pruned by now.
+    `model`; `linears`: weight name -> module, in model order; `rows`: calibration rows, [] without; `total`:
+    weights that stay; `counts`: name -> Count (not yet there while a method gathers under allocation `global`);
+    `seed`; `masks`: name -> bool mask of the parameter's shape, of what is pruned by now; `notes`, `facts`: for
+    the record, by matrix and of the whole.
     """
 
-    def __init__(self, model, linears, rows, counts, seed):
-        self.model, self.linears, self.rows, self.counts, self.seed = model, linears, rows, counts, seed
-        self.masks, self.notes = {}, {}
+    def __init__(self, model, linears, rows, total, seed):
+        self.model, self.linears, self.rows, self.total, self.seed = model, linears, rows, total, seed
+        self.counts, self.masks, self.notes, self.facts = {}, {}, {}, {}
+
+    def gather(self, chosen, options: dict) -> None:
+        """Let a method look at the whole model, or train it, before any matrix is pruned for good.
+
+        `statistics(name)` is then what it found out about a matrix: None for most methods.
+        """
+        self.statistics = lambda name: None
+        if hasattr(chosen, "gather"):
+            self.statistics = chosen.gather(self, **options)
 
     def run(self, chosen, options: dict) -> None:
         """Prune every block by the method's module."""
-        gathered = chosen.gather(self, **options) if hasattr(chosen, "gather") else lambda name: None
-        for block in blocks(self.model, self.linears, self.rows):
+        reads = hasattr(chosen, "Statistics") or hasattr(chosen, "prune_block")
+        for block in blocks(self.model, self.linears, self.rows if reads else []):
             if hasattr(chosen, "prune_block"):
                 chosen.prune_block(block, self, **options)
                 continue
             measured = block.measure(chosen.Statistics) if hasattr(chosen, "Statistics") else {}
+            own = {} if hasattr(chosen, "gather") else options
             for name in block.linears:
-                self.prune_one(chosen.prune_matrix, name, measured.get(name) or gathered(name), **options)
+                statistics = measured[name] if measured else self.statistics(name)
+                self.prune_one(chosen.prune_matrix, name, statistics, **own)
 
-    def prune_one(self, kernel, name: str, statistics, weight=None, **options):
-        """Prune one matrix by a method's kernel, from its weight as it is unless one of its shape is given.
+    def prune_one(self, kernel, name: str, statistics, weight=None, count=None, **options):
+        """Prune one matrix by a method's kernel, from its weight and to its count unless others are given.
 
         Returns its mask [outputs, inputs]. Raises UserError naming the matrix.
         """
         weight = matrix_of(self.linears[name], weight)
         try:
-            mask, new = kernel(weight, statistics, self.counts[name], **options)
+            mask, new = kernel(weight, statistics, count or self.counts[name], **options)
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
         self.write(name, mask, new)
@@ -164,22 +185,21 @@ def _rows(model, method: str, calibration) -> list:
     return rows
 
 
-def _allocate(model, linears, sizes, total, allocation, options, chosen, own, rows) -> dict[str, int]:
-    """Name -> kept weights of each matrix. Raises UserError naming a matrix that would keep none."""
+def _evidence(job, allocation, chosen, options) -> tuple:
+    """What an allocation's module looks at besides shapes."""
 
     def magnitudes():
         """(weight names, |W| * input norms) of every block of the dense model."""
-        for block in blocks(model, linears, rows):
+        for block in blocks(job.model, job.linears, job.rows):
             norms = {name: found.norms() for name, found in block.measure(Squares).items()}
             values = [(matrix_of(m).float().abs() * norms[n]).flatten() for n, m in block.linears.items()]
             yield list(block.linears), torch.cat(values)
 
     def scores(name):
-        return chosen.scores(matrix_of(linears[name]), None, **own)
+        own = {} if hasattr(chosen, "gather") else options
+        return chosen.scores(matrix_of(job.linears[name]), job.statistics(name), **own)
 
-    module = registry.load("topologies.allocations", allocation)
-    evidence = {"shapes": (), "inputs": (magnitudes(),), "scores": (scores,)}[module.NEEDS]
-    return refuse_empty(module.kept(sizes, total, *evidence, **options), allocation)
+    return {"shapes": (), "inputs": (magnitudes(),), "scores": (scores,)}[allocation.NEEDS]
 
 
 @contextmanager

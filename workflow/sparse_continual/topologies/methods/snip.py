@@ -1,0 +1,52 @@
+"""snip: weights go whose removal would change the loss least, judged by one gradient (Lee et al. 2019, arXiv
+1810.02340; namhoonlee/snip-public). Made for pruning before training.
+
+Score |w dL/dw|, which is |dL/dc| for a gate c = 1 on the weight; L the mean loss per token over all calibration
+rows as one batch; compared over all matrices (allocation `global`, the only one). Kept weights do not change.
+
+The authors prune biases too and draw weights by variance scaling; here biases stay, and the model is the one
+that is given.
+
+Knobs: `calibration`. Cost: one forward and backward pass over the rows; memory: one dense gradient. Limits: at high
+sparsity it empties whole matrices, which is refused; on a trained model usually worse than magnitude.
+"""
+
+from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
+
+SCHEMA = {"type": "object", "additionalProperties": False, "properties": {"calibration": CALIBRATION}}
+PATTERNS = ("unstructured",)
+ALLOCATIONS = ("global",)
+COUNTS = ("exact",)
+NEEDS_CALIBRATION = True
+BATCH = 8  # rows whose gradient is taken at once; their sum does not depend on it
+
+
+def gather(job):
+    """name -> gradient [R, C] of the mean loss per token over all rows."""
+    import torch
+
+    from sparse_continual.models.load import matrix_of
+    from sparse_continual.topologies.training import lm_loss, only_matrices
+
+    predicted = sum(len(row) - 1 for row in job.rows)
+    gradients = {name: torch.zeros_like(module.weight) for name, module in job.linears.items()}
+    with only_matrices(job), torch.enable_grad():
+        weights = [module.weight for module in job.linears.values()]
+        for at in range(0, len(job.rows), BATCH):
+            loss = lm_loss(job.model, job.rows[at : at + BATCH], reduction="sum") / predicted
+            found = torch.autograd.grad(loss, weights)
+            for total, gradient in zip(gradients.values(), found, strict=True):
+                total += gradient
+    return lambda name: matrix_of(job.linears[name], gradients[name])
+
+
+def scores(weight, statistics):
+    """float32 [R, C]; `statistics`: the gradient."""
+    return (weight * statistics).float().abs()
+
+
+def prune_matrix(weight, statistics, count):
+    """(mask bool[R, C], weight) of one matrix; `statistics`: the gradient, `count`: a `counts.Count`."""
+    from sparse_continual.topologies.select import keep
+
+    return keep(scores(weight, statistics), count), weight

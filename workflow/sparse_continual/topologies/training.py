@@ -1,0 +1,117 @@
+"""The loop of methods that train while they choose: language modelling on the calibration rows.
+
+Only the matrices that may be pruned, and a method's own scores, are written; embeddings, head, norms and
+biases are those of the dense model. Training under a topology that is fixed is `recovery`'s affair.
+"""
+
+import math
+
+from sparse_continual.errors import UserError
+from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
+
+SETTINGS = {  # of every such method
+    "calibration": CALIBRATION,
+    "steps": {"type": "integer", "minimum": 1, "default": 200, "description": "optimizer steps"},
+    "batch_size": {"type": "integer", "minimum": 1, "default": 8, "description": "rows a step"},
+    "learning_rate": {
+        "type": "number",
+        "minimum": 0,
+        "default": 1e-4,
+        "description": "highest rate of the weights' schedule; 0 leaves them as they are",
+    },
+    "warmup": {"type": "integer", "minimum": 0, "default": 10, "description": "steps of linear warm-up"},
+}
+
+
+def collate(rows):
+    """(token ids int64 [rows, longest], True where they are real) of 1-D rows, padded at the end."""
+    import torch
+
+    longest = max(len(row) for row in rows)
+    tokens = torch.zeros(len(rows), longest, dtype=torch.int64)
+    real = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        tokens[number, : len(row)] = row
+        real[number, : len(row)] = True
+    return tokens, real
+
+
+def lm_loss(model, rows, weights=None, reduction="mean"):
+    """Nats a token of predicting each next token of `rows` (1-D tensors), mean or sum over tokens.
+
+    weights: name -> tensor that stands in for a parameter of that name.
+    """
+    import torch
+
+    tokens, real = (tensor.to(model.device) for tensor in collate(rows))
+    inputs = {"input_ids": tokens, "attention_mask": real.long(), "use_cache": False}
+    logits = torch.func.functional_call(model, weights or {}, kwargs=inputs, args=()).logits[:, :-1]
+    wanted = tokens[:, 1:].masked_fill(~real[:, 1:], -100)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction=reduction)
+
+
+def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, first=0, clip=1.0) -> None:
+    """Descend `loss_of(step, rows)` from step `first` to `steps`, and call `after(step)` behind every step.
+
+    Rates of the optimizer's groups warm up and fall as a cosine to a tenth (`models.train.rate`). Rows are
+    drawn anew every step, from `seed` and the step alone: a later start sees the same ones. The tokens that were
+    read are added to the job's facts.
+
+    Raises UserError when the loss is no number any more.
+    """
+    import torch
+
+    from sparse_continual.identity import seed_of
+    from sparse_continual.models.train import rate
+
+    highest = [group["lr"] for group in optimizer.param_groups]
+    for step in range(first, steps):
+        for group, most in zip(optimizer.param_groups, highest, strict=True):
+            group["lr"] = most * rate(step, steps, warmup)
+        generator = torch.Generator().manual_seed(seed_of("method's batch", seed, step))
+        chosen = torch.randint(len(job.rows), (batch_size,), generator=generator)
+        rows = [job.rows[int(place)] for place in chosen]
+        with torch.enable_grad():
+            loss = loss_of(step, rows)
+            loss.backward()
+        if not math.isfinite(loss.item()):
+            raise UserError(
+                f"training diverged: the loss at step {step + 1} of {steps} is {loss.item()}; lower the learning rates"
+            )
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if clip:
+            torch.nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        job.facts["tokens"] = job.facts.get("tokens", 0) + sum(len(row) for row in rows)
+        if after:
+            after(step)
+
+
+def only_matrices(job):
+    """Context in which gradients reach the job's matrices alone; what needed them before needs them after."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def frozen():
+        before = {name: p.requires_grad for name, p in job.model.named_parameters()}
+        for name, parameter in job.model.named_parameters():
+            parameter.requires_grad_(name in job.linears)
+        try:
+            yield
+        finally:
+            for name, parameter in job.model.named_parameters():
+                parameter.requires_grad_(before[name])
+                parameter.grad = None
+
+    return frozen()
+
+
+def cubic(step: int, first: int, last: int) -> float:
+    """0 up to step `first`, 1 from `last` on, between them 1 - (1 - x)^3 (Zhu & Gupta 2017, eq. 1)."""
+    if step < first:
+        return 0.0
+    if step >= last:
+        return 1.0
+    return 1 - (1 - (step - first) / (last - first)) ** 3
