@@ -6,6 +6,7 @@ Wanda where s * C is an integer.
 
 import pytest
 import torch
+from layers import method as need
 
 from sparse_continual.models.load import load_model, prunable
 from sparse_continual.topologies import prune
@@ -42,6 +43,7 @@ def folder(tmp_path_factory):
     [("wanda", "2:4", None), ("wanda", "unstructured", 0.5), ("sparsegpt", "2:4", None)],
 )
 def test_same_masks_and_weights(folder, tmp_path, monkeypatch, method, pattern, sparsity):
+    need(method)
     monkeypatch.chdir(tmp_path)  # it writes logs where it runs
     rows = torch.randint(0, 64, (24, 32), generator=torch.Generator().manual_seed(0))
     theirs = by_library(folder, rows, method, pattern)

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from layers import method as need
 from layers import one_shot
 
 from sparse_continual import registry
@@ -96,6 +97,7 @@ def test_blocks_are_measured_on_what_the_pruned_ones_before_put_out(llama, rows)
 
 
 def test_rows_of_unequal_length_and_untied_biased_models(llama, rows):
+    need("sparsegpt")
     model = llama(tie_word_embeddings=False, attention_bias=True, mlp_bias=True).train()
     ragged = [row[: 5 + i % 9] for i, row in enumerate(rows)]
     head = raw(model.lm_head.weight)
@@ -106,6 +108,7 @@ def test_rows_of_unequal_length_and_untied_biased_models(llama, rows):
 
 
 def test_half_precision_models_keep_their_type(llama, rows):
+    need("sparsegpt")
     model = llama().to(torch.bfloat16)
     topology = prune(model, "sparsegpt", "2:4", None, rows, seed=0)
     topology.check(model)

@@ -3,8 +3,9 @@
 `topology.safetensors` holds, per matrix, a flat uint8 array: the mask in row-major order, bit-packed,
 little bit order, the last byte filled up with zeros. One metadata entry, `topology`, holds JSON with the
 pattern, the method, the density, each matrix's [rows, columns] in model order, the topology's hash
-(SHA-256 over name, shape and bits of the matrices sorted by name), and where a method read text its SHA-256 as
-`calibration`. Equal topologies give equal bytes.
+(SHA-256 over name, shape and bits of the matrices sorted by name), where a method read text its SHA-256 as
+`calibration`, and of structured pruning whether the model is a smaller dense one (`compact`) or has whole lines absent
+(`masked`), and of how many `dense_weights`. Equal topologies give equal bytes.
 """
 
 import hashlib
@@ -19,7 +20,11 @@ from sparse_continual.files import write
 
 KEY = "topology"
 AGAIN = "delete the file to make it again"
-FACTS = ("calibration",)  # what the file says of how it was made, where it is known
+FACTS = (
+    "calibration",
+    "structured",
+    "dense_weights",
+)  # what the file says of how it was made, where it is known
 
 
 @dataclass

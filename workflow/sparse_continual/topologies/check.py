@@ -94,6 +94,11 @@ def check(settings: dict, sizes: dict[str, tuple[int, int]]) -> int:
     pattern = settings.get("pattern", "dense")
     if pattern == "dense" and "sparsity" in settings:
         raise UserError(f"method {settings['method']}: found sparsity {settings['sparsity']}, expected none")
+    if pattern == "structured":
+        raise UserError(
+            f"method {settings['method']}: a study does not take pattern structured yet: the result has another "
+            "shape; make the model with sparse_continual.topologies.prune and give it as a base of its own"
+        )
     calibration.check(settings.get("calibration", {}))
     total = kept_total(sizes, pattern, settings.get("sparsity"))
     module = registry.load("topologies.allocations", allocation)

@@ -48,11 +48,11 @@ def matrices(shape: dict) -> dict[str, tuple[int, int]]:
 
 
 def parse_pattern(pattern: str) -> tuple[int, int] | None:
-    """(N, M) of a pattern "N:M", N kept of M; None for "dense" and "unstructured".
+    """(N, M) of a pattern "N:M", N kept of M; None for "dense", "unstructured" and "structured".
 
     Raises UserError for anything else, and unless 1 <= N < M.
     """
-    if pattern in ("dense", "unstructured"):
+    if pattern in ("dense", "unstructured", "structured"):
         return None
     found = re.fullmatch(r"([1-9][0-9]*):([1-9][0-9]*)", str(pattern))
     if not found or int(found[1]) >= int(found[2]):

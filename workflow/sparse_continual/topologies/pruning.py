@@ -6,6 +6,7 @@ weights each matrix keeps from `counts`.
 """
 
 import hashlib
+import importlib
 import resource
 import time
 from contextlib import contextmanager
@@ -30,10 +31,10 @@ def prune(
     """Prune `model` in place by `method` and return the topology; absent weights become +0.0.
 
     model: a transformers causal language model. method: a file of topologies/methods. pattern:
-    "unstructured", or "N:M" for N kept of M consecutive inputs of one output. sparsity: share of absent
-    weights over all prunable ones, 0 <= sparsity < 1; N:M needs none. calibration: int64 [sequences, tokens],
-    or a list of 1-D tensors, for methods that need it, else None; the model reads one row at a time. seed: of
-    every random number.
+    "unstructured", "N:M" for N kept of M consecutive inputs of one output, or "structured" for whole heads and
+    channels, which may leave a smaller dense model. sparsity: share of absent weights over all prunable ones,
+    0 <= sparsity < 1; N:M needs none; structured: of heads and channels. calibration: int64 [sequences, tokens],
+    or a list of 1-D tensors, for methods that need it, else None. seed: of every random number.
 
     options: `allocation`, a file of topologies/allocations by name, or {name, its own settings}: how the kept
     weights are shared out over the matrices; `counts`, "exact" (default: ties broken by index) or "reference" (the
@@ -48,11 +49,12 @@ def prune(
     begun = time.monotonic()
     settings = {"method": method, "pattern": pattern}
     settings |= {key: options.pop(key) for key in ("allocation", "counts") if key in options}
-    chosen, allocation, shares = agreed(settings | options)
+    chosen = agreed(settings | options)[0]
     options = options_of(f"method {method}", chosen.SCHEMA, options)
     linears = prunable(model)
     sizes = {name: tuple(matrix_of(module).shape) for name, module in linears.items()}
-    total = kept_total(sizes, pattern, sparsity)
+    structured = pattern == "structured"
+    total = None if structured else kept_total(sizes, pattern, sparsity)
     reads = needs_text(settings | options)
     rows = _rows(model, method, calibration) if reads else None
     for name, module in linears.items():
@@ -61,19 +63,19 @@ def prune(
     untouched = _fingerprint(model, linears)
     with _evaluating(model):
         job = Job(model, linears, rows or [], total, seed)
-        module = registry.load("topologies.allocations", allocation)
-        if module.NEEDS == "scores":  # which only a method that has looked at the model can give
-            job.gather(chosen, options)
-        kept = refuse_empty(
-            module.kept(sizes, total, *_evidence(job, module, chosen, options), **shares), allocation
-        )
-        job.counts = _counts(linears, kept, pattern, sparsity if allocation == "uniform" else None, settings)
-        if module.NEEDS != "scores":
-            job.gather(chosen, options)
-        job.run(chosen, options)
-    if settings.get("counts") == "reference":
-        kept = {name: int(job.masks[name].sum()) for name in linears}
-    _verify(model, linears, job.masks, kept, untouched)
+        if structured:
+            chosen.prune_model(job, sparsity, **options)
+        else:
+            _run(job, chosen, options, sizes, settings, sparsity)
+    masks = job.masks
+    kept = {name: int(masks[name].sum()) for name in linears}
+    _verify(model, linears, job, untouched, settings.get("counts") != "reference")
+    if structured:
+        job.facts |= {"structured": options["export"], "dense_weights": sum(r * c for r, c in sizes.values())}
+        if options["export"] == "compact":
+            masks = importlib.import_module("sparse_continual.topologies.structured").compact(
+                model, linears, masks
+            )
     record = {
         **settings,
         "sparsity": sparsity,
@@ -84,10 +86,25 @@ def prune(
         **job.facts,
         **({"notes": job.notes} if job.notes else {}),
     }
-    masks = {name: job.masks[name].cpu() for name in linears}
+    masks = {name: masks[name].cpu() for name in linears}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
     cost = {"seconds": time.monotonic() - begun, "peak_bytes": peak}
     return Topology(masks, pattern, method, record, cost)
+
+
+def _run(job, chosen, options, sizes, settings, sparsity) -> None:
+    """Share out the kept weights and prune every matrix."""
+    _, allocation, shares = agreed(settings | options)
+    module = registry.load("topologies.allocations", allocation)
+    if module.NEEDS == "scores":  # which only a method that has looked at the model can give
+        job.gather(chosen, options)
+    kept = module.kept(sizes, job.total, *_evidence(job, module, chosen, options), **shares)
+    kept = refuse_empty(kept, allocation)
+    written = sparsity if allocation == "uniform" else None
+    job.counts = _counts(job.linears, kept, settings, written)
+    if module.NEEDS != "scores":
+        job.gather(chosen, options)
+    job.run(chosen, options)
 
 
 class Job:
@@ -132,7 +149,7 @@ class Job:
         """
         weight = matrix_of(self.linears[name], weight)
         try:
-            mask, new = kernel(weight, statistics, count or self.counts[name], **options)
+            mask, new = kernel(weight, statistics, count or self.counts.get(name), **options)
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
         self.write(name, mask, new)
@@ -148,9 +165,9 @@ class Job:
         module.weight.copy_(weight.masked_fill(~self.masks[name], 0.0))
 
 
-def _counts(linears, kept, pattern, sparsity, settings) -> dict:
+def _counts(linears, kept, settings, sparsity) -> dict:
     """Name -> Count; `sparsity`: where it is the same in every matrix, as it was written and not as rounded."""
-    groups = parse_pattern(pattern)
+    groups = parse_pattern(settings["pattern"])
     if settings.get("counts") != "reference":
         return {name: Count(kept[name], groups) for name in linears}
     shares = {
@@ -223,12 +240,13 @@ def _fingerprint(model, linears) -> dict[str, str]:
     }
 
 
-def _verify(model, linears, masks, kept, untouched) -> None:
+def _verify(model, linears, job, untouched, exact: bool) -> None:
     """The invariants whose failure would be silent."""
     for name, linear in linears.items():
-        if int(masks[name].sum()) != kept[name]:
-            raise RuntimeError(f"{name}: {int(masks[name].sum())} weights kept, planned {kept[name]}")
-        absent = linear.weight[~masks[name]]
+        mask = job.masks[name]
+        if exact and name in job.counts and int(mask.sum()) != job.counts[name].kept:
+            raise RuntimeError(f"{name}: {int(mask.sum())} weights kept, planned {job.counts[name].kept}")
+        absent = linear.weight[~mask]
         if absent.any() or absent.signbit().any():
             raise RuntimeError(f"{name}: absent weights are not +0.0")
     after = _fingerprint(model, linears)

@@ -1,0 +1,129 @@
+"""llm_pruner: whole heads and MLP channels go, by how much the loss depends on them (Ma et al. 2023, arXiv
+2305.11627; horseee/LLM-Pruner). The result is a smaller dense model (`export: compact`).
+
+With g the gradient of the mean loss and g_k that of sequence k, per line of a matrix: `param_first` sum |w g|;
+`param_second` sum w^2 mean_k g_k^2; `param_mix` sum |w g - 1/2 w^2 mean_k g_k^2|; `vectorize` |sum w g|, which is
+|dL/dc| of a gate c on the line; `l1`, `l2`: magnitude. Summed over a head's lines, and over the matrices of a
+group (or their mean, max, prod). In every block the least important groups go: `sparsity` is the share of heads
+and channels; heads are rounded down to whole ones.
+
+The authors pair query with key heads wrongly where queries share keys; here a key-value head goes with its
+queries. They leave the first 4 and last 2 of 32 blocks whole, which is `first`, `last` and `export: masked`: a
+config holds one width.
+
+Knobs: `calibration`, `importance`, `reduce`, `export`, `first`, `last`. Cost: one forward and backward pass per
+sequence; memory: the weights and one or two gradients. Limits: Llama-like blocks only; densities are those
+that whole groups allow; recovery training is part of the published method.
+"""
+
+from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "calibration": CALIBRATION,
+        "importance": {
+            "enum": ["param_first", "param_second", "param_mix", "vectorize", "l1", "l2"],
+            "default": "param_first",
+            "description": "what a line counts",
+        },
+        "reduce": {
+            "enum": ["sum", "mean", "max", "prod"],
+            "default": "sum",
+            "description": "how the matrices of a group are put together",
+        },
+        "export": {
+            "enum": ["compact", "masked"],
+            "default": "compact",
+            "description": "compact: the model becomes a smaller dense one; masked: same shapes, whole lines absent",
+        },
+        "first": {
+            "type": "integer",
+            "minimum": 0,
+            "default": 0,
+            "description": "first blocks that are left whole",
+        },
+        "last": {
+            "type": "integer",
+            "minimum": 0,
+            "default": 0,
+            "description": "last blocks that are left whole",
+        },
+    },
+}
+PATTERNS = ("structured",)
+ALLOCATIONS = ("uniform",)
+COUNTS = ("exact",)
+NEEDS_CALIBRATION = True
+
+
+def prune_model(job, sparsity, importance, reduce, export, first, last):
+    """Prune every block of the model by lines."""
+    import torch
+
+    from sparse_continual.topologies import structured
+
+    found = structured.layers(job.model, job.linears)
+    gradients, squares = slopes(job) if not importance.startswith("l") else ({}, {})
+    chosen = [layer.block for layer in structured.pruned_layers(found, first, last, export)]
+    for layer in found:
+        heads, channels = structured.kept_groups(layer, sparsity if layer.block in chosen else 0)
+        kept = []
+        for parts, many in ((structured.ATTENTION, heads), (structured.MLP, channels)):
+            values = []
+            for part in parts:
+                name = layer.names[part]
+                lines = line_importance(
+                    job.linears[name].weight,
+                    gradients.get(name),
+                    squares.get(name),
+                    importance,
+                    0 if part in structured.INWARD else 1,
+                )
+                values.append(layer.lines(part, lines))
+            values = torch.stack(values)
+            together = values.amax(0) if reduce == "max" else getattr(values, reduce)(0)
+            kept.append(structured.best(together, many))
+        structured.write(job, prune_matrix, layer, *kept)
+
+
+def slopes(job):
+    """(name -> g, name -> mean_k g_k^2), float32 of the weights' shapes, over the job's rows."""
+    import torch
+
+    from sparse_continual.topologies.training import lm_loss, only_matrices
+
+    weights = {name: module.weight for name, module in job.linears.items()}
+    gradients = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in weights.items()}
+    squares = {name: torch.zeros_like(total) for name, total in gradients.items()}
+    with only_matrices(job):
+        for row in job.rows:
+            with torch.enable_grad():
+                found = torch.autograd.grad(lm_loss(job.model, [row]), list(weights.values()))
+            for name, gradient in zip(weights, found, strict=True):
+                gradients[name] += gradient.float() / len(job.rows)
+                squares[name] += gradient.float().square() / len(job.rows)
+    return gradients, squares
+
+
+def line_importance(weight, gradient, square, kind: str, along: int):
+    """float32 per line: summed `along` dimension 0 (lines are columns) or 1 (rows)."""
+    weight = weight.float()
+    if kind == "vectorize":
+        return (weight * gradient).sum(along).abs()
+    each = {
+        "param_first": lambda: (weight * gradient).abs(),
+        "param_second": lambda: weight.square() * square,
+        "param_mix": lambda: (weight * gradient - 0.5 * weight.square() * square).abs(),
+        "l1": weight.abs,
+        "l2": weight.square,
+    }[kind]()
+    return each.sum(along).sqrt() if kind == "l2" else each.sum(along)
+
+
+def prune_matrix(weight, statistics, count):
+    """(mask bool[R, C], weight) of one matrix; `statistics`: (bool per line that stays, whether lines are columns)."""
+    from sparse_continual.topologies.structured import mask_of
+
+    return mask_of(weight, statistics), weight

@@ -1,0 +1,139 @@
+"""Whole attention heads and MLP channels: what belongs together, which of them stay, and the smaller dense model.
+
+A head group is a key-value head with the query heads that read it: rows of q, k, v and columns of o. A channel
+is a row of gate, a row of up and a column of down. Blocks compete within themselves, so all keep equally many.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+
+from sparse_continual.errors import UserError
+from sparse_continual.topologies.walk import block_of
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+MLP = ("gate_proj", "up_proj", "down_proj")
+INWARD = ("o_proj", "down_proj")  # their lines are columns
+
+
+@dataclass
+class Layer:
+    """One block: `names` part -> weight name; `shapes` part -> (rows, columns); `heads`: of keys and values, each
+    with `width` rows; `channels`: of the MLP.
+    """
+
+    block: str
+    names: dict[str, str]
+    heads: int
+    width: int
+    channels: int
+    shapes: dict[str, tuple[int, int]]
+
+    def lines(self, part: str, values):
+        """[groups] sums over each group's lines of `values`, one per row of a part (per column, inward)."""
+        return values.view(self.heads if part in ATTENTION else self.channels, -1).sum(1)
+
+    def spread(self, part: str, kept):
+        """bool per row (per column, inward) of a part, of bool[groups] `kept`."""
+        return kept.repeat_interleave(self.size(part) // len(kept))
+
+    def size(self, part: str) -> int:
+        """Lines of a part that are pruned together with others."""
+        return self.shapes[part][1 if part in INWARD else 0]
+
+
+def layers(model, linears: dict) -> list[Layer]:
+    """The blocks of a Llama-like model.
+
+    Raises UserError naming a block that is built otherwise.
+    """
+    blocks = {}
+    for name in linears:
+        blocks.setdefault(block_of(name), {})[name.split(".")[-2]] = name
+    config, found = model.config, []
+    for block, names in blocks.items():
+        if set(names) != {*ATTENTION, *MLP}:
+            raise UserError(
+                f"{block}: has {', '.join(names)}; structured pruning knows blocks of {', '.join(ATTENTION + MLP)}"
+            )
+        shapes = {part: tuple(linears[name].weight.shape) for part, name in names.items()}
+        heads = config.num_key_value_heads
+        found.append(Layer(block, names, heads, shapes["k_proj"][0] // heads, shapes["gate_proj"][0], shapes))
+    return found
+
+
+def kept_groups(layer: Layer, sparsity) -> tuple[int, int]:
+    """(head groups, channels) that stay of a block: heads lost are rounded down to whole groups, channels up.
+
+    Raises UserError for a sparsity outside [0, 1), or one that leaves no channel.
+    """
+    if sparsity is None or not 0 <= sparsity < 1:
+        raise UserError(f"sparsity {sparsity}: pattern structured needs a sparsity with 0 <= sparsity < 1")
+    share = 1 - Fraction(str(sparsity))
+    heads = layer.heads - int(layer.heads * (1 - share))
+    channels = int(layer.channels * share)
+    if not channels:
+        raise UserError(
+            f"{layer.names['gate_proj']}: sparsity {sparsity} leaves no channel at all; choose a smaller one"
+        )
+    return heads, channels
+
+
+def pruned_layers(found: list[Layer], first: int, last: int, export: str) -> list[Layer]:
+    """The blocks that are pruned. Raises UserError when none is left, or a compact model would need two widths."""
+    chosen = found[first : len(found) - last]
+    if not chosen:
+        raise UserError(
+            f"found first {first} and last {last} of {len(found)} blocks left whole: none is pruned"
+        )
+    if export == "compact" and len(chosen) < len(found):
+        raise UserError(
+            f"found first {first} and last {last} blocks left whole with export compact: a config holds one width "
+            "for all blocks; use export: masked"
+        )
+    return chosen
+
+
+def best(importance, kept: int):
+    """bool[groups]: the `kept` most important ones; of equal ones the first go."""
+    from sparse_continual.topologies.select import keep_largest
+
+    return keep_largest(importance[None], kept)[0]
+
+
+def write(job, kernel, layer: Layer, heads, channels) -> None:
+    """Prune the matrices of a block to bool[groups] of `heads` and of `channels`."""
+    for part, name in layer.names.items():
+        lines = layer.spread(part, heads if part in ATTENTION else channels)
+        job.prune_one(kernel, name, (lines, part in INWARD))
+
+
+def mask_of(weight, statistics):
+    """bool[R, C] of (bool per line that stays, whether lines are columns)."""
+    lines, inward = statistics
+    return (lines[None] if inward else lines[:, None]).expand(weight.shape).clone()
+
+
+@torch.no_grad()
+def compact(model, linears: dict, masks: dict) -> dict:
+    """Make `model` the smaller dense model that `masks` (whole lines absent, equally many per block) leave.
+
+    Returns name -> bool mask of the new shapes, True everywhere. Biases of lines that went, go.
+    """
+    for name, module in linears.items():
+        rows, columns = masks[name].any(1), masks[name].any(0)
+        module.weight = torch.nn.Parameter(
+            module.weight[rows][:, columns].contiguous(), module.weight.requires_grad
+        )
+        module.out_features, module.in_features = module.weight.shape
+        if module.bias is not None:
+            module.bias = torch.nn.Parameter(module.bias[rows].contiguous(), module.bias.requires_grad)
+    config, one = model.config, layers(model, linears)[0]
+    ratio = config.num_attention_heads // config.num_key_value_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    config.head_dim = width
+    config.num_key_value_heads = one.shapes["k_proj"][0] // width
+    config.num_attention_heads = config.num_key_value_heads * ratio
+    config.intermediate_size = one.channels
+    return {name: torch.ones_like(module.weight, dtype=torch.bool) for name, module in linears.items()}
