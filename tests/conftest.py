@@ -8,6 +8,27 @@ import pytest
 WORDS = 40  # tokens that the toy rows are made of
 
 
+SHIPPED = """dense gmp imp l0 llm_pruner loraprune magnitude maskllm movement obc random shuffled snip sparsegpt
+wanda wandapp""".split()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def deleted_methods_are_skipped():
+    """A pruning method is one file: where it was deleted, tests that use it as an example are skipped."""
+    from sparse_continual import registry
+
+    known = registry._known
+
+    def skipping(package, name):
+        if package == "topologies.methods" and name in SHIPPED and name not in registry.names(package):
+            pytest.skip(f"there is no method {name}")
+        known(package, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_known", skipping)
+        yield
+
+
 def toy_task(name: str, seed: int, train=24, held_out=8):
     """A Task of random rows of 5 to 8 tokens whose last two are predicted, in two parts."""
     from sparse_continual.streams.tasks import Task, make_split

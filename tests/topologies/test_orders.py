@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from layers import ROWS, error, hessian, layer, least_squares, measured, method, pruned
+from layers import ROWS, error, hessian, layer, least_squares, measured, method, one_shot, pruned
 
 from sparse_continual import registry
 
-KERNELS = [  # of one-shot methods: all that they need is one matrix and its statistics
+KERNELS = [  # of one-shot methods that need no more than one matrix and what is summed over its inputs
     name
     for name in registry.names("topologies.methods")
-    if not {"gather", "prune_block"} & set(dir(registry.load("topologies.methods", name))) and name != "dense"
+    if one_shot(name) and not {"gather", "prune_block"} & set(dir(registry.load("topologies.methods", name)))
 ]
 
 

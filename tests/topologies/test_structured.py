@@ -180,3 +180,41 @@ def test_blocks_left_whole_and_other_families(wide, rows):
         prune(masked, "llm_pruner", "structured", 0.5, rows, export="masked")
         prune(compact, "llm_pruner", "structured", 0.5, rows)
         torch.testing.assert_close(masked(rows).logits, compact(rows).logits, rtol=0, atol=1e-5)
+
+
+def test_loraprunes_slope_is_one_descent_step():
+    loraprune = method("loraprune")
+    generator = torch.Generator().manual_seed(0)
+    up, down, target = (torch.randn(*s, generator=generator) for s in ((5, 2), (2, 7), (5, 7)))
+    up.requires_grad_(), down.requires_grad_()
+    (up @ down - target).square().sum().backward()
+    with torch.no_grad():
+        change = (up - up.grad) @ (down - down.grad) - up @ down
+        torch.testing.assert_close(loraprune.slope_of(up, down, up.grad, down.grad), -change)
+
+
+def test_loraprune_trains_the_weights_that_stay_and_the_loss_with_them(rows):
+    """On a text of four repeating words: lower than LLM-Pruner's at the same shape, which does not train."""
+    from conftest import build_llama
+
+    method("loraprune"), method("llm_pruner")
+    text = torch.tensor([[4 + (i + row) % 4 for i in range(20)] for row in range(8)])
+    losses = {}
+    options = {"steps": 40, "learning_rate": 1e-2, "batch_size": 4, "warmup": 0, "every": 4}
+    for name, own in (("llm_pruner", {}), ("loraprune", options)):
+        model = build_llama()
+        record = prune(model, name, "structured", 0.5, text, **own).record
+        with torch.no_grad():
+            losses[name] = training.lm_loss(model, list(text)).item()
+    assert losses["loraprune"] < 0.7 * losses["llm_pruner"]
+    assert record["tokens"] == 40 * 4 * 20
+
+
+def test_loraprune_twice_and_diverging(wide, rows):
+    method("loraprune")
+    models = [wide(), wide()]
+    found = [pruned(model, "loraprune", rows, export="masked") for model in models]
+    assert found[0].sha256 == found[1].sha256
+    assert all(torch.equal(a, b) for a, b in zip(*(m.parameters() for m in models), strict=True))
+    with pytest.raises(UserError, match="training diverged"):
+        pruned(wide(), "loraprune", rows, learning_rate=1e30)
