@@ -7,6 +7,8 @@ block's statistics and the hidden states of all rows are in memory.
 
 import re
 
+import torch
+
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import matrix_of
 
@@ -94,12 +96,19 @@ def block_of(name: str) -> str:
     return re.match(r".*?\.\d+(?=\.)", name)[0]
 
 
-def _record_calls(model, modules, rows):
-    """(inputs of the first block, per row; other arguments, per block and row) of a dense pass.
+class _Read(Exception):
+    """The first block's inputs are known; the rest of the pass would tell nothing new."""
 
-    Arguments such as masks and rotary tables do not depend on the hidden states.
+
+def _record_calls(model, modules, rows):
+    """(inputs of the first block, per row; other arguments, per block and row).
+
+    Arguments such as masks and rotary tables depend on a row's length alone in the usual models, and one dense
+    pass per length tells them all. That is not taken on trust: the first two rows of a length pass the whole
+    model, and if they are given different arguments, every row does.
     """
     inputs, calls = [], [[] for _ in modules]
+    lengths, whole = {}, True  # length -> numbers of its rows that passed the whole model
 
     def hook(number):
         def record(block, args, kwargs):
@@ -107,6 +116,8 @@ def _record_calls(model, modules, rows):
             states = args[0] if args else kwargs.pop("hidden_states")
             if number == 0:
                 inputs.append(states)
+                if not whole:
+                    raise _Read
             calls[number].append((args[1:], kwargs))
 
         return record
@@ -114,9 +125,27 @@ def _record_calls(model, modules, rows):
     handles = [b.register_forward_pre_hook(hook(n), with_kwargs=True) for n, b in enumerate(modules)]
     try:
         device = model.get_input_embeddings().weight.device
-        for row in rows:
-            model.base_model(input_ids=row[None].to(device), use_cache=False)
+        for place, row in enumerate(rows):
+            known = lengths.setdefault(len(row), [])
+            whole = len(known) < 2 or not _same(*([call[k] for call in calls] for k in known[:2]))
+            try:
+                model.base_model(input_ids=row[None].to(device), use_cache=False)
+                known.append(place)
+            except _Read:
+                for call in calls:
+                    call.append(call[known[0]])
     finally:
         for handle in handles:
             handle.remove()
     return inputs, calls
+
+
+def _same(one, other) -> bool:
+    """Whether two nests of arguments are equal."""
+    if torch.is_tensor(one):
+        return torch.is_tensor(other) and one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    return one is other or one == other

@@ -1,0 +1,61 @@
+"""Blocks on rows: the same inputs and arguments as in a pass of the whole model, however few passes there are."""
+
+import pytest
+import torch
+
+from sparse_continual.models.load import prunable
+from sparse_continual.topologies.walk import blocks
+
+
+def passes(model, rows):
+    """(outputs of every block per row by the walk, how often the last block ran before the walk's own runs)."""
+    last, ran = model.model.layers[-1], []
+    handle = last.register_forward_pre_hook(lambda *a: ran.append(1))
+    found, dense = [], None
+    with torch.no_grad():
+        for block in blocks(model, prunable(model), rows):
+            dense = len(ran) if dense is None else dense
+            found.append([block.run(row) for row in range(len(rows))])
+    handle.remove()
+    return found, dense
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_two_rows_of_a_length_pass_the_whole_model(llama, rows, ragged):
+    model = llama()
+    rows = [row[: 7 + i % 3] if ragged else row for i, row in enumerate(rows)]
+    found, dense = passes(model, rows)
+    assert dense == (6 if ragged else 2)
+    for place, row in enumerate(rows):
+        with torch.no_grad():
+            states = model.model(row[None], output_hidden_states=True).hidden_states
+        assert torch.equal(found[0][place], states[1])
+        assert torch.equal(model.model.norm(found[1][place]), states[2])
+
+
+def test_arguments_that_depend_on_the_row_are_taken_from_it(llama, rows):
+    """A model whose blocks are told a number that follows from the tokens."""
+    model, told = llama(), []
+    first = model.model.layers[0]
+    forward = first.forward
+
+    def scaled(hidden_states, tint=0.0, **kwargs):
+        return forward(hidden_states, **kwargs) * (1 + tint)
+
+    first.forward = scaled
+    first.register_forward_pre_hook(
+        lambda module, args, kwargs: (args, kwargs | {"tint": kwargs.get("tint", tint_of(args, kwargs))}),
+        with_kwargs=True,
+        prepend=True,
+    )
+
+    def tint_of(args, kwargs):
+        states = args[0] if args else kwargs["hidden_states"]
+        told.append(states[0, 0, 0])
+        return told[-1]
+
+    found, dense = passes(model, rows)
+    assert dense == len(rows)
+    with torch.no_grad():
+        states = model.model(rows[5][None], output_hidden_states=True).hidden_states
+    assert torch.equal(found[0][5], states[1])
