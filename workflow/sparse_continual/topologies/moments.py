@@ -27,7 +27,12 @@ class Squares:
 
 
 class SecondMoments:
-    """X X^T of the inputs of one or more matrices that read the same ones."""
+    """X X^T of the inputs of one or more matrices that read the same ones.
+
+    `QUICK`: one sequence is multiplied in single precision, and only the sum over sequences is held in double. For methods that damp: the damping is far above the rounding of single precision.
+    """
+
+    QUICK = False
 
     def __init__(self, columns: int, device):
         import torch
@@ -40,8 +45,11 @@ class SecondMoments:
 
     def add(self, inputs) -> None:
         """Take in the inputs [..., columns] of one sequence."""
-        inputs = inputs.reshape(-1, inputs.shape[-1]).to(self.products.dtype)
-        self.products.addmm_(inputs.T, inputs)
+        import torch
+
+        quick = torch.promote_types(inputs.dtype, torch.float32)
+        inputs = inputs.reshape(-1, inputs.shape[-1]).to(quick if self.QUICK else self.products.dtype)
+        self.products += inputs.T @ inputs
         self.sequences += 1
 
     def hessian(self):

@@ -18,7 +18,7 @@ before any update, so it can be worse than Wanda at high sparsity: choose `block
 """
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
-from sparse_continual.topologies.moments import SecondMoments as Statistics  # noqa: F401  what `prune` measures by
+from sparse_continual.topologies.moments import SecondMoments
 
 SCHEMA = {
     "type": "object",
@@ -43,6 +43,12 @@ PATTERNS = ("unstructured", "N:M")
 ALLOCATIONS = ("uniform", "erk", "owl")
 COUNTS = ("exact", "reference")
 NEEDS_CALIBRATION = True
+
+
+class Statistics(SecondMoments):
+    """Second moments with products in single precision, which halves the time of measuring."""
+
+    QUICK = True
 
 
 def prune_matrix(weight, statistics, count, damping=0.01, block=128):
