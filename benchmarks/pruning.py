@@ -1,11 +1,12 @@
 """Wanda and SparseGPT beside llmcompressor's `oneshot`: one process, one model, the same rows, in turn.
 
-    python benchmarks/pruning.py [repeats]
+    python benchmarks/pruning.py [repeats] | grep '^|'     (the library logs to the same stream)
 
 Prints seconds (the least of the repeats; loading a model is not counted), and the peak memory of a pruning
 beyond the weights for models of growing depth and width, each in a process of its own.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -97,11 +98,9 @@ def peak(method, **changes):
 
 
 def main(repeats=3):
-    os.environ["LLM_COMPRESSOR_LOG_DISABLED"] = "true"
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     rows = some_rows()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)  # llmcompressor writes logs where it runs
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # llmcompressor writes logs
         save(folder)
         print("| method | pattern | ours, s | llmcompressor, s | times as fast |\n|---|---|---|---|---|")
         for method in ("wanda", "sparsegpt"):

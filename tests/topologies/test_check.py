@@ -22,7 +22,7 @@ def test_counts_of_good_settings(shape):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"method": "wandaa"}, "did you mean 'wanda'"),
+        ({"method": "wandaa"}, "did you mean 'wanda"),
         ({"method": "dense", "pattern": "2:4"}, "method dense: found pattern '2:4', expected dense"),
         ({"method": "dense", "sparsity": 0.5}, "method dense: found sparsity 0.5"),
         ({"method": "wanda"}, "method wanda: found no pattern, expected unstructured or N:M"),

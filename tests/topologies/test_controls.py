@@ -64,7 +64,7 @@ def test_shuffled_groups_and_allocations(llama, rows):
     ("options", "words"),
     [
         ({}, "method shuffled: missing key 'of'"),
-        ({"of": "wand"}, "no variant 'wand'.*did you mean 'wanda'"),
+        ({"of": "wand"}, "no variant 'wand'.*did you mean 'wanda"),
         ({"of": "random"}, "found of 'random', expected a method that works on single matrices"),
         ({"of": "wanda", "allocation": "global"}, "method wanda: found allocation 'global'"),
         ({"of": "wanda"}, "method shuffled: found no calibration"),

@@ -140,7 +140,7 @@ def test_a_model_of_another_family(rows):
         ("magnitude", "4:7", None, False, "model.layers.0.self_attn.q_proj.weight: .*7 divides, found 32"),
         ("magnitude", "dense", None, False, "method magnitude: found pattern 'dense'"),
         ("wanda", "2:4", None, False, "method wanda: found no calibration"),
-        ("wandb", "2:4", None, False, "did you mean 'wanda'"),
+        ("wandb", "2:4", None, False, "did you mean 'wanda"),
         ("magnitude", "unstructured", 1.0, False, "sparsity 1.0"),
     ],
 )
