@@ -11,6 +11,7 @@ from sparse_continual.models.facts import facts_of
 from sparse_continual.models.load import (
     load_model,
     load_tokenizer,
+    matrix_of,
     prunable,
     save_model,
     shape_of,
@@ -202,8 +203,13 @@ def test_prunable_other_architectures():
         )
     )
     assert "model.decoder.layers.0.fc1.weight" in prunable(opt) and len(prunable(opt)) == 6
+    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=2))
+    wide = prunable(gpt2)["transformer.h.0.mlp.c_fc.weight"]  # a Conv1D, stored [inputs, outputs]
+    assert wide.weight.shape == (8, 32) and matrix_of(wide).shape == (32, 8) and len(prunable(gpt2)) == 4
+    assert matrix_of(wide, matrix_of(wide)).shape == wide.weight.shape
+    gpt2.transformer.h[0] = gpt2.transformer.ln_f
     with pytest.raises(UserError, match="no Linear"):
-        prunable(GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=2)))
+        prunable(gpt2)
 
 
 def test_prunable_leaves_routers_and_keeps_experts():

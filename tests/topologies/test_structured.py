@@ -193,16 +193,14 @@ def test_loraprunes_slope_is_one_descent_step():
         torch.testing.assert_close(loraprune.slope_of(up, down, up.grad, down.grad), -change)
 
 
-def test_loraprune_trains_the_weights_that_stay_and_the_loss_with_them(rows):
+def test_loraprune_trains_the_weights_that_stay_and_the_loss_with_them(llama, rows):
     """On a text of four repeating words: lower than LLM-Pruner's at the same shape, which does not train."""
-    from conftest import build_llama
-
     method("loraprune"), method("llm_pruner")
     text = torch.tensor([[4 + (i + row) % 4 for i in range(20)] for row in range(8)])
     losses = {}
     options = {"steps": 40, "learning_rate": 1e-2, "batch_size": 4, "warmup": 0, "every": 4}
     for name, own in (("llm_pruner", {}), ("loraprune", options)):
-        model = build_llama()
+        model = llama()
         record = prune(model, name, "structured", 0.5, text, **own).record
         with torch.no_grad():
             losses[name] = training.lm_loss(model, list(text)).item()

@@ -141,15 +141,13 @@ def test_gmp_in_one_update_without_training_is_magnitude(llama, rows):
         assert all(torch.equal(a, b) for a, b in zip(*(m.parameters() for m in models), strict=True))
 
 
-def test_gmp_recovers_what_one_shot_magnitude_loses(rows):
+def test_gmp_recovers_what_one_shot_magnitude_loses(llama, rows):
     """Trained on a text of four repeating words, both at 80 %: gradual pruning ends at a lower loss on it."""
-    from conftest import build_llama
-
     method("gmp"), method("magnitude")
     text = torch.tensor([[4 + (i + row) % 4 for i in range(20)] for row in range(8)])
     losses = {}
     for name, options in (("magnitude", {}), ("gmp", {"steps": 40, "learning_rate": 3e-3, "batch_size": 4})):
-        model = build_llama()
+        model = llama()
         prune(model, name, sparsity=0.8, calibration=text, **options)
         with torch.no_grad():
             losses[name] = training.lm_loss(model, list(text)).item()
@@ -277,13 +275,11 @@ def test_maskllm_with_a_strong_prior_is_the_prior(llama, rows):
             assert torch.equal(model.get_parameter(name).detach(), torch.where(mask, dense[name], 0))
 
 
-def test_maskllm_learns_a_better_mask_than_its_prior(rows):
+def test_maskllm_learns_a_better_mask_than_its_prior(llama, rows):
     """On a model trained a little on a text of four repeating words."""
-    from conftest import build_llama
-
     method("maskllm"), method("magnitude")
     text = torch.tensor([[4 + (i + row) % 4 for i in range(20)] for row in range(8)])
-    trained = build_llama()
+    trained = llama()
     optimizer = torch.optim.Adam(trained.parameters(), lr=3e-3)
     for _ in range(40):
         training.lm_loss(trained, list(text)).backward()
@@ -294,7 +290,7 @@ def test_maskllm_learns_a_better_mask_than_its_prior(rows):
         ("magnitude", {}),
         ("maskllm", {"steps": 60, "learning_rate": 0.02, "strength": 1}),
     ):
-        model = build_llama()
+        model = llama()
         model.load_state_dict(trained.state_dict())
         facts[name] = prune(model, name, "2:4", None, text, **options).record
         with torch.no_grad():

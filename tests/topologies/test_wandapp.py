@@ -50,17 +50,15 @@ def test_without_gradients_and_training_it_is_wanda(llama, rows, pattern):
     assert all(torch.equal(a, b) for a, b in zip(*(m.parameters() for m in models), strict=True))
 
 
-def test_optimised_blocks_are_closer_to_the_dense_one_on_other_text(rows):
+def test_optimised_blocks_are_closer_to_the_dense_one_on_other_text(llama, rows):
     """Mean squared change of a one-block model's states on 48 unread rows, whose rate was chosen for its size."""
-    from conftest import build_llama
-
     fresh = torch.randint(4, 64, (48, 20), generator=torch.Generator().manual_seed(5))
-    model = build_llama(num_hidden_layers=1)
+    model = llama(num_hidden_layers=1)
     with torch.no_grad():
         expected = model.model(fresh).last_hidden_state
 
     def change(**options):
-        model = build_llama(num_hidden_layers=1)
+        model = llama(num_hidden_layers=1)
         prune(model, "wandapp", "2:4", None, rows, samples=12, normalise="tokens", **options)
         with torch.no_grad():
             return (model.model(fresh).last_hidden_state - expected).square().mean().item()

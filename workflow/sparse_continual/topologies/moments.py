@@ -29,7 +29,8 @@ class Squares:
 class SecondMoments:
     """X X^T of the inputs of one or more matrices that read the same ones.
 
-    `QUICK`: one sequence is multiplied in single precision, and only the sum over sequences is held in double. For methods that damp: the damping is far above the rounding of single precision.
+    `QUICK`: one sequence is multiplied in single precision, and only the sum over sequences is held in double.
+    For methods that damp: the damping is far above the rounding of single precision.
     """
 
     QUICK = False
