@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from sparse_continual.errors import UserError
-from sparse_continual.topologies.check import check
+from sparse_continual.topologies.check import check, variants
 from sparse_continual.topologies.counts import matrices
 
 
@@ -63,6 +63,19 @@ def test_counts_of_good_settings(shape):
 def test_mistakes(shape, settings, words):
     with pytest.raises(UserError, match=words):
         check(settings, matrices(shape))
+
+
+def test_code_of_every_variant_that_is_used_is_watched():
+    plain = variants({"method": "wanda", "pattern": "2:4"})
+    assert plain == ["topologies.methods.wanda", "topologies.allocations.uniform"]
+    both = variants({"method": "shuffled", "of": "wanda", "pattern": "unstructured", "allocation": "erk"})
+    assert both == ["topologies.methods.shuffled", *plain[:1], "topologies.allocations.erk"]
+    assert "topologies.methods.magnitude" in variants({"method": "maskllm", "pattern": "2:4"})
+
+
+def test_what_a_study_does_not_take(shape):
+    with pytest.raises(UserError, match="a study does not take pattern structured yet"):
+        check({"method": "llm_pruner", "pattern": "structured", "sparsity": 0.5}, matrices(shape))
 
 
 def test_nothing_heavy_is_imported():

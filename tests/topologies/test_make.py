@@ -138,6 +138,30 @@ def test_without_a_mixture_the_model_is_calibrated_on_its_own_text(source, tmp_p
     assert one["topology"] != made(SPARSE, None, source, [], tmp_path / "other")[0]["topology"]
 
 
+@pytest.mark.parametrize(
+    "topology",
+    [
+        {"method": "shuffled", "of": "wanda", "within": "row", "options": {}, "sparsity": 0.6},
+        {"method": "magnitude", "sparsity": 0.6, "allocation": {"name": "owl", "m": 3}},
+        {"method": "gmp", "sparsity": 0.6, "steps": 3, "batch_size": 2},
+        {"method": "wanda", "sparsity": 0.6, "counts": "reference"},
+        {"method": "random", "sparsity": 0.6, "allocation": "erk"},
+    ],
+)
+def test_settings_of_the_config_reach_the_method(source, mixture, tmp_path, monkeypatch, topology):
+    monkeypatch.setitem(make.DEFAULTS, "sequences", 12)
+    calibration = {} if topology["method"] in ("magnitude", "random") else {"calibration": {"sequences": 12}}
+    facts, densities = made(
+        {"pattern": "unstructured", **topology, **calibration}, None, source, mixture, tmp_path / "m"
+    )
+    record = facts["record"]
+    assert all(record["options"].get(key, record.get(key)) == value for key, value in topology.items())
+    assert (record["calibration"] is not None) == (topology["method"] != "random")
+    kept = sum(row["nonzeros"] for row in densities)
+    exact = topology.get("counts") != "reference"
+    assert (kept == round(0.4 * sum(row["weights"] for row in densities))) == exact
+
+
 CUSTOM = """
 from transformers import LlamaConfig, LlamaForCausalLM
 
