@@ -235,7 +235,7 @@ def _line(row: dict, unit: str) -> str:
         f" {100 * row['detectable']:.1f} points with power .8; {100 * row['effect']:g} points need {needed}"
         f" {unit}s"
     )
-    if row["margin"] is None:
+    if not (row["margin"] or 0) > 0:  # NaN as computed, None as read from a file
         return line
     return (
         f"{line}; equivalence within {100 * row['margin']:g} points has power {row['tost_power']:.2f} where there is"
