@@ -78,7 +78,7 @@ def test_defaults_are_filled_in():
     )
     study = config["study"]
     assert study["scoring"] == {"batch_size": 256}
-    assert study["statistics"] == {"level": 0.05, "learning_margin": 0.05}
+    assert study["statistics"]["learning_margin"] == 0.05 and study["statistics"]["level"] == 0.05
     assert study["contrasts"] == [] and study["seed"] == 0 and study["keep_weights"] == "all"
     assert study["training"]["ends"] == "frozen"
     assert config["mechanisms"]["lora"] == {"kind": "lora", "rank": 2, "alpha": 16, "form": "masked"}
@@ -115,7 +115,7 @@ def test_numbers_and_keys_as_yaml_reads_them():
         (
             "study.block",
             3,
-            "study: unknown key 'block' (did you mean 'blocks'?); there are name, seed, blocks",
+            "study: unknown key 'block' (did you mean 'blocks'?); there are name, seed, phase, blocks",
         ),
         ("conditions.dense.lokced", True, "conditions.dense: unknown key 'lokced' (did you mean 'locked'?)"),
         ("bases.tiny.recovry", {}, "bases.tiny: unknown key 'recovry' (did you mean 'recovery'?)"),
@@ -314,8 +314,8 @@ def test_numbers_and_keys_as_yaml_reads_them():
         (
             "study.contrasts.0.minus",
             ["dense", "unlocked"],
-            "study.contrasts: lock: plus has 1 and minus 2 conditions; expected one against one, or two "
-            "against two for an interaction",
+            "study.contrasts: lock: plus has 1 and minus 2 conditions; expected one against one, two "
+            "against two for an interaction, or one against none for a level",
         ),
         (
             "study.contrasts.0.minus",

@@ -96,6 +96,7 @@ def test_an_added_block_or_condition_renames_nothing(default):
 def test_a_second_study_shares_models_and_another_seed_does_not(default):
     second = study_of(
         study__name="second", study__blocks=3, study__conditions=["dense", "sparse"], study__contrasts=[],
+        study__claims=None,
         study__training={"batch_size": 16, "stop": {"steps": 7}},
     )  # fmt: skip
     shared = ("models", "topologies", "streams")
@@ -315,6 +316,7 @@ def test_a_published_base_is_one_model_for_all_blocks(tmp_path):
         "bases__tiny": {"source": "local", "path": str(tmp_path / "base")},
         "study__conditions": ["dense", "sparse"],
         "study__contrasts": [],
+        "study__claims": None,
     }
     study = study_of(**changes)
     for stage, count in (("models", 1), ("topologies", 2)):

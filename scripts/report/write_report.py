@@ -3,6 +3,7 @@ from pathlib import Path
 from sparse_continual.script import job
 
 with job(snakemake):
+    from sparse_continual.report.environment import gather
     from sparse_continual.report.render import write
 
     write(
@@ -10,4 +11,6 @@ with job(snakemake):
         snakemake.params.facts,
         snakemake.output.page,
         snakemake.output.extract,
+        snakemake.output.latex,
+        gather(snakemake.input.trained),
     )

@@ -11,13 +11,11 @@ with job(snakemake):
     params, given = snakemake.params, snakemake.input
     folder, run, mixture = Path(given.run).parent, read_json(given.run), given.get("mixture")
     wanted = asked(params.settings, params.code, given.base, given.stream, mixture)
-    text = adopt(folder, key_of(run["weights"], wanted))
-    if text is None:
+    tables = adopt(folder, key_of(run["weights"], wanted))
+    if tables is None:
         print("computing: no table beside the weights was made by this scoring", flush=True)
-        from sparse_continual.csv_text import csv_text
         from sparse_continual.files import read_manifest
         from sparse_continual.runs.job import located
-        from sparse_continual.scores.evaluate import COLUMNS
         from sparse_continual.scores.score import score_saved
 
         job_ = {
@@ -27,5 +25,6 @@ with job(snakemake):
             "mixture": mixture and read_manifest(mixture)["folder"],
         }
         device = "cuda" if snakemake.resources.gpu else "cpu"
-        text = csv_text(score_saved(job_, params.settings, run, snakemake.threads, device), COLUMNS)
-    write(snakemake.output[0], text)
+        tables = score_saved(job_, params.settings, run, snakemake.threads, device)
+    for path in snakemake.output:
+        write(path, tables[Path(path).stem])

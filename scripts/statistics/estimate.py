@@ -3,14 +3,15 @@ from pathlib import Path
 from sparse_continual.script import job
 
 with job(snakemake):
-    from sparse_continual.statistics.estimate import estimate
+    from sparse_continual.statistics.estimate import OPTIONAL, estimate
 
     plan = snakemake.params.plan
     estimate(
-        Path(snakemake.input.scores).parent,
+        Path(snakemake.input[0]).parent,
         Path(snakemake.output.metrics).parent,
         plan["contrasts"],
         plan["statistics"]["level"],
         plan["statistics"]["learning_margin"],
-        plan["one_base"],
+        plan["bases"],
+        tuple(name for name in OPTIONAL if name in plan["tables"]),
     )

@@ -36,6 +36,7 @@ def condition(**changes):
         "tasks": 5,
         "blocks": 6,
         "tuning_steps": 1200,
+        "asked_steps": 0,
         "match": None,
     }
     return plain | changes
@@ -63,6 +64,8 @@ def test_hours_are_steps_times_fixed_and_flops():
     step = 0.5 + row["training_executed"] * 32 * 12 / 1e9
     assert row["hours"] == pytest.approx(3000 * step / 3600)
     assert row["tuning_hours"] == pytest.approx(1200 * step / 3600)
+    asked = price([condition(asked_steps=600)], throughput=1e9, step_seconds=0.5)[0]
+    assert asked["hours"] == pytest.approx(3600 * step / 3600)
 
 
 def test_replay_buffer_in_tokens_and_bytes():

@@ -1,4 +1,20 @@
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "statistics"))  # for synthetic_tables
+import pytest
+
+sys.path.append(str(Path(__file__).parent))  # for figure_tables
+
+
+@pytest.fixture(scope="session")
+def studies():
+    """name -> tables (name -> DataFrame), made once; nothing may change them."""
+    from figure_tables import STUDIES
+
+    return {name: make() for name, make in STUDIES.items()}
+
+
+@pytest.fixture
+def full(studies):
+    """Ten conditions on six blocks of six tasks."""
+    return studies["ten conditions"]

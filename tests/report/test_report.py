@@ -1,16 +1,24 @@
 """The page of a made-up study, opened and parsed."""
 
+import json
 import re
 from html.parser import HTMLParser
 
+import made_up
 import pandas
 import pytest
-import synthetic_tables
 
-from sparse_continual.report import rates
+from sparse_continual.errors import UserError
+from sparse_continual.report import environment, rates
+from sparse_continual.report.differ import differ
 from sparse_continual.report.limits import limits
-from sparse_continual.report.render import differ, write
+from sparse_continual.report.render import write
+from sparse_continual.report.view import LIMIT, table
+from sparse_continual.report.words import Words
 from sparse_continual.statistics import columns, tables
+
+EN, ZH = Words("en"), Words("zh")
+SECTIONS = set(EN.catalogue["page"]["sections"])
 
 
 class Page(HTMLParser):
@@ -20,7 +28,8 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.links, self.images, self.ids, self.tags, self.text, self.open = [], [], [], [], "", []
+        self.links, self.images, self.ids, self.tags, self.open = [], [], [], [], []
+        self.text, self.sections = "", {}
         self.feed(text)
         assert not self.open
         self.text = re.sub(r"\s+", " ", self.text)
@@ -32,176 +41,274 @@ class Page(HTMLParser):
         self.images += [given["src"]] if tag == "img" else []
         self.ids += [given["id"]] if "id" in given else []
         if tag not in self.VOID:
-            self.open.append(tag)
+            self.open.append((tag, given.get("id")))
 
     def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+        assert self.open.pop()[0] == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "script"):
+        if self.open and self.open[-1][0] not in ("style", "script"):
             self.text += data
+            for section, name in self.open:
+                if section == "section":
+                    self.sections[name] = re.sub(r"\s+", " ", self.sections.get(name, "") + data)
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    facts = synthetic_tables.facts(synthetic_tables.CONDITIONS[:5], synthetic_tables.CONTRASTS[:3], blocks=6)
-    root = synthetic_tables.results(tmp_path_factory.mktemp("study"), facts, T=3)
-    page, extract = root / "report" / "report.html", root / "report" / "findings.md"
-    write(root, facts, page, extract)
-    return root, facts, page.read_text(encoding="utf-8"), extract.read_text(encoding="utf-8")
+def page(pages):
+    return Page(pages["en"][0].read_text(encoding="utf-8"))
 
 
-def test_opens_offline_and_on_a_phone(study):
-    root, _, html, _ = study
+@pytest.fixture(scope="module")
+def extract(pages):
+    return pages["en"][1].read_text(encoding="utf-8")
+
+
+def written(folder, facts, rows=None, told=made_up.ENVIRONMENT, language="en"):
+    """(page, extract) of a study made in `folder`."""
+    root = made_up.results(folder / "results", facts, rows)
+    paths = [root / "report" / name for name in ("report.html", "findings.md", "primary.tex")]
+    write(root, facts | {"language": language}, *paths, told)
+    return Page(paths[0].read_text(encoding="utf-8")), paths[1].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_opens_offline_and_its_links_lead_somewhere(pages, study, language):
+    html = pages[language][0].read_text(encoding="utf-8")
     page = Page(html)
+    root, _ = study
     for link in page.links:
         assert link.startswith(("#", "../", "data:image/svg+xml;base64,")), link[:80]
         if link.startswith("../"):
             assert (root / "report" / link).resolve().is_relative_to(root)
-    assert not re.search(r"url\(|@import|<script", html)
+    assert not re.search(r"url\(|@import|<script src", html)
+    policy = next(given["content"] for tag, given in page.tags if given.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; img-src data:;")
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in page.tags
+    assert ("html", {"lang": {"en": "en", "zh": "zh-CN"}[language]}) in page.tags
     assert len(page.ids) == len(set(page.ids))
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
 
 
-def test_every_figure_is_there_with_caption_table_and_config(study):
-    root, facts, html, _ = study
-    page = Page(html)
+def test_keyboard_and_reader_find_their_way(page):
+    first = next(given for tag, given in page.tags if tag == "a")
+    assert first == {"class": "skip", "href": "#claims"}
+    regions = [given for _, given in page.tags if given.get("role") == "region"]
+    assert regions and all(given["tabindex"] == "0" and given["aria-label"].strip() for given in regions)
+    headers = [given for tag, given in page.tags if tag == "th"]
+    assert headers and all(given["scope"] == "col" for given in headers)
+    assert all(given.get("alt") for tag, given in page.tags if tag == "img")
+
+
+def test_every_section_is_there_in_both_languages(pages, page):
+    assert set(page.sections) == SECTIONS
+    chinese = Page(pages["zh"][0].read_text(encoding="utf-8"))
+    assert set(chinese.sections) == SECTIONS
+    for name, title in ZH.catalogue["page"]["sections"].items():
+        assert chinese.sections[name].strip().startswith(title)
+
+
+def test_every_figure_is_there_with_its_command(page, study):
+    root, facts = study
     assert len(page.images) == len(facts["figures"])
     for name in facts["figures"]:
-        assert f"people-{name}" in page.ids
-        assert f"Title of {name}" in page.text
-        assert f"{name}: title: Title of {name}" in page.text
-    assert {"../people/statistics/contrasts.csv", "../people/tables/densities.csv"} <= set(page.links)
-    for link in page.links:
-        if link.endswith((".csv", ".svg", ".pdf", ".png")):
-            assert (root / "report" / link).is_file(), link
+        assert f"people-{name}" in page.ids and f"{name}: title: Title of {name}" in page.text
+        command = f"snakemake --cores 1 results/made-up/people/figures/{name}.svg --forcerun draw_figure"
+        assert page.text.count(command) == 2 and command in page.sections["rebuild"]
 
 
-def test_sections_and_columns(study):
-    _, facts, html, _ = study
-    page = Page(html)
-    assert {"question", "run", "findings", "limits", "figures", "metrics", "appendix"} <= set(page.ids)
+def test_commands_name_the_config_that_is_not_the_default(tmp_path):
+    facts = made_up.facts() | {"configfiles": ["studies/my study.yaml"]}
+    facts["figures"] = {"forest": facts["figures"]["forest"]}
+    page, _ = written(tmp_path, facts)
+    target = "results/made-up/people/figures/forest.svg"
+    command = f"snakemake --cores 1 {target} --configfile 'studies/my study.yaml' --forcerun draw_figure"
+    assert command in page.text
+
+
+def test_every_claim_has_its_verdict_and_nothing_else_is_a_finding(page, extract, study):
+    root, facts = study
+    rows = tables.read(root / "statistics" / "claims.csv")
+    own = rows[rows.role != "component"]
+    for place in (page.sections["claims"], extract):
+        for row in own.itertuples():
+            sentence = next(c["sentence"]["en"] for c in facts["claims"] if c["name"] == row.claim)
+            assert sentence in place
+        for verdict, count in own.verdict.value_counts().items():
+            head = EN.name("verdicts", verdict) + " (demonstration)"
+            assert place.count(head) == count, verdict
+    rest = {name: text for name, text in page.sections.items() if name != "claims"}
+    for name, text in rest.items():
+        assert "(demonstration)" not in text, name
+    assert "9 claims: 2 shown, 1 contradicted" in page.text
+    assert "Why not: Nothing here measures it." in page.text
+
+
+def test_no_number_of_a_claim_whose_gate_failed(pages, study):
+    """Neither in the sentence nor in the table of claims: the estimate is −8.0 points."""
+    html = pages["en"][0].read_text(encoding="utf-8")
+    (line,) = re.findall(r"<tr><td><code>lora_adds</code>.*?</tr>", html)
+    assert "8.0" not in line and "-0.08" not in line
+    (line,) = re.findall(r"<tr><td><code>lock_forgets_less</code>.*?</tr>", html)
+    assert "−6.0" in line and 'data-v="-0.06"' in line
+
+
+def test_columns_metrics_and_conditions_are_explained(page, study):
+    _, facts = study
     for meanings in columns.TABLES.values():
         for name, meaning in meanings.items():
             assert name in page.text and re.sub(r"\s+", " ", meaning) in page.text
-    for condition in facts["study"]["conditions"]:
-        assert condition in page.text
+    assert all(condition in page.text for condition in facts["study"]["conditions"])
 
 
-def test_every_test_has_its_sentence_and_the_sentence_its_numbers(study):
-    root, _, html, extract = study
-    page, contrasts = Page(html), tables.read(root / "people" / "statistics" / "contrasts.csv")
-    primary = contrasts[contrasts.role == "primary"]
-    heads = {"shown": "Shown", "not distinguished": "Not distinguished", "gate failed": "Gate failed"}
-    for row in primary.itertuples():
-        size = f"{100 * abs(row.mean):.1f}"
-        verb = (
-            f"{row.plus} forgot {size} points"
-            if row.metric == "forgetting"
-            else f"{row.plus} had {size} points"
-        )
-        direction = "less" if row.mean < 0 else "more"
-        if row.verdict != "gate failed":
-            assert f"{verb} {direction}" in page.text
-    for verdict, count in primary.verdict.value_counts().items():
-        assert len(re.findall(rf"\n- {heads[verdict]}\b", extract)) == count
-        assert (
-            page.text.count(f"{heads[verdict]}:") + page.text.count(f"{heads[verdict]} at this n:") == count
-        )
+def test_secondary_results_are_marked(page):
+    assert page.sections["secondary"].strip().startswith("Secondary and exploratory Exploratory.")
+    assert "Demonstration. Not registered" in page.text
 
 
-def test_no_sentence_goes_beyond_its_verdict(study):
-    root, _, _, extract = study
-    contrasts = tables.read(root / "people" / "statistics" / "contrasts.csv")
-    assert len(re.findall(r"\n- Shown", extract)) == (contrasts.verdict == "shown").sum()
-
-
-def test_limits_are_in_page_and_extract(study):
-    _, _, html, extract = study
-    for words in (
-        "a question of its own",
-        "the block (n = 6)",
-        "one generator",
-        "capacity is not expected to bind",
-    ):
-        assert words in Page(html).text and words in extract
-
-
-def test_repeats_to_the_byte(study):
-    root, facts, html, extract = study
-    write(root, facts, root / "again" / "report.html", root / "again" / "findings.md")
-    assert (root / "again" / "report.html").read_text(encoding="utf-8") == html
-    assert (root / "again" / "findings.md").read_text(encoding="utf-8") == extract
+def test_repeats_to_the_byte_and_the_machine_shows_in_one_section(tmp_path):
+    facts = made_up.facts()
+    root = made_up.results(tmp_path / "made-up", facts)
+    found = []
+    for number, told in enumerate((made_up.ENVIRONMENT, made_up.ENVIRONMENT, None)):
+        paths = [tmp_path / f"{number}" / name for name in ("report.html", "findings.md", "primary.tex")]
+        write(root, facts, *paths, told)
+        found.append([path.read_text(encoding="utf-8") for path in paths])
+    assert found[0] == found[1]
+    assert found[0][1:] == found[2][1:] and found[0][0] != found[2][0]
+    without = [re.sub(r'<section id="environment">.*?</section>', "", html, flags=re.S) for html, *_ in found]
+    assert without[0] == without[2]
 
 
 def test_one_checkpoint_two_streams_three_blocks(tmp_path):
-    facts = synthetic_tables.facts(
-        synthetic_tables.CONDITIONS[:3],
-        synthetic_tables.CONTRASTS[:1],
-        3,
-        one_base=True,
-        streams=("news", "tales"),
+    facts = made_up.facts(streams=("people", "news"), one_base=True, blocks=3)
+    rows = made_up.judged(3, bases=dict.fromkeys("123", "published"))
+    page, extract = written(tmp_path, facts, rows)
+    told = re.findall(r"^- (Descriptive only.*|Exploratory .*|Not tested.*)$", extract, re.M)
+    assert len(told) == 9 and all(
+        "for this checkpoint (demonstration)" in line.split(":")[0] for line in told
     )
-    facts["figures"] = {}
-    synthetic_tables.results(tmp_path, facts, T=2)
-    write(tmp_path, facts, tmp_path / "report.html", tmp_path / "findings.md")
-    text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
-    assert text.count("Descriptive only for this checkpoint") == 4
-    assert "Shown" not in text.split("What was found")[-1].split("What may not")[0].split("planned tests")[-1]
-    assert "Every sentence is for this checkpoint" in text and "Streams are analysed each by itself" in text
+    assert "Shown" not in extract and "Every sentence is for this checkpoint" in extract
+    assert "Streams are analysed each by itself" in page.text and "Stream news" in page.text
+    assert {"people-forest", "news-forest"} <= set(page.ids)
 
 
-def test_names_are_escaped(tmp_path):
-    facts = synthetic_tables.facts(["a", "b"], [], 2)
-    facts["figures"] = {}
-    synthetic_tables.results(tmp_path, facts, T=2)
+def test_a_failed_instrument_check_stops_the_report_with_the_reason(tmp_path):
+    facts = made_up.facts()
+    root = made_up.results(tmp_path / "made-up", facts)
+    path = root / "people" / "statistics" / "instrument.csv"
+    checks = tables.read(path)
+    checks["passed"], checks["value"] = checks.index != 2, checks.value.astype(float)
+    checks.loc[2, ["check", "arm", "why"]] = ["planted arm", "lock", "it merely learns less"]
+    checks.loc[2, "value"] = 0.2
+    tables.write(path, checks)
+    report = root / "report" / "report.html"
+    words = (
+        "made-up/people: instrument check 'planted arm' of lock: found 0.2, expected 0: it merely learns less"
+    )
+    with pytest.raises(UserError, match=words):
+        write(root, facts, report, report, report)
+    assert not report.exists()
+
+
+def test_a_verdict_edited_by_hand_stops_the_report(tmp_path):
+    rows = made_up.judged()
+    rows[3] |= {"verdict": "shown"}
+    with pytest.raises(UserError, match="claim 'replay_forgets_less': found the verdict 'shown', but"):
+        written(tmp_path, made_up.facts(), rows)
+
+
+def test_claims_of_another_file_are_refused(tmp_path):
+    facts = made_up.facts()
+    facts["claims"] = facts["claims"][1:]
+    with pytest.raises(UserError, match="differing in lock_forgets_less"):
+        written(tmp_path, facts)
+
+
+def test_without_claims_and_contrasts_nothing_is_a_finding(tmp_path):
+    facts = made_up.facts() | {"claims": [], "figures": {}}
+    facts["study"] |= {"contrasts": []}
     facts["streams"]["people"]["note"] = "<script>alert(1)</script>"
-    write(tmp_path, facts, tmp_path / "report.html", tmp_path / "findings.md")
-    html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "<script>" not in html and "No contrast was planned" in html
+    root = made_up.results(tmp_path / "made-up", facts)
+    tables.write(root / "statistics" / "claims.csv", pandas.DataFrame(columns=list(columns.TABLES["claims"])))
+    paths = [root / name for name in ("report.html", "findings.md", "primary.tex")]
+    write(root, facts, *paths)
+    html, extract = (path.read_text(encoding="utf-8") for path in paths[:2])
+    assert "<script>alert" not in html and "No contrast was planned" in html
+    assert (
+        html.count("nothing in this report is a finding") == 2
+        and "nothing in this report is a finding" in extract
+    )
 
 
-def test_the_page_tells_rates_final_accuracy_and_buffers(tmp_path):
-    names = ["sparse", "unlocked", "sparse_replay"]
-    facts = synthetic_tables.facts(names, synthetic_tables.CONTRASTS[:1], 6)
-    facts["figures"] = {}
-    synthetic_tables.results(tmp_path, facts, T=2)
-    write(tmp_path, facts, tmp_path / "report.html", tmp_path / "findings.md")
-    text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+def test_registration_and_phase_are_told(tmp_path):
+    facts = made_up.facts() | {"phase": "confirmatory", "figures": {}}
+    facts["registration"] = {"path": "studies/made-up.preregistration.yaml", "digest": "ab12"}
+    page, extract = written(tmp_path, facts, made_up.judged(phase="confirmatory", registered=True))
+    assert "Registered: studies/made-up.preregistration.yaml, SHA-256 ab12." in page.text
+    assert "Confirmatory. The design was registered" in page.text and "emonstration" not in extract
+    assert "- Shown: `sparse` forgot 6.0" in extract
+
+
+def test_budgets_rates_and_buffers_are_told(page):
+    assert (
+        "1,024 tokens, 4,096 B" in page.sections["run"]
+        and "flops of sparse (off by 0.4 %)" in page.sections["run"]
+    )
     words = "(locked against free to grow) and learning rate, as tuned (0.002 against 0.001)."
-    assert text.count(words) == 2  # with the question and with the finding
-    assert text.count("1,024 tokens, 4,096 B") == 1
-    extract = (tmp_path / "findings.md").read_text(encoding="utf-8")
-    for place in (text, extract):
-        assert place.count("Difference in average accuracy at the end") == 1
-        assert "Contrast `lock` compares arms" in place.replace("Contrast lock", "Contrast `lock`")
+    assert words in page.sections["question"] and words in page.sections["claims"]
+
+
+def test_a_long_table_says_that_it_is_cut():
+    rows = [{"contrast": f"c{i}", "mean": -0.5, "scale": "bits", "p": 0.0002} for i in range(LIMIT + 1)]
+    made = table(EN, "long", rows, "contrast mean:amount p")
+    assert (len(made["rows"]), made["all"]) == (LIMIT, LIMIT + 1)
+    assert [cell["text"] for cell in made["rows"][0]] == ["c0", "−0.5", "< .001"]
+    assert [cell["value"] for cell in made["rows"][0]] == ["c0", "-0.5", "0.0002"]
+    assert [head["text"] for head in made["head"]] == ["contrast", "difference (points, or bits)", "p"]
+
+
+def test_environment_adds_up_the_runs(tmp_path):
+    for number, (seconds, device) in enumerate(((1.5, "cpu"), (2.5, "cpu"), (4.0, "cuda"))):
+        run = {"seconds": seconds, "machine": {"device": device, "processor": "x86_64", "threads": 1}}
+        (tmp_path / f"{number}.json").write_text(json.dumps(run))
+    found = environment.gather([tmp_path / f"{number}.json" for number in range(3)])
+    assert found["machines"] == [
+        {"device": "cpu", "processor": "x86_64", "threads": "1", "runs": 2, "seconds": 4.0},
+        {"device": "cuda", "processor": "x86_64", "threads": "1", "runs": 1, "seconds": 4.0},
+    ]
+    assert {"torch", "numpy", "python", "sparse_continual"} <= set(found["versions"])
 
 
 def test_what_a_contrast_differs_in():
-    conditions = synthetic_tables.facts()["conditions"]
+    conditions = made_up.facts()["conditions"]
+    conditions["masked"] = conditions["dense"] | {"writes": "masked", "like": "sparse_2of4"}
     same = dict.fromkeys(conditions, "0.002")
 
-    def words(plus, minus, rates=same):
-        return differ({"plus": plus, "minus": minus}, conditions, rates)
+    def words(plus, minus, rates=same, **more):
+        return differ({"plus": plus, "minus": minus, **more}, conditions, rates, EN)
 
     assert words(["sparse"], ["unlocked"]).endswith(
         "they differ in absent weights (locked against free to grow)."
     )
-    found = words(["masked_writes"], ["dense"])
-    assert "writes (only at the places of sparse_2of4 against all)" in found
+    assert "writes (only at the places of sparse_2of4 against all)" in words(["masked"], ["dense"])
     found = words(["sparse"], ["matched_flops"], same | {"sparse": "0.004"})
-    assert "topology (sparse_2of4 against dense) and shape" in found
+    assert (
+        "topology (sparse_2of4 against dense), shape" in found
+        or "topology (sparse_2of4 against dense) and" in found
+    )
     assert found.endswith(" and learning rate, as tuned (0.004 against 0.002).")
     four = ["sparse_lora", "dense"], ["sparse", "dense_lora"]
     assert "rate" not in words(*four)
     assert words(*four, same | {"dense": "0.001"}).endswith("in this order: 0.002, 0.002, 0.002, 0.001.")
+    assert words(["sparse"], []) == "`sparse` against zero."
+    assert "on stream `a` against on stream `b`" in words(["sparse"], ["dense"], streams=["a", "b"])
 
 
 def test_rates_are_told_for_every_stream_where_they_differ():
     found = {"news": stream(), "tales": stream(trials={"sparse": (1, {1: (0, 0), 2: (0, 0)})})}
-    assert rates.in_words(found)["sparse"] == "2 on news and 1 on tales"
-    assert rates.in_words({"news": stream()})["sparse"] == "2"
+    assert rates.in_words(found, EN)["sparse"] == "2 on news and 1 on tales"
+    assert rates.in_words({"news": stream()}, EN)["sparse"] == "2"
 
 
 # condition -> chosen rate, {rate: (learning, forgetting)}
@@ -213,7 +320,7 @@ BUDGET = {"stream": "people", "parameters": "100", "nonzeros": "50000", "prunabl
 BUDGET |= {"training_theoretical": "4", "training_executed": "4"}
 
 
-def stream(trials=TRIALS, verdicts=("gate failed", ""), flags=(), transfer=(-0.01, 0.01), metrics=()):
+def stream(trials=TRIALS, flags=(), transfer=(-0.01, 0.01), metrics=()):
     """The tables of one stream, with one contrast `lock` of `sparse` against `unlocked`."""
     frontier = [
         (arm, rate, block, rate == chosen, learnt + shift, forgot + shift)
@@ -222,10 +329,8 @@ def stream(trials=TRIALS, verdicts=("gate failed", ""), flags=(), transfer=(-0.0
         for block, shift in (("tuning-1", -0.02), ("tuning-2", 0.02))
     ]
     names = ["condition", "learning_rate", "block", "chosen", "learning_accuracy", "forgetting"]
-    lock = {"contrast": "lock", "plus": "sparse", "minus": "unlocked"}
-    rows = [
-        lock | {"role": role, "verdict": v} for role, v in zip(("primary", "beside"), verdicts, strict=True)
-    ]
+    rows = [{"contrast": "lock", "plus": "sparse", "minus": "unlocked", "role": "primary"}]
+    rows += [{"contrast": "level", "plus": "sparse", "minus": "", "role": "primary"}]
     summary = {"part": "all", "scale": "raw", "lower": transfer[0], "upper": transfer[1]}
     measured = [(arm, "forward_transfer") for arm in trials] + list(metrics)
     return {
@@ -237,18 +342,21 @@ def stream(trials=TRIALS, verdicts=("gate failed", ""), flags=(), transfer=(-0.0
     }
 
 
-def lines(found=None, budget=(BUDGET,), **study):
-    facts = synthetic_tables.facts()
+def lines(found=None, budget=(BUDGET,), verdicts=("gate failed",), margin="", words=EN, **study):
+    facts = made_up.facts()
     facts["study"] |= {"tuning": {"learning_rates": [1, 2, 4], "blocks": 2}} | study
-    return "\n".join(limits(facts, list(budget), {"people": found or stream()}))
+    claims = [{"verdict": verdict, "claim_margin": margin} for verdict in verdicts]
+    return "\n".join(limits(facts, list(budget), {"people": found or stream()}, claims, words))
 
 
 def test_limits_follow_the_facts():
-    facts = synthetic_tables.facts(blocks=3)
+    facts = made_up.facts(blocks=3)
     facts["streams"]["people"] |= {"people": 2000, "tasks": 20}
     facts["study"]["training"] |= {"ends": "trained", "stop": {"loss": 0.1, "cap": 400, "every": 10}}
-    text = "\n".join(limits(facts, [BUDGET], {"people": stream(flags=["floor", "floor"])}))
+    claims = [{"verdict": "gate failed", "claim_margin": ""}]
+    text = "\n".join(limits(facts, [BUDGET], {"people": stream(flags=["floor", "floor"])}, claims, EN))
     for words in (
+        "This study is a demonstration",
         "With 3 blocks nothing can be shown, only described: the exact test can at best reach p = .250",
         "capacity may bind",
         "validation loss of 0.1",
@@ -262,15 +370,32 @@ def test_limits_follow_the_facts():
     assert "kernels execute" not in text and "Not distinguished" not in text
 
 
+def test_limits_are_as_many_in_chinese():
+    for options in ({}, {"blocks": 3}, {"verdicts": ()}, {"verdicts": ("not distinguished", "exploratory")}):
+        chinese = lines(words=ZH, **options)
+        assert chinese.count("\n") == lines(**options).count("\n") and "Every" not in chinese
+
+
+def test_what_not_distinguished_leaves_open_depends_on_a_margin():
+    assert "no equivalence test was planned" in lines(verdicts=["not distinguished"])
+    assert "only within its margin" in lines(verdicts=["not distinguished"], margin=0.05)
+    assert "No claims were planned" in lines(verdicts=[])
+
+
 def test_a_level_out_of_reach_is_a_limit():
-    assert "With 6 blocks nothing can be shown" in lines(statistics={"level": 0.01})
+    assert "With 6 blocks nothing can be shown" in lines(blocks=6, statistics={"level": 0.01})
     assert "nothing can be shown" not in lines()
+
+
+def test_shared_bases_are_a_limit():
+    assert "the base is the unit of every claim" in lines(blocks_per_base=2)
+    assert "the unit of every claim" not in lines()
 
 
 def test_a_contrast_of_two_rates_is_a_limit():
     assert (
         "Contrast `lock` compares arms at different learning rates (`sparse` 2, `unlocked` 1). On the tuning"
-        " blocks the difference in forgetting (in learning) is −9.0 (+0.0) at 1 in both, −11.5 (+1.0) at 2 in"
+        " blocks the difference in forgetting (in learning) is −9.0 (0.0) at 1 in both, −11.5 (+1.0) at 2 in"
         " both, −10.0 (+7.0) at 4 in both, and +1.0 (+10.0) points at the chosen rates: how much of a"
         " difference, or of none, is the rate's cannot be told from the test alone."
     ) in lines()

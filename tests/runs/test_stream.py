@@ -5,6 +5,7 @@ import math
 import multiprocessing
 import shutil
 import time
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ STOPS = {
 def positions(model, position):
     """A scorer that says what a model makes of eight tokens."""
     with torch.no_grad():
-        return [{"after": position, "sum": model(torch.arange(8)[None]).logits.sum().item()}]
+        return {"after": position, "sum": model(torch.arange(8)[None]).logits.sum().item()}
 
 
 @pytest.mark.parametrize(("rule", "steps"), [("steps", 5), ("epochs", 3), ("cap", 5), ("criterion", 4)])
@@ -83,7 +84,7 @@ def test_records_against_direct_computation(arm, job_of, started, world):
     base = {name: p.detach().clone() for name, p in load_model(job["model"]).named_parameters()}
     seen = []
     rows, mechanism.rows = mechanism.rows, lambda *a: seen.append(rows(*a)) or seen[-1]
-    (record,), _ = stream.train_stream(mechanism, tasks, job["training"], 3e-3, 11, lambda position: None)
+    (record,), _ = stream.train_stream(mechanism, [tasks], job["training"], 3e-3, 11, lambda position: None)
     after = mechanism.weights()
     names = {name: name.removeprefix("ends.") for name in after}
     assert set(base) - set(names.values()) == (
@@ -166,15 +167,20 @@ def files(folder):
     return {p.name: p.read_bytes() for p in (folder / "weights").iterdir()}
 
 
+SINGLE, JOINT = {"reference": {"kind": "single"}}, {"reference": {"kind": "joint", "at": [1, 2]}}
+
+
 @pytest.mark.parametrize(
-    ("arm", "steps"),
-    [("sparse", 0), ("sparse", 3), ("sparse", 5), ("sparse", 12), ("trained ends", 4)]
-    + [("masked lora", 7), ("side lora", 3), ("replay", 3), ("replay", 8), ("replay", 10)],
+    ("arm", "steps", "own"),
+    [("sparse", steps, {}) for steps in (0, 3, 5, 12)]
+    + [("trained ends", 4, {}), ("masked lora", 7, {}), ("side lora", 3, {})]
+    + [("replay", steps, {}) for steps in (3, 8, 10)]
+    + [("sparse", 5, SINGLE), ("masked lora", 7, SINGLE), ("replay", 10, SINGLE), ("replay", 4, JOINT)],
 )
-def test_a_killed_run_goes_on_to_the_same_numbers(arm, steps, job_of, monkeypatch, tmp_path, capsys):
-    whole = job_of(arm, folder=tmp_path / "whole", resume=tmp_path / "whole resume")
+def test_a_killed_run_goes_on_to_the_same_numbers(arm, steps, own, job_of, monkeypatch, tmp_path, capsys):
+    whole = job_of(arm, folder=tmp_path / "whole", resume=tmp_path / "whole resume", **own)
     expected = run_condition(whole, 1, scorer=positions)
-    job = job_of(arm)
+    job = job_of(arm, **own)
     with monkeypatch.context() as patch:
         kill_after(patch, steps)
         with pytest.raises(Killed):
@@ -325,4 +331,6 @@ def test_weights_that_are_kept(keep, left, job_of):
     run = run_condition(job, 1)
     finish(job["folder"] / "run.json", run, keep, job["resume"])
     assert [i for i in (1, 2, 3) if weights_path(job["folder"], i).is_file()] == left
-    assert json.loads((job["folder"] / "run.json").read_text()) == json.loads(json.dumps(run))
+    written = json.loads((job["folder"] / "run.json").read_text())
+    assert datetime.fromisoformat(written.pop("finished")) <= datetime.now(UTC)
+    assert written == json.loads(json.dumps(run))

@@ -23,7 +23,7 @@ from sparse_continual.streams.batches import collate, loss_of
 from sparse_continual.streams.tasks import load_tasks, save_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
-SCORING = {"batch_size": 5}
+SCORING = {"batch_size": 5, "calibrated_options": False}
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def rules(monkeypatch, tmp_path, world, job_of):
         snakemake = SimpleNamespace(
             input=Namedlist(fromdict=given),
             params=SimpleNamespace(**params),
-            output=Namedlist([str(output)]),
+            output=[str(path) for path in output],
             threads=1,
             resources=SimpleNamespace(gpu=0),
         )
@@ -66,7 +66,7 @@ def rules(monkeypatch, tmp_path, world, job_of):
                 "keep_weights": self.keep,
             }
             given = {**self.given, "tuning": str(tuning)}
-            script("runs/train_condition.py", given, params, self.folder / "run.json")
+            script("runs/train_condition.py", given, params, [self.folder / "run.json"])
             return read_json(self.folder / "run.json")
 
         def score(self, **changes):
@@ -74,8 +74,9 @@ def rules(monkeypatch, tmp_path, world, job_of):
             if self.mixture:
                 given["mixture"] = self.mixture
             params = {"settings": SCORING, "code": "abc", "run": self.settings, **changes}
-            script("scores/score_run.py", given, params, tmp_path / "scores.csv")
-            return (tmp_path / "scores.csv").read_bytes()
+            made = {name: tmp_path / f"{name}.csv" for name in ("scores", "items")}
+            script("scores/score_run.py", given, params, made.values())
+            return {name: path.read_bytes() for name, path in made.items()}
 
     return Rules
 
@@ -84,22 +85,24 @@ COMPUTED = "computing: no table beside the weights"
 
 
 @pytest.mark.parametrize(
-    "arm",
-    ["dense", "sparse", "unlocked", "masked writes", "trained ends", "masked lora", "side lora", "replay"],
+    ("arm", "missing"),
+    [(arm, "scores.csv") for arm in ("dense", "unlocked", "masked writes", "trained ends", "masked lora")]
+    + [(arm, "items.csv") for arm in ("sparse", "side lora", "replay")],
 )
-def test_adopted_scores_are_recomputed_ones(arm, rules, capsys):
+def test_adopted_scores_are_recomputed_ones(arm, missing, rules, capsys):
     rule = rules(arm)
     run = rule.train()
     assert "scores" not in run and set(run["weights"]) == {"1", "2", "3"}
     capsys.readouterr()
     adopted = rule.score()
     assert COMPUTED not in capsys.readouterr().out
-    (rule.folder / table.TABLE).unlink()
+    (rule.folder / missing).unlink()
     recomputed = rule.score()
     assert COMPUTED in capsys.readouterr().out
     assert adopted == recomputed
     # 4 states, on 3 tasks of two parts and the whole, and on the mixture
-    assert len(adopted.decode().splitlines()) == 1 + 4 * (3 * 3 + 1)
+    assert len(adopted["scores"].decode().splitlines()) == 1 + 4 * (3 * 3 + 1)
+    assert len(adopted["items"].decode().splitlines()) == 1 + 4 * 3
     assert not rule.job["resume"].exists()
 
 
@@ -121,9 +124,9 @@ def test_what_makes_other_scores_is_no_reason_to_adopt(rules, capsys):
     rule = rules()
     rule.train()
     assert is_adopted(rule, capsys)
-    assert not is_adopted(rule, capsys, settings={"batch_size": 6})
+    assert not is_adopted(rule, capsys, settings={**SCORING, "batch_size": 6})
     assert not is_adopted(rule, capsys, code="abd")
-    beside = rule.folder / table.TABLE
+    beside = rule.folder / "scores.csv"
     text = beside.read_text()
     beside.write_text(text[:-20])  # cut short by a full disk
     assert not is_adopted(rule, capsys)
@@ -162,7 +165,7 @@ def test_other_weights_have_other_keys():
 def test_nothing_is_left_while_the_mixture_is_not_built(rules, capsys, tmp_path, world):
     rule = rules(mixture=str(tmp_path / "later" / "manifest.json"))
     rule.train()
-    assert not (rule.folder / table.TABLE).exists()
+    assert not (rule.folder / "scores.csv").exists()
     tasks = load_tasks(world.root / "mixture" / "tasks")
     save_tasks(tmp_path / "later" / "tasks", tasks)
     write_manifest(rule.mixture, tmp_path / "later" / "tasks")
@@ -208,8 +211,8 @@ def test_rows_against_single_items(world, job_of):
     model = load_model(job["model"])
     tasks = load_tasks(job["stream"], job["order"])
     (mixture,) = load_tasks(world.root / "mixture" / "tasks")
-    rows = evaluate.score(model, 2, tasks, [mixture], SCORING)
-    expected = []
+    tables = evaluate.score(model, 2, tasks, [mixture], SCORING)
+    expected, items = [], []
     for position, task in [*enumerate(tasks, 1), (0, mixture)]:
         losses, right = [], []
         for row in range(task.test.rows):
@@ -218,6 +221,9 @@ def test_rows_against_single_items(world, job_of):
                 losses.append(loss_of(model, batch).item())
                 chosen = model(batch["input_ids"]).logits[0, -3:-1].argmax(-1)
             right.append(float(torch.equal(chosen, batch["input_ids"][0, -2:])))
+        if position:
+            scores = " ".join(str(int(one)) for one in right)
+            items.append({"after": 2, "task": task.name, "position": position, "scores": scores})
         losses, right = np.array(losses), np.array(right)
         parts = {"all": slice(None), "odd": task.test.parts == 0, "even": task.test.parts == 1}
         for part, inside in parts.items() if position else [("all", slice(None))]:
@@ -235,7 +241,7 @@ def test_rows_against_single_items(world, job_of):
                     "ceiling": pytest.approx(ceiling),
                 }
             )
-    assert rows == expected
+    assert tables == {"scores": expected, "items": items}
 
 
 def test_a_mixture_of_several_entries_is_one_row(world, job_of):
@@ -243,8 +249,8 @@ def test_a_mixture_of_several_entries_is_one_row(world, job_of):
     model = load_model(job["model"])
     tasks = load_tasks(job["stream"], job["order"])
     tasks[0].test = tasks[0].validation
-    apart = [evaluate.score(model, 0, [], [task], SCORING)[0] for task in tasks]
-    (row,) = evaluate.score(model, 0, [], tasks, SCORING)
+    apart = [evaluate.score(model, 0, [], [task], SCORING)["scores"][0] for task in tasks]
+    (row,) = evaluate.score(model, 0, [], tasks, SCORING)["scores"]
     assert (row["task"], row["position"], row["part"], row["items"]) == ("base", 0, "all", 24)
     assert row["loss"] == pytest.approx(np.mean([one["loss"] for one in apart]))
     assert row["score"] == pytest.approx(np.mean([one["score"] for one in apart]))
@@ -252,18 +258,20 @@ def test_a_mixture_of_several_entries_is_one_row(world, job_of):
 
 def test_no_mixture_no_row(world, job_of):
     job = job_of("dense")
-    rows = evaluate.score(load_model(job["model"]), 0, load_tasks(job["stream"]), [], SCORING)
-    assert {row["position"] for row in rows} == {1, 2, 3}
+    tables = evaluate.score(load_model(job["model"]), 0, load_tasks(job["stream"]), [], SCORING)
+    assert {row["position"] for row in tables["scores"]} == {1, 2, 3}
 
 
 def test_row_zero_is_the_base(rules):
     rule = rules()
     run = rule.train()
     job = rule.job | {"mixture": None}
-    rows = score_saved(job, SCORING, run, 1)
+    found = score_saved(job, SCORING, run, 1)
     tasks = load_tasks(job["stream"], job["order"])
-    assert rows[:9] == evaluate.score(load_model(job["model"]), 0, tasks, [], SCORING)
-    assert rows[9:18] != [row | {"after": 1} for row in rows[:9]]
+    base = evaluate.texts([evaluate.score(load_model(job["model"]), 0, tasks, [], SCORING)])
+    assert all(found[name].startswith(base[name]) for name in ("scores", "items"))
+    rows = [line.split(",", 1) for line in found["scores"].splitlines()]
+    assert [own for after, own in rows if after == "0"] != [own for after, own in rows if after == "1"]
 
 
 def test_csv_is_the_same_for_the_same_rows():
@@ -274,10 +282,14 @@ def test_csv_is_the_same_for_the_same_rows():
 
 def test_left_table_is_adopted_under_its_key_alone(tmp_path):
     assert table.adopt(tmp_path, "k") is None
-    table.leave(tmp_path, "a,b\n1,2\n", "k")
-    assert table.adopt(tmp_path, "k") == "a,b\n1,2\n"
+    tables = {"scores": "a,b\n1,2\n", "items": "a\n1\n"}
+    table.leave(tmp_path, tables, "k")
+    assert table.adopt(tmp_path, "k") == tables
     assert table.adopt(tmp_path, "other") is None
     key = json.loads((tmp_path / table.KEY).read_text())
-    table.leave(tmp_path, "a,b\n3,4\n", "new")
-    write_json(tmp_path / table.KEY, key)  # as if the process had died between the two files
+    table.leave(tmp_path, tables | {"scores": "a,b\n3,4\n"}, "new")
+    write_json(tmp_path / table.KEY, key)  # as if the process had died between the files
+    assert table.adopt(tmp_path, "k") is None
+    table.leave(tmp_path, tables, "k")
+    (tmp_path / "items.csv").unlink()
     assert table.adopt(tmp_path, "k") is None

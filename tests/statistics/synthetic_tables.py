@@ -14,18 +14,23 @@ CONDITIONS = (
     " sparse_replay"
 ).split()
 CONTRASTS = [
-    {"name": "lock", "plus": ["sparse"], "minus": ["unlocked"], "family": "primary"},
-    {"name": "same_shape", "plus": ["sparse"], "minus": ["dense"], "family": "primary"},
-    {"name": "matched_nonzeros", "plus": ["sparse"], "minus": ["matched_nonzeros"], "family": "primary"},
-    {"name": "matched_flops", "plus": ["sparse"], "minus": ["matched_flops"], "family": "primary"},
-    {"name": "dense_writes", "plus": ["masked_writes"], "minus": ["dense"], "family": "secondary"},
-    {"name": "lora_on_dense", "plus": ["dense_lora"], "minus": ["dense"], "family": "stacking"},
-    {"name": "lora_on_sparse", "plus": ["sparse_lora"], "minus": ["sparse"], "family": "stacking"},
+    {"name": "lock", "plus": ["sparse"], "minus": ["unlocked"], "estimand": "lock"},
+    {"name": "same_shape", "plus": ["sparse"], "minus": ["dense"], "estimand": "same_shape"},
+    {
+        "name": "matched_nonzeros",
+        "plus": ["sparse"],
+        "minus": ["matched_nonzeros"],
+        "estimand": "matched_nonzeros",
+    },
+    {"name": "matched_flops", "plus": ["sparse"], "minus": ["matched_flops"], "estimand": "matched_flops"},
+    {"name": "dense_writes", "plus": ["masked_writes"], "minus": ["dense"], "estimand": "writes"},
+    {"name": "lora_on_dense", "plus": ["dense_lora"], "minus": ["dense"], "estimand": "stacking"},
+    {"name": "lora_on_sparse", "plus": ["sparse_lora"], "minus": ["sparse"], "estimand": "stacking"},
     {
         "name": "lora_interaction",
         "plus": ["sparse_lora", "dense"],
         "minus": ["sparse", "dense_lora"],
-        "family": "stacking",
+        "estimand": "stacking",
     },
 ]
 
@@ -196,7 +201,8 @@ def results(root, facts, T=6, seed=0):
         orders = [(stream, b, j + 1, f"task{(j + int(b)) % T + 1}") for b in blocks for j in range(T)]
         orders = pandas.DataFrame(orders, columns=["stream", "block", "position", "task"])
         orders.to_csv(folder / "orders.csv", index=False, lineterminator="\n")
-        estimate(folder / "tables", folder / "statistics", study["contrasts"], 0.05, 0.05, facts["one_base"])
+        bases = {b: "published" if facts["one_base"] else b for b in blocks}
+        estimate(folder / "tables", folder / "statistics", study["contrasts"], 0.05, 0.05, bases)
         for name, settings in facts["figures"].items():
             paths = [folder / f"{table}.csv" for table in registry.load("figures", name).TABLES]
             draw(

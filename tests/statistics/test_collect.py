@@ -1,5 +1,6 @@
 """Joining the files of single runs."""
 
+import csv
 import json
 
 import numpy as np
@@ -31,6 +32,67 @@ def test_scores_keep_their_digits_and_the_order_of_the_study(tmp_path):
         "sparse,10,1,b,2,relation,0.30000000000000004,1e-05,6,0.1,1",
     ]
     assert lines[4].startswith("dense,2,0")
+
+
+def test_items_and_savings_are_copied(tmp_path):
+    items = "after,task,position,scores\n0,b,1,0 1 0.333\n1,b,1,1 1 1\n"
+    collect.collect_items([["dense", "1"]], [write(tmp_path / "items.csv", items)], tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().splitlines() == [
+        "condition,block,after,task,position,scores",
+        "dense,1,0,b,1,0 1 0.333",
+        "dense,1,1,b,1,1 1 1",
+    ]
+    savings = "task,position,steps,score_old,score_base\nb,1,5,.5,0.25\n"
+    collect.collect_savings([["dense", "1"]], [write(tmp_path / "s.csv", savings)], tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == (
+        "condition,block,task,position,steps,score_old,score_base\ndense,1,b,1,5,.5,0.25\n"
+    )
+
+
+def scored(path, runs, tasks):
+    """scores.csv whose score is 10 x after + place of the task in `tasks`, parts and the base's mixture too."""
+    lines = ["after,task,position,part,score,loss,items,chance,ceiling"]
+    for after in range(runs + 1):
+        lines += [
+            f"{after},{t},{i},{p},{10 * after + i},1,9,0.1,1"
+            for i, t in enumerate(tasks, 1)
+            for p in ("all", "odd")
+        ]
+        lines.append(f"{after},base,0,all,0,1,9,0.1,1")
+    return write(path, "\n".join(lines) + "\n")
+
+
+def test_references_stand_at_the_places_of_the_block(tmp_path):
+    single = scored(tmp_path / "single.csv", 3, "abc")  # trained in the stream's own order
+    joint = scored(tmp_path / "joint.csv", 3, "cab")  # in the block's
+    last = scored(tmp_path / "last.csv", 1, "abc")
+    block = ["c", "a", "b"]
+    collect.collect_references(
+        [
+            ["dense", "2", block, ["a", "b", "c"], {"kind": "single"}],
+            ["dense", "2", block, block, {"kind": "joint", "at": [1, 2, 3]}],
+            ["dense", "3", block, ["a", "b", "c"], {"kind": "joint", "at": [3]}],
+        ],
+        [single, joint, last],
+        tmp_path / "out.csv",
+    )
+    with open(tmp_path / "out.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert list(rows[0]) == collect.REFERENCES
+    cells = {}
+    for row in rows:
+        assert row["condition"] == "dense" and row["task"] == block[int(row["position"]) - 1]
+        if row["part"] == "all":
+            cells.setdefault((row["kind"], row["block"]), []).append(
+                (int(row["after"]), row["task"], int(row["score"]))
+            )
+    assert len(rows) == 2 * sum(map(len, cells.values()))
+    assert cells == {
+        # c was the third to be trained alone, and the third column: 33
+        ("single", "2"): [(1, "c", 33), (2, "a", 11), (3, "b", 22)],
+        ("joint", "2"): [(1, "c", 11), (2, "c", 21), (2, "a", 22), (3, "c", 31), (3, "a", 32), (3, "b", 33)],
+        ("joint", "3"): [(3, "c", 13), (3, "a", 11), (3, "b", 12)],
+    }
 
 
 def test_runs(tmp_path):

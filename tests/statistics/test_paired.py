@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.weightstats import DescrStatsW
+from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
 
-from sparse_continual.errors import UserError
-from sparse_continual.statistics import contrasts, paired
-from sparse_continual.statistics.verdict import verdict
+from sparse_continual.statistics import paired
 
 
 @pytest.fixture(params=[2, 3, 6, 11])
@@ -65,79 +63,57 @@ def test_effect_size_by_hand():
     assert paired.effect_size([1, 2, 3]) == pytest.approx((2, 2 * 4 / 7))
 
 
-@pytest.mark.parametrize(("n", "level", "expected"), [(5, 0.05, 1.68), (8, 0.05, 1.16), (10, 0.05 / 6, 1.37)])
-def test_detectable_against_simulation(n, level, expected):
-    d = np.arange(n, dtype=float)
-    assert paired.detectable(d, level) / d.std(ddof=1) == pytest.approx(expected, abs=0.015)
+@pytest.mark.parametrize("margin", [0.02, 0.08, 0.3])
+def test_tost_against_statsmodels(pairs, margin):
+    a, b = pairs
+    p, lower, upper = paired.tost(a - b, margin, 0.05)
+    assert p == pytest.approx(ttost_paired(a, b, -margin, margin)[0])
+    assert (lower, upper) == pytest.approx(DescrStatsW(a - b).tconfint_mean(0.1))
+    assert (p < 0.05) == (-margin < lower and upper < margin)
+
+
+@pytest.mark.parametrize("values", [[0.3, 0.1, -0.2, 0.4, 0.9], [0.0, 0.01, 0.02, 0.03, 0.5]])
+def test_bootstrap_t_against_all_resamples(values):
+    """Quantiles of t over all 5**5 resamples, one by one; those of a single value lie infinitely far out."""
+    d = np.array(values)
+    ts = []
+    for drawn in product(d, repeat=len(d)):
+        mean, spread = np.mean(drawn), np.std(drawn, ddof=1)
+        flat = len(set(drawn)) == 1
+        ts.append(np.copysign(np.inf, mean - d.mean()) if flat else (mean - d.mean()) / (spread / 5**0.5))
+    low, high = np.quantile(ts, [0.05, 0.95], method="inverted_cdf")
+    error = d.std(ddof=1) / 5**0.5
+    lower, upper = paired.bootstrap_t(d, 0.1, seed=3, resamples=99_999)
+    assert d.mean() - lower == pytest.approx(high * error, rel=0.03)
+    assert upper - d.mean() == pytest.approx(-low * error, rel=0.03)
+
+
+def test_bootstrap_t_leans_where_the_differences_do():
+    d = np.array([0.0, 0.01, 0.02, 0.03, 0.04, 0.3])
+    lower, upper = paired.bootstrap_t(d, 0.1)
+    assert paired.bootstrap_t(d, 0.1) == (lower, upper)
+    assert paired.bootstrap_t(-d, 0.1) == pytest.approx((-upper, -lower), rel=0.05)
+    assert upper - d.mean() > 2 * (d.mean() - lower)
+
+
+def test_bootstrap_t_stays_open_where_one_block_collapsed():
+    # of ten blocks nine are equal: a third of the resamples lacks the tenth and says nothing of the spread
+    lower, upper = paired.bootstrap_t([0.0] * 9 + [-0.5], 0.05)
+    assert lower == -math.inf
+    assert all(map(math.isnan, paired.bootstrap_t([0.1, 0.2, 0.3, 0.9], 0.05)))
+
+
+def test_skewed_against_scipy():
+    rng = np.random.default_rng(0)
+    samples = [rng.exponential(1, n) for n in (4, 6, 10, 20) for _ in range(50)]
+    expected = [abs(stats.skew(d)) > 1 for d in samples]
+    assert [paired.skewed(d) for d in samples] == expected
+    assert 0 < sum(expected) < len(samples)
+    assert not paired.skewed([0.1 + 0.2, 0.3, 0.3])
 
 
 def test_no_variance_and_one_block_give_no_interval_and_no_error():
     for d in ([0.1] * 6, [0.1 + 0.2, 0.3, 0.3], [0.4]):
-        assert all(map(math.isnan, (*paired.interval(d, 0.05), *paired.t_test(d), paired.effect_size(d)[0])))
-        assert math.isnan(paired.detectable(d, 0.05))
+        found = (*paired.interval(d, 0.05), *paired.t_test(d), paired.effect_size(d)[0])
+        assert all(map(math.isnan, (*found, *paired.tost(d, 0.5, 0.05), *paired.bootstrap_t(d, 0.05))))
     assert paired.lower_bound([0.1] * 6, 0.05) == pytest.approx(0.1)
-
-
-VALUES = {
-    "a": {"1": 0.5, "2": 0.7},
-    "b": {"1": 0.1, "2": 0.2},
-    "c": {"1": 0.4, "2": 0.4},
-    "d": {"1": 0.3, "2": 0.1},
-}
-
-
-def test_interaction_by_hand():
-    # block 1: .5 + .1 - .4 - .3 = -.1; block 2: .7 + .2 - .4 - .1 = .4
-    found = contrasts.differences(VALUES, ["a", "b"], ["c", "d"])
-    assert found == {"1": pytest.approx(-0.1), "2": pytest.approx(0.4)}
-    assert contrasts.differences(VALUES, ["a"], ["c"]) == {"1": pytest.approx(0.1), "2": pytest.approx(0.3)}
-
-
-def test_unequal_blocks_are_a_fault():
-    with pytest.raises(ValueError, match="same blocks"):
-        contrasts.differences(VALUES | {"c": {"1": 0.4}}, ["a"], ["c"])
-
-
-@pytest.mark.parametrize(
-    ("contrast", "message"),
-    [
-        ({"plus": ["spars"], "minus": ["dense"]}, "did you mean 'sparse'"),
-        ({"plus": ["sparse"], "minus": ["dense", "lora"]}, "plus has 1 and minus 2"),
-        ({"plus": ["sparse"], "minus": ["sparse"]}, "stands in it twice"),
-    ],
-)
-def test_bad_contrasts_are_refused(contrast, message):
-    with pytest.raises(UserError, match=f"study.contrasts: x.*{message}"):
-        contrasts.check([{"name": "x", "family": "f", **contrast}], ["dense", "sparse", "lora"])
-
-
-@pytest.mark.parametrize(
-    ("changed", "expected"),
-    [
-        ({}, "shown"),
-        ({"n": 5}, "descriptive"),
-        ({"n": 5, "gate_passed": False}, "descriptive"),
-        ({"gate_passed": False}, "gate failed"),
-        # the level is out of the exact test's reach, so nothing could have been shown
-        ({"level": 0.01, "flip_reaches_level": False}, "descriptive"),
-        ({"level": 0.01, "flip_reaches_level": False, "gate_passed": False}, "gate failed"),
-        ({"holm_p": 0.06}, "not distinguished"),
-        # the exact test can reach the adjusted level, and does not
-        ({"flip_reaches_holm": True, "flip_holm_p": 0.07}, "not distinguished"),
-        ({"flip_reaches_holm": True, "flip_holm_p": 0.03}, "shown"),
-        # it cannot, and does not even reach the level by itself
-        ({"flip_p": 0.0625}, "not distinguished"),
-    ],
-)
-def test_verdict_rules(changed, expected):
-    row = dict(
-        n=6,
-        gate_passed=True,
-        holm_p=0.01,
-        flip_p=0.03125,
-        flip_holm_p=0.25,
-        flip_reaches_level=True,
-        flip_reaches_holm=False,
-        level=0.05,
-    )
-    assert verdict(**(row | changed)) == expected

@@ -15,8 +15,11 @@ def checked_out(target):
     """A copy of what runs, as a checkout of its own: edits in it, or beside it, touch nothing else."""
     for name in ("workflow", "scripts", "profiles"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Snakefile", "config.yaml"):
+    for name in ("Snakefile", "config.yaml", "claims.yaml"):
         shutil.copy(ROOT / name, target / name)
+    claims = TINY.with_suffix(".claims.yaml").relative_to(ROOT)
+    (target / claims).parent.mkdir(parents=True)
+    shutil.copy(ROOT / claims, target / claims)
     return target
 
 
@@ -27,10 +30,13 @@ def command(checkout, folder, *arguments):
     return [str(word) for word in line], {**os.environ, "PYTHONPATH": str(checkout / "workflow")}
 
 
-def snakemake(checkout, folder, *arguments):
-    """Run snakemake with the files of `checkout` in `folder` to its end. Returns the CompletedProcess."""
+def snakemake(checkout, folder, *arguments, through=()):
+    """Run snakemake with the files of `checkout` in `folder` to its end. Returns the CompletedProcess.
+
+    through: a command that runs it.
+    """
     line, environment = command(checkout, folder, *arguments)
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run([*through, *line], env=environment, capture_output=True, text=True, timeout=300)
 
 
 def tiny(*arguments):

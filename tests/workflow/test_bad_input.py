@@ -1,11 +1,13 @@
 """Each mistake is one clear line, before anything is made."""
 
 import json
+import os
+import shutil
 import struct
 
 import pytest
 import yaml
-from driver import ROOT, TINY, snakemake
+from driver import ROOT, TINY, snakemake, tiny
 
 from sparse_continual.config import ConfigError, checked
 from sparse_continual.errors import UserError
@@ -212,3 +214,20 @@ def test_missing_file_on_the_command_line(tmp_path, benchmark):
 def test_results_that_are_no_folder(tmp_path):
     (tmp_path / "results").write_text("")
     ends_with_one_line(tmp_path, yaml.safe_load(TINY.read_text()), str(tmp_path / "results"), "not a folder")
+
+
+def test_results_that_cannot_be_written_to(checkout, tmp_path):
+    obeying = ()  # rights bind everybody but root, unless root gives up its power over them
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("root without setpriv: nothing is not writable here")
+        obeying = ("setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override")
+    results = tmp_path / "work" / "results"
+    results.mkdir(parents=True)
+    results.chmod(0o555)
+    done = snakemake(checkout, results.parent, *tiny(), through=obeying)
+    results.chmod(0o755)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert f"{results}: not writable" in said and "Traceback" not in said
+    assert not list(results.iterdir())

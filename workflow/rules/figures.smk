@@ -6,9 +6,19 @@ def figure_variant(name):
     return registry.load("figures", name)
 
 
+def figure_tables(stream, name):
+    """The tables that a figure reads: those of its stream, and those of the whole study."""
+    variant = figure_variant(name)
+    whole = getattr(variant, "STUDY_TABLES", ())
+    return [
+        *(f"{RESULTS}/{stream}/{table}.csv" for table in variant.TABLES),
+        *(f"{RESULTS}/statistics/{table}.csv" for table in whole),
+    ]
+
+
 rule draw_figure:
     input:
-        lambda wc: [f"{RESULTS}/{wc.stream}/{table}.csv" for table in figure_variant(wc.figure).TABLES],
+        lambda wc: figure_tables(wc.stream, wc.figure),
     output:
         report(
             f"{RESULTS}/{{stream}}/figures/{{figure}}.svg",
@@ -25,7 +35,11 @@ rule draw_figure:
         mem_mb=1000,
         runtime=10,
     params:
-        figure=lambda wc: settings("figures", wc.figure),
+        figure=lambda wc: {
+            **settings("figures", wc.figure),
+            "stream": wc.stream,
+            "level": settings("study", "statistics", "level"),
+        },
         caption=lambda wc: figure_variant(wc.figure).CAPTION,
         code=lambda wc: code("scripts/figures/draw_figure.py", f"figures.{wc.figure}"),
     script:

@@ -1,9 +1,18 @@
 from pathlib import Path
 
 from sparse_continual.code import PACKAGE
-from sparse_continual.files import digests
+from sparse_continual.files import digests, sha256_of
 
-REPORTED = ("contrasts", "summary", "flags", "frontier")
+REPORTED = (
+    "contrasts summary flags frontier frontier_contrasts components sensitivity specification slopes instrument"
+).split()
+
+
+def overlays():
+    """The config files laid over config.yaml, as seen from the checkout, so that another working directory is no change."""
+    checkout = Path(workflow.basedir).resolve()
+    files = [Path(file).resolve() for file in workflow.configfiles]
+    return [os.path.relpath(file, checkout) for file in files if file != checkout / "config.yaml"]
 
 
 def report_facts():
@@ -14,9 +23,15 @@ def report_facts():
         section: sorted({condition[key] for condition in conditions.values()})
         for section, key in (("bases", "base"), ("topologies", "topology"), ("mechanisms", "mechanism"))
     }
+    frozen = {"path": str(REGISTRATION), "digest": sha256_of(REGISTRATION)} if REGISTRATION.exists() else None
     return {
         "study": study,
-        "one_base": one_base(),
+        "phase": STUDY.study["phase"],
+        "language": settings("report", "language"),
+        "registration": frozen,
+        "claims": canonical(STUDY.claims),
+        "configfiles": overlays(),
+        "one_base": len(set(STUDY.bases().values())) == 1 and not STUDY.generated(STUDY.conditions[0]),
         "conditions": conditions,
         "streams": {name: settings("streams", name) for name in STUDY.streams},
         "figures": settings("figures"),
@@ -28,10 +43,12 @@ rule write_report:
     input:
         budget=f"{RESULTS}/budget.csv",
         orders=[f"{RESULTS}/{stream}/orders.csv" for stream in STUDY.streams],
-        runs=[f"{RESULTS}/{stream}/tables/runs.csv" for stream in STUDY.streams],
-        statistics=[
-            f"{RESULTS}/{stream}/statistics/{table}.csv" for stream in STUDY.streams for table in REPORTED
-        ],
+        index=f"{RESULTS}/index.csv",
+        runs=of_streams("tables/runs"),
+        densities=of_streams("tables/densities"),
+        statistics=[path for table in REPORTED for path in of_streams(f"statistics/{table}")],
+        whole=[f"{RESULTS}/statistics/{table}.csv" for table in ("deviations", *JUDGED)],
+        trained=[run.run.manifest for stream in STUDY.streams for run in STUDY.runs(stream)],
         figures=[
             f"{RESULTS}/{stream}/figures/{figure}.svg"
             for stream in STUDY.streams
@@ -40,6 +57,7 @@ rule write_report:
     output:
         page=report(f"{RESULTS}/report/report.html", caption="../report/report.rst", category="Report"),
         extract=f"{RESULTS}/report/findings.md",
+        latex=f"{RESULTS}/report/primary.tex",
     log:
         f"{RESULTS}/logs/write_report/report.log",
     threads: 1

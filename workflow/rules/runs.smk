@@ -1,7 +1,6 @@
 def scoring_of(wc):
     """What the training process scores its run by: known to it, but no reason to train again."""
-    run = STUDY.get("runs", wc.run)
-    return score_job(run, STUDY.study["scoring"])
+    return score_job(STUDY.get("runs", wc.run))
 
 
 rule tune_condition:
@@ -50,3 +49,38 @@ rule train_condition:
         keep_weights=lambda wc, input: STUDY.study["keep_weights"],
     script:
         "../../scripts/runs/train_condition.py"
+
+
+rule relearn_tasks:
+    input:
+        unpack(lambda wc: made_from("savings", wc.saving, "run")),
+        unpack(
+            lambda wc: made_from(
+                "runs",
+                STUDY.get("savings", wc.saving).inputs["run"].name,
+                "base",
+                "like",
+                "stream",
+                "tuning",
+            )
+        ),
+    output:
+        "results/store/savings/{saving}/savings.csv",
+    log:
+        "results/store/logs/relearn_tasks/{saving}.log",
+    wildcard_constraints:
+        saving=r"[A-Za-z0-9_-]+",
+    threads: 1
+    resources:
+        mem_mb=memory("savings", "saving", 28),
+        runtime=240,
+        gpu=gpus("savings", "saving"),
+    params:
+        settings=lambda wc: STUDY.get("savings", wc.saving).settings,
+        run=lambda wc: STUDY.get("savings", wc.saving).inputs["run"].settings,
+        code=lambda wc: code(
+            "scripts/runs/relearn_tasks.py",
+            *variants(STUDY.get("savings", wc.saving).inputs["run"].settings["arm"]),
+        ),
+    script:
+        "../../scripts/runs/relearn_tasks.py"

@@ -3,19 +3,19 @@ def score_code(run):
     return code("scores.score", *variants(run.settings["arm"]))
 
 
-def score_job(run, scoring):
+def score_job(run):
     """What scoring takes besides the run itself: its settings, its code, and the base's mixture."""
-    declared = MIXTURES[run.name]
+    score = SCORES[run.name]
+    declared = score.inputs.get("mixture")
     return {
-        "settings": canonical(scoring),
+        "settings": score.settings,
         "code": score_code(run),
         "mixture": declared.manifest if declared else None,
     }
 
 
-MIXTURES = {
-    cell.run.name: cell.score.inputs.get("mixture") for stream in STUDY.streams for cell in STUDY.runs(stream)
-}
+SCORES = {cell.run.name: cell.score for stream in STUDY.streams for cell in STUDY.trained(stream)}
+SCORED = ["scores", "items", "calibrated"] if "calibrated" in STUDY.measured() else ["scores", "items"]
 
 
 rule score_run:
@@ -27,7 +27,7 @@ rule score_run:
             )
         ),
     output:
-        "results/store/scores/{score}/scores.csv",
+        [f"results/store/scores/{{score}}/{name}.csv" for name in SCORED],
     log:
         "results/store/logs/score_run/{score}.log",
     threads: 1

@@ -42,7 +42,7 @@ def checked(config: dict) -> dict:
     """
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     config = _plain(config)
-    lines = _check_numbers("", config) or mistakes("", config, schema)
+    lines = _check_numbers("", config) or check_schema("", config, schema)
     if not lines:
         lines = [line for section in VARIANTS for line in _check_variants(section, config)]
         lines += _check_figures(config)
@@ -80,7 +80,7 @@ def _check_numbers(where: str, value) -> list[str]:
     return []
 
 
-def mistakes(where: str, value, schema: dict) -> list[str]:
+def check_schema(where: str, value, schema: dict) -> list[str]:
     """Fill defaults into `value`, then its mistakes against `schema`, each led by its dotted key."""
     _fill(value, schema, schema)
     errors = jsonschema.Draft202012Validator(schema).iter_errors(value)
@@ -160,7 +160,7 @@ def _check_variant(where: str, entry: dict, package: str, name: str, common: tup
     except UserError as error:
         return [f"{where}: {error}"]
     properties = dict.fromkeys(common, {}) | schema.get("properties", {})
-    return mistakes(where, entry, {**schema, "properties": properties})
+    return check_schema(where, entry, {**schema, "properties": properties})
 
 
 def _check_variants(section: str, config: dict) -> list[str]:
@@ -185,8 +185,8 @@ def _check_names(config: dict) -> list[str]:
     """Names that refer to nothing."""
     lines = []
 
-    def refer(where, name, section):
-        known = list(config[section])
+    def refer(where, name, section, known=None):
+        known = list(config[section]) if known is None else known
         if name not in known:
             lines.append(
                 f"{where}: found {name!r}, expected a name in {section}{registry.nearest(name, known)}"
@@ -203,8 +203,16 @@ def _check_names(config: dict) -> list[str]:
             refer(f"{where}.match.to", condition["match"]["to"], "topologies")
     for name in config["study"]["streams"]:
         refer("study.streams", name, "streams")
-    for name in config["study"]["conditions"]:
+    study = config["study"]
+    for name in study["conditions"]:
         refer("study.conditions", name, "conditions")
+    for contrast in study["contrasts"]:
+        for name in contrast.get("streams", ()):
+            refer(f"study.contrasts: {contrast['name']}.streams", name, "study.streams", study["streams"])
+    asked = {f"references.{kind}": study["references"][kind] for kind in ("single", "joint")}
+    for where, names in {**asked, "repeat.conditions": study["repeat"]["conditions"]}.items():
+        for name in names:
+            refer(f"study.{where}", name, "study.conditions", study["conditions"])
     return lines
 
 
@@ -223,6 +231,20 @@ def _check_values(config: dict) -> list[str]:
             f"study.training.stop: found {found}, "
             "expected one of {steps}, {epochs} or {loss, cap, every}"
         )
+    if "savings" in study["secondary"] and study["keep_weights"] == "none":
+        lines.append(
+            "study.secondary.savings: found with keep_weights: none, expected all or last: relearning begins "
+            "from the last weights"
+        )
+    if study["blocks_per_base"] > 1:
+        for name in study["conditions"]:
+            base = config["conditions"][name]["base"]
+            if config["bases"][base]["source"] != "generated":
+                lines.append(
+                    f"study.blocks_per_base: found {study['blocks_per_base']} with base {base!r} of condition {name!r},"
+                    " expected 1: all blocks share a base that is not generated"
+                )
+                break
     rates = study["tuning"]["learning_rates"]
     if any(b <= a or b > 2.0001 * a for a, b in zip(rates, rates[1:], strict=False)):
         lines.append(

@@ -16,15 +16,17 @@ from sparse_continual.budgets.arithmetic import Shape, head_share, parameters
 from sparse_continual.budgets.shapes import control
 from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical, seed_of, sha256
+from sparse_continual.statistics.claims import load as load_claims
 from sparse_continual.streams.lexicon import vocabulary
-from sparse_continual.streams.orders import TUNING, order_of_block
+from sparse_continual.streams.orders import PILOT, TUNING, order_of_block
 from sparse_continual.topologies.check import agreed, needs_text
 from sparse_continual.topologies.check import check as check_topology
 from sparse_continual.topologies.counts import matrices
 
+ROOT = Path(__file__).resolve().parents[2]  # the checkout: where Snakefile, config.yaml and claims files lie
 STORE = "results/store"
 ENDS = {"vocabulary": len(vocabulary()), "tied": True}  # of every generated base
-MANIFESTS = {"runs": "run.json", "scores": "scores.csv", "tuning": "chosen.json"}
+MANIFESTS = {"runs": "run.json", "scores": "scores.csv", "tuning": "chosen.json", "savings": "savings.csv"}
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,18 @@ class Study:
         self.name, self.seed = self.study["name"], self.study["seed"]
         self.streams, self.conditions = self.study["streams"], self.study["conditions"]
         self.contrasts = self.study["contrasts"]
-        self.blocks = [str(number) for number in range(1, self.study["blocks"] + 1)]
+        self.claims = self._claims()
+        own = PILOT if self.study["phase"] == "pilot" else ""
+        self.blocks = [f"{own}{number}" for number in range(1, self.study["blocks"] + 1)]
         self.tuning_blocks = [f"{TUNING}{number}" for number in range(1, self.study["tuning"]["blocks"] + 1)]
         self._entities: dict = {}
         self._made: dict = {}
         self._check()
+
+    def _claims(self) -> list[dict]:
+        if "claims" not in self.study:
+            return []
+        return load_claims(ROOT / self.study["claims"], self.study, registry.names("figures"))
 
     def get(self, stage: str, name: str) -> Entity:
         """The entity of that stage and folder name, among those that this study needs."""
@@ -111,7 +120,7 @@ class Study:
 
     @cached_property
     def _all(self):
-        return [self.runs(stream) for stream in self.streams]
+        return [(self.trained(stream), self.savings(stream)) for stream in self.streams]
 
     def _entity(self, stage, label, settings, **inputs) -> Entity:
         made_from = {role: found for role, found in inputs.items() if found}
@@ -140,8 +149,26 @@ class Study:
         return self.config["topologies"][topology]["method"] != "dense"
 
     def block_seed(self, block: str) -> int:
-        """The seed that a block's base, stream and batches derive from."""
+        """The seed that a block's batches derive from."""
         return seed_of("block", self.seed, block)
+
+    def base_block(self, block: str) -> str:
+        """The block whose base and tasks this block has: its own, or the first of those that share a base."""
+        if block in self.tuning_blocks:
+            return block
+        return self.blocks[
+            self.blocks.index(block) // self.study["blocks_per_base"] * self.study["blocks_per_base"]
+        ]
+
+    def base_seed(self, block: str) -> int:
+        """The seed that a block's base and tasks derive from: they share a world of people and employers."""
+        return seed_of("block", self.seed, self.base_block(block))
+
+    def bases(self) -> dict[str, str]:
+        """block -> its base: blocks of one base replicate orders and streams, not topologies."""
+        if all(self.generated(condition) for condition in self.conditions):
+            return {block: self.base_block(block) for block in self.blocks}
+        return dict.fromkeys(self.blocks, "published")
 
     @_once
     def tasks(self, stream: str) -> list[str]:
@@ -207,6 +234,10 @@ class Study:
         settings = self.config["streams"][stream]
         return registry.load("streams.sources", settings["source"]).sizes(settings)
 
+    def bits(self, stream: str) -> float | None:
+        """Bits that all tasks of a stream ask a model to store; None where no one can say."""
+        return self._sizes(stream).get("bits")
+
     def parameters(self, entity: Entity) -> int:
         """Parameters of the model that an entity is, or is made from; 0 where it was not downloaded yet."""
         while entity.stage != "models":
@@ -228,7 +259,7 @@ class Study:
         if "mixture" not in settings:
             return None
         generated = self.generated(condition)
-        seed = self.block_seed(block) if generated else seed_of("mixture", self.seed)
+        seed = self.base_seed(block) if generated else seed_of("mixture", self.seed)
         return self._entity(
             "streams",
             f"{base}_mixture",
@@ -247,7 +278,7 @@ class Study:
         keys = ("hidden_size", "intermediate_size", "layers", "heads", "kv_heads")
         own["shape"] = {key: self.shape(condition)[key] for key in keys}
         return self._entity(
-            "models", base, {**own, "seed": self.block_seed(block)}, mixture=self.mixture(condition, block)
+            "models", base, {**own, "seed": self.base_seed(block)}, mixture=self.mixture(condition, block)
         )
 
     @_once
@@ -260,7 +291,7 @@ class Study:
         slice_ = {"topology": chosen, "recovery": settings.get("recovery")}
         slice_["files"] = {file: _content(file) for file in files}
         slice_["seed"] = (
-            self.block_seed(block) if self.generated(condition) else seed_of("topology", self.seed)
+            self.base_seed(block) if self.generated(condition) else seed_of("topology", self.seed)
         )
         mixture = self.mixture(condition, block) if reads_mixture else None
         return self._entity("topologies", name, slice_, model=self.model(condition, block), mixture=mixture)
@@ -272,7 +303,7 @@ class Study:
         return self._entity(
             "streams",
             stream,
-            {"stream": settings, "files": self._fingerprints([settings]), "seed": self.block_seed(block)},
+            {"stream": settings, "files": self._fingerprints([settings]), "seed": self.base_seed(block)},
             tokenizer=None if self.generated(condition) else self.model(condition, block),
         )
 
@@ -313,24 +344,49 @@ class Study:
         return self._entity("tuning", condition, settings, **inputs)
 
     @_once
-    def run(self, stream: str, condition: str, block: str) -> Entity:
-        """The training of a condition on a block's stream."""
+    def run(self, stream: str, condition: str, block: str, again: bool = False) -> Entity:
+        """The training of a condition on a block's stream; `again`: the same a second time, as its own entity."""
+        own = {"repeat": 1} if again else {}
+        return self._run(stream, condition, block, self.order(stream, block), self.block_seed(block), **own)
+
+    @_once
+    def reference(self, stream: str, condition: str, block: str, kind: str) -> Entity:
+        """A condition's reference run (runs/references.py) on a block's tasks.
+
+        One that does not depend on an order has the stream's own and the seed of the block's base, so that
+        blocks that share a base share it; its batches are those of the base's first block.
+        """
+        tasks, seed, at = self.tasks(stream), self.base_seed(block), {}
+        if kind == "joint":
+            at = {"at": [len(tasks)]}
+            if self.study["references"]["joint_at"] == "all":
+                tasks, seed = self.order(stream, block), self.block_seed(block)
+                at = {"at": list(range(1, len(tasks) + 1))}
+        return self._run(stream, condition, block, tasks, seed, reference={"kind": kind, **at})
+
+    def _run(self, stream, condition, block, order, seed, **own) -> Entity:
         settings = {
             "arm": self.arm(condition),
             "training": self.study["training"],
-            "order": self.order(stream, block),
-            "seed": self.block_seed(block),
+            "order": order,
+            "seed": seed,
+            **own,
         }
         made = self._made_from(stream, condition, block)
         return self._entity("runs", condition, settings, tuning=self.tuning(stream, condition), **made)
 
-    @_once
+    def _scored(self, stream, condition, block, run: Entity) -> Run:
+        settings = {
+            **self.study["scoring"],
+            "calibrated_options": self.study["secondary"]["calibrated_options"],
+        }
+        mixture = self.mixture(condition, block)
+        score = self._entity("scores", condition, settings, run=run, mixture=mixture)
+        return Run(condition, block, self.order(stream, block), run, score)
+
     def score(self, stream: str, condition: str, block: str) -> Entity:
         """The scores of a run."""
-        run = self.run(stream, condition, block)
-        return self._entity(
-            "scores", condition, self.study["scoring"], run=run, mixture=self.mixture(condition, block)
-        )
+        return self._scored(stream, condition, block, self.run(stream, condition, block)).score
 
     # what the rules of a study ask for
 
@@ -338,10 +394,56 @@ class Study:
     def runs(self, stream: str) -> list[Run]:
         """Every cell of the design on `stream`, by condition, then block."""
         return [
-            Run(c, b, self.order(stream, b), self.run(stream, c, b), self.score(stream, c, b))
+            self._scored(stream, c, b, self.run(stream, c, b)) for c in self.conditions for b in self.blocks
+        ]
+
+    @_once
+    def references(self, stream: str) -> list[tuple[str, Run]]:
+        """(single or joint, reference run) of every condition that asks for it, on every block."""
+        return [
+            (kind, self._scored(stream, c, b, self.reference(stream, c, b, kind)))
+            for kind in ("single", "joint")
             for c in self.conditions
+            if c in self.study["references"][kind]
             for b in self.blocks
         ]
+
+    @_once
+    def repeats(self, stream: str) -> list[Run]:
+        """The first block's second training, of every condition that asks for it."""
+        block, asked = self.blocks[0], self.study["repeat"]["conditions"]
+        return [
+            self._scored(stream, c, block, self.run(stream, c, block, True))
+            for c in self.conditions
+            if c in asked
+        ]
+
+    @_once
+    def savings(self, stream: str) -> list[tuple[str, str, Entity]]:
+        """(condition, block, relearning savings) of every cell, where the study asks for them; else []."""
+        settings = self.study["secondary"].get("savings")
+        if not settings:
+            return []
+        return [
+            (cell.condition, cell.block, self._entity("savings", cell.condition, settings, run=cell.run))
+            for cell in self.runs(stream)
+        ]
+
+    def trained(self, stream: str) -> list[Run]:
+        """Every run that is trained and scored on `stream`: cells, references and repeats."""
+        return [*self.runs(stream), *(run for _, run in self.references(stream)), *self.repeats(stream)]
+
+    def measured(self) -> list[str]:
+        """Names of the tables of measurements that this study collects for each stream."""
+        asked, references = self.study["secondary"], self.study["references"]
+        optional = {
+            "references": references["single"] or references["joint"],
+            "repeats": self.study["repeat"]["conditions"],
+            "savings": "savings" in asked,
+            "calibrated": asked["calibrated_options"],
+        }
+        always = ["scores", "items", "runs", "trials", "densities"]
+        return always + [name for name, wanted in optional.items() if wanted]
 
     def tunings(self, stream: str) -> list[tuple[str, Entity]]:
         """(condition, its tuning) in the study's order."""
@@ -445,10 +547,22 @@ class Study:
                     "tasks": len(self.tasks(stream)),
                     "blocks": len(self.blocks),
                     "tuning_steps": trials * steps,
+                    "asked_steps": self._asked_steps(stream, name, steps),
                     "match": match and {**match, "error": self.control(name).error},
                 }
             )
         return rows
+
+    def _asked_steps(self, stream: str, condition: str, steps: int) -> int:
+        """Training steps of a condition beside its cells, at `steps` a task: references, repeats, savings."""
+        tasks = len(self.tasks(stream))
+        beside = [run for _, run in self.references(stream)] + self.repeats(stream)
+        runs = {cell.run.name: cell.run.settings for cell in beside if cell.condition == condition}
+        count = sum(sum(own.get("reference", {}).get("at", [tasks])) for own in runs.values()) * steps
+        for name, _, saving in self.savings(stream):
+            if name == condition:
+                count += 2 * (tasks - 1) * saving.settings["steps"]  # from the last weights and from the base
+        return count
 
     def preparation(self) -> list[dict]:
         """Every pretraining and recovery that the study needs, once: {steps, batch_size, row_tokens, shape}."""

@@ -1,4 +1,4 @@
-"""What `snakemake plan` prints: what is planned, what it costs, and what the data lost on the way in."""
+"""What `snakemake plan` prints: what is planned, what it costs and can show, and what the data lost on the way in."""
 
 import csv
 
@@ -28,7 +28,7 @@ def plan_text(study, budget, streams: list) -> str:
             *(f"Block {block}: {' > '.join(study.order(name, block))}" for block in study.blocks),
             "",
         ]
-    return "\n".join([*parts, _preparation(study)])
+    return "\n".join([*parts, _preparation(study), "", *_power(study)])
 
 
 def _preparation(study) -> str:
@@ -45,6 +45,26 @@ def _preparation(study) -> str:
     )
     count = f"{len(phases)} trainings of bases (pretraining, recovery)"
     return f"Before the streams: {count}, {total:.2f} hours of one worker."
+
+
+def _power(study) -> list[str]:
+    """What the planned blocks can show of the study's claims."""
+    from sparse_continual.statistics.findings import power_rows
+    from sparse_continual.statistics.registration import in_words, path_of, pilot_of
+
+    design = {
+        "claims": study.claims,
+        "contrasts": study.contrasts,
+        "statistics": study.study["statistics"],
+        "bases": study.bases(),
+        "pilot": pilot_of(path_of(study.name)),
+    }
+    rows = power_rows(design)
+    return (
+        in_words({"design": design, "power": rows})
+        if rows
+        else ["No claim is tested, so no power is planned."]
+    )
 
 
 def _rows(path) -> list[dict]:

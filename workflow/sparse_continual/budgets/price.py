@@ -33,7 +33,8 @@ def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECON
     mechanism (its settings; one with a `rank` trains adapters, `form` masked or side), locked, writes
     (all | masked | random) and `like` ({pattern, sparsity} that the writes take, unless all), ends (frozen |
     trained), shape (keys of `Shape`; a matched control's own), row_tokens, answer_tokens, steps (per task),
-    batch_size, tasks, blocks, tuning_steps (of all trials), match (None or {to, on, error}).
+    batch_size, tasks, blocks, tuning_steps (of all trials), asked_steps (of all references, repeats and savings
+    that the study asks for; they count in `hours` alone), match (None or {to, on, error}).
 
     Tokens are upper bounds: rows are counted at their greatest length. Theoretical FLOPs count weights that
     exist; an unlocked model's absent weights exist from its first step.
@@ -73,7 +74,7 @@ def _row(c: dict, throughput: float, step_seconds: float) -> dict:
         "disk_bytes": saved * c["tasks"] * c["blocks"],
         "buffer_tokens": buffer,
         "buffer_bytes": TOKEN * buffer,
-        "hours": hours(runs, executed * step_tokens, throughput, step_seconds),
+        "hours": hours(runs + c["asked_steps"], executed * step_tokens, throughput, step_seconds),
         "tuning_hours": hours(c["tuning_steps"], executed * step_tokens, throughput, step_seconds),
         "matched_to": match.get("to", ""),
         "matched_on": match.get("on", ""),

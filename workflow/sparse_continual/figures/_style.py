@@ -1,23 +1,27 @@
-"""One look for all figures: sizes, colours, panels.
+"""One look for all figures: sizes, colours, marks, panels.
 
-Colours are those of Okabe and Ito, which stay apart under the common colour-blindnesses; images use
-cividis, which does so too. Text is 8 pt at the printed width (3.4 in a column, 7 in both).
+Every figure is as wide as one column of print (3.4 in) with text of 7 or 8 pt. Colours are those of
+Okabe and Ito, which stay apart under the common colour-blindnesses, and images use cividis, which does
+so too; but no colour says anything alone: marks differ in shape and filling, lines in their dashes, so
+that a grey print says the same.
 """
 
 import math
+import re
 from contextlib import contextmanager
 
 from sparse_continual.errors import UserError
 from sparse_continual.registry import nearest
 
-COLUMN, DOUBLE = 3.4, 7.0
+COLUMN = 3.4
 BLACK, ORANGE, SKY, GREEN, BLUE, RED = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
 GREY, PALE = "#767676", "#C8C8C8"
 SCORES = "cividis"
 LABELS = {
-    "forgetting": "forgetting (points)",
-    "forward_transfer": "forward transfer (points)",
+    "forgetting": "forgetting\n(points)",
+    "forward_transfer": "forward transfer\n(points)",
 }
+PRIMARY = tuple(LABELS)
 
 _RC = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so glyphs are alike on every machine
@@ -54,42 +58,73 @@ def style():
         yield
 
 
-def figure(width: float, height: float, title: str):
-    """An empty figure of a size in inches, its title above at the left."""
+def wrapped(words: str, width: int) -> str:
+    """`words` over lines of at most `width` letters, broken after spaces, underscores and hyphens.
+
+    What is longer than a line without any of them is broken where the line ends.
+    """
+    lines, line = [], ""
+    for piece in re.split(r"(?<=[ _-])", words):
+        if line and len(line + piece.rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        line += piece
+        while len(line.rstrip()) > width:
+            lines.append(line[:width])
+            line = line[width:]
+    return "\n".join([*lines, line.rstrip()] if line.strip() or not lines else lines)
+
+
+def _lines(words: str) -> int:
+    return words.count("\n") + 1 if words else 0
+
+
+def figure(height: float, title: str):
+    """An empty figure of one column's width and a height in inches, its title above at the left.
+
+    A long title takes more lines, for which the figure grows.
+    """
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), layout="constrained")
-    made.get_layout_engine().set(w_pad=0.06, h_pad=0.04, wspace=0.03, hspace=0.04)
-    made.suptitle(title, x=0.01, ha="left")
+    words = wrapped(title, 50)
+    made = Figure(figsize=(COLUMN, height + 0.15 * (_lines(words) - 1)), layout="constrained")
+    made.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.03, hspace=0.04)
+    made.suptitle(words, x=0.01, ha="left")
     return made
 
 
-def panels(names: list[str], title: str, height: float, across: int = 5):
-    """(figure, {name: axes}): one titled panel per name with shared axes, at most `across` in a row.
+def panels(names: list[str], title: str, height: float, xlabel: str, ylabel: str, legend: int = 0):
+    """(figure, {name: axes}): one titled panel per name with shared axes, at most three in a row.
 
-    `height` is that of one row in inches. Up to two panels fit one column's width.
+    `height` is that of one row in inches, without the names; `xlabel` stands below every column,
+    and room is left for a legend of so many rows.
     """
-    columns = min(across, max(1, len(names)))
-    rows = max(1, math.ceil(len(names) / columns))
-    made = figure(DOUBLE if columns > 2 else COLUMN, 0.55 + rows * height, title)
+    columns = min(3, len(names))
+    rows = math.ceil(len(names) / columns)
+    titles = {name: wrapped(name, 42 // columns) for name in names}
+    height += 0.12 * max(_lines(words) for words in titles.values())
+    made = figure(0.55 + rows * height + 0.16 * legend, title)
     grid = made.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     axes = dict(zip(names, grid.flat, strict=False))
     for name, ax in axes.items():
-        ax.set_title(name)
+        ax.set_title(titles[name], fontsize=7)
     for ax in list(grid.flat)[len(names) :]:
         ax.set_axis_off()
     for column, ax in enumerate(grid[-1]):
-        if not ax.axison and rows > 1:  # the panel above the gap carries the ticks
-            grid[-2][column].xaxis.set_tick_params(labelbottom=True)
+        lowest = ax if ax.axison else grid[-2][column]  # the panel above a gap carries ticks and label
+        lowest.xaxis.set_tick_params(labelbottom=True)
+        lowest.set_xlabel(xlabel, fontsize=7)
+    made.supylabel(ylabel, fontsize=8)
     return made, axes
 
 
 def empty(title: str, sentence: str):
     """A figure that says why there is nothing to draw."""
-    made = figure(COLUMN, 1.0, title)
+    words = wrapped(sentence, 54)
+    made = figure(0.7 + 0.15 * _lines(words), title)
     ax = made.subplots()
     ax.set_axis_off()
-    ax.text(0.5, 0.5, sentence, ha="center", va="center", color=GREY, wrap=True)
+    ax.text(0.5, 0.5, words, ha="center", va="center", color=GREY)
     return made
 
 
@@ -110,6 +145,38 @@ def of_part(scores, part: str, figure: str):
     return stream[stream.part == part]
 
 
+def of_stream(rows, settings: dict):
+    """The rows of a table of the whole study on the stream `settings["stream"]`, between it and another, or none."""
+    return rows.loc[[found == "" or settings["stream"] in found.split(" - ") for found in rows.stream]]
+
+
+def curve(values, level: float, differences):
+    """(x, mean, lower, upper) of `values`, a series by (x, block): one interval of the mean per x.
+
+    The unit is that of every statistic, the base where blocks share bases: the table of `differences`
+    says which block has which.
+    """
+    from sparse_continual.statistics import contrasts, paired
+
+    bases = dict(zip(differences.block, differences.base, strict=True))
+    found = []
+    for x, own in values.dropna().groupby(level=0):
+        blocks = dict(zip(own.index.get_level_values(1), own, strict=True))
+        units, _ = contrasts.units(blocks, {block: bases.get(block, block) for block in blocks})
+        found.append((x, float(units.mean()), *paired.interval(units, level)))
+    return tuple(zip(*found, strict=True)) if found else ((), (), (), ())
+
+
+def primary(contrasts):
+    """The rows of a table of contrasts on the two primary metrics."""
+    return contrasts[contrasts.metric.isin(PRIMARY)]
+
+
+def true(column):
+    """A column of `true` and `false`, however it was read, as booleans; what is empty is not true."""
+    return column.map(lambda value: str(value).lower() == "true").astype(bool)
+
+
 def schema(title: str, **own: dict) -> dict:
     """The SCHEMA of a figure: its title, and settings of its `own` by name."""
     words = {"type": "string", "description": "title of the figure", "default": title}
@@ -125,3 +192,82 @@ def interval(ax, y: float, lower: float, upper: float, **look) -> None:
     """A horizontal interval; nothing where it is not defined (one block, no variance)."""
     if not (math.isnan(lower) or math.isnan(upper)):
         ax.plot([lower, upper], [y, y], solid_capstyle="butt", **look)
+
+
+def fit(ax, points, intervals, upright: bool = False) -> None:
+    """Limits of x that hold 0, all `points`, and `intervals` as far as three times the points' range.
+
+    `intervals` are (y, lower, upper). An interval of few blocks can be so wide that nothing else could be
+    seen; one that goes on beyond the limits ends in an arrow head. With `upright` ones, x and y change roles.
+    """
+    known = [0.0, *(float(point) for point in points if not math.isnan(point))]
+    reach = max(3 * (max(known) - min(known)), 0.01)
+    ends = [end for _, *both in intervals for end in both if not math.isnan(end)]
+    low = min(known + [max(end, min(known) - reach) for end in ends])
+    high = max(known + [min(end, max(known) + reach) for end in ends])
+    margin = 0.06 * (high - low) or 1.0
+    low, high = low - margin, high + margin
+    (ax.set_ylim if upright else ax.set_xlim)(low, high)
+    ax.locator_params(axis="y" if upright else "x", nbins=4)
+    for place, lower, upper in intervals:
+        for beyond, edge, mark in ((lower < low, low, "<v"[upright]), (upper > high, high, ">^"[upright])):
+            if beyond:
+                at = (place, edge) if upright else (edge, place)
+                ax.plot(*at, mark, color=BLACK, ms=3, mew=0, clip_on=False)
+
+
+def labels(names: list[str], below: list[str] | None = None, width: int = 20, least: float = 0) -> tuple:
+    """(pairs, heights): names of rows with a few words `below` each, broken at `width` letters, and the
+    inches that each row needs for them, at `least` so many."""
+    pairs = [
+        (wrapped(name, width), wrapped(words, width))
+        for name, words in zip(names, below or [""] * len(names), strict=True)
+    ]
+    return pairs, [max(least, 0.115 * (_lines(name) + _lines(words)) + 0.08) for name, words in pairs]
+
+
+def places(heights: list[float]) -> list[float]:
+    """The middles of rows of these heights, from the top: y of axes from 0 to their sum, downwards."""
+    return [sum(heights[:row]) + height / 2 for row, height in enumerate(heights)]
+
+
+def name_rows(ax, pairs: list, heights: list[float], right: bool = False) -> None:
+    """Give `ax` rows of these heights and write `pairs` of `labels` left of them, or at the `right`."""
+    line = 0.115 * 72
+    ax.set_ylim(sum(heights), 0)
+    for y, (name, words) in zip(places(heights), pairs, strict=True):
+        half = (_lines(name) + _lines(words)) / 2
+        edge = (half - _lines(name)) * line  # above the middle of the row, where the name ends
+        for part, shift, side, colour in ((name, edge, "bottom", BLACK), (words, edge, "top", GREY)):
+            ax.annotate(
+                part,
+                (1.0 if right else 0.0, y),
+                xycoords=ax.get_yaxis_transform(),
+                xytext=(4 if right else -4, shift if words else 0),
+                textcoords="offset points",
+                ha="left" if right else "right",
+                va=side if words else "center",
+                color=colour,
+                fontsize=7,
+                linespacing=1.1,
+            )
+    ax.set_yticks([])
+
+
+def groups(ax, of: list[str], heights: list[float]) -> None:
+    """Thin lines between rows of these heights where what they are `of` changes."""
+    for row in range(1, len(of)):
+        if of[row] != of[row - 1]:
+            ax.axhline(sum(heights[:row]), color=PALE, linewidth=0.6)
+
+
+def legend(made, handles, across: int) -> None:
+    """A legend below the figure (or subfigure), `across` entries in a row."""
+    made.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(across, len(handles)),
+        handlelength=2.2,
+        columnspacing=1.0,
+        borderaxespad=0.2,
+    )

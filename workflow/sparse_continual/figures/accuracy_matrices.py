@@ -5,11 +5,13 @@ positions in the block's own order, so the means run over different tasks. Knob:
 kind of items. Limit: no spread is shown; the figures of the metrics show it.
 """
 
+import math
+
 from sparse_continual.figures import _style
 
 SCHEMA = _style.schema("Accuracy on every task after every task", part=_style.PART)
 TABLES = ("tables/scores",)
-PLACE = 4  # in the report
+PLACE = 9  # in the report
 CAPTION = (
     "Share right on the task in each position of the stream (columns) after training each task (rows), mean"
     " over blocks. Row 0 is before the stream; outlined cells are tasks right after their own training;"
@@ -19,16 +21,16 @@ CAPTION = (
 
 
 def draw(tables, settings):
+    if tables["scores"].empty:
+        return _style.empty(settings["title"], "No condition of this study was scored.")
     scores = _style.of_part(tables["scores"], settings["part"], "accuracy_matrices")
     names = list(dict.fromkeys(scores.condition))
-    made, axes = _style.panels(names, settings["title"], height=1.5)
+    made, axes = _style.panels(names, settings["title"], 1.0, "position of task", "tasks trained")
     for name, ax in axes.items():
         cells = scores[scores.condition == name].pivot_table(
             index="after", columns="position", values="score"
         )
         image = _image(ax, cells.to_numpy())
-    made.supxlabel("position of the task", fontsize=8)
-    made.supylabel("tasks trained", fontsize=8)
     made.colorbar(image, ax=list(axes.values()), label="share right", fraction=0.03, aspect=30, pad=0.01)
     return made
 
@@ -40,9 +42,10 @@ def _image(ax, R):
     T = R.shape[1]
     image = ax.imshow(R, cmap=_style.SCORES, vmin=0, vmax=1, aspect="auto", interpolation="none")
     ax.axhline(0.5, color="white", linewidth=2.5)
+    edge = {"fill": False, "edgecolor": "white", "linewidth": 0.8 if T <= 8 else 0.4}
     for j in range(T):
-        ax.add_patch(Rectangle((j - 0.5, j + 0.5), 1, 1, fill=False, edgecolor="white", linewidth=0.8))
-    step = max(1, T // 6)
+        ax.add_patch(Rectangle((j - 0.5, j + 0.5), 1, 1, **edge))
+    step = 1 if T <= 8 else math.ceil(T / 5)
     ax.set_xticks(range(0, T, step), [str(j + 1) for j in range(0, T, step)])
     ax.set_yticks(range(0, T + 1, step), [str(i) for i in range(0, T + 1, step)])
     ax.tick_params(length=0)

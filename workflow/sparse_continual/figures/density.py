@@ -8,7 +8,7 @@ from sparse_continual.figures import _style
 
 SCHEMA = _style.schema("Density by layer and matrix")
 TABLES = ("tables/densities",)
-PLACE = 6  # in the report
+PLACE = 14  # in the report
 CAPTION = (
     "Share of the weights that exist, by decoder layer (rows) and matrix (columns), mean over blocks, for"
     " every topology of the study that has absent weights."
@@ -23,27 +23,26 @@ def draw(tables, settings):
         return _style.empty(title, "No topology of this study has absent weights.")
     names = list(dict.fromkeys(densities.topology))
     layers = densities.layer.nunique()
-    made, axes = _style.panels(names, title, height=min(4.5, 0.9 + 0.17 * layers), across=3)
+    made, axes = _style.panels(names, title, min(4.5, 0.9 + 0.17 * layers), "", "layer")
     for name, ax in axes.items():
         own = densities[densities.topology == name]
         modules = list(dict.fromkeys(own.module))
         cells = own.pivot_table(index="layer", columns="module", values="density")[modules]
         image = ax.imshow(cells, cmap=_style.SCORES, vmin=0, vmax=1, aspect="auto", interpolation="none")
-        if len(names) <= 2 and layers <= 12:
-            _numbers(ax, cells.to_numpy(), size=7 if len(names) == 1 else 5)
+        if len(names) == 1 and layers <= 12:
+            _numbers(ax, cells.to_numpy())
         ax.set_xticks(range(len(modules)), modules, rotation=90)
         step = max(1, layers // 8)
         ax.set_yticks(range(0, layers, step), [str(int(layer)) for layer in cells.index[::step]])
         ax.tick_params(length=0)
         for spine in ax.spines.values():
             spine.set_visible(False)
-    made.supylabel("layer", fontsize=8)
     made.colorbar(image, ax=list(axes.values()), label="density", aspect=20, pad=0.02)
     return made
 
 
-def _numbers(ax, cells, size):
+def _numbers(ax, cells):
     for row, line in enumerate(cells):
         for column, value in enumerate(line):
             colour = "white" if value < 0.6 else "black"
-            ax.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=colour, fontsize=size)
+            ax.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=colour, fontsize=7)

@@ -9,7 +9,7 @@ from sparse_continual.figures import _style
 
 SCHEMA = _style.schema("Forgetting against learning over the learning-rate grid")
 TABLES = ("statistics/frontier",)
-PLACE = 3  # in the report
+PLACE = 4  # in the report
 CAPTION = (
     "Each dot is a learning rate of the grid, small to large along the line, mean over tuning blocks"
     " (validation scores; they enter no test). The ring marks the rate that the rule chose. The other"
@@ -27,12 +27,12 @@ def draw(tables, settings):
     ].mean()
     means = (100 * means).reset_index().sort_values("learning_rate", kind="stable")
     names = list(dict.fromkeys(frontier.condition))
-    made, axes = _style.panels(names, title, height=1.45)
+    made, axes = _style.panels(names, title, 1.0, "learning (points)", "forgetting (points)")
     for name, ax in axes.items():
         for other in names:
             line = means[means.condition == other]
             if other != name:
-                ax.plot(line.learning_accuracy, line.forgetting, color=_style.PALE, linewidth=0.7)
+                ax.plot(line.learning_accuracy, line.forgetting, color=_style.PALE, linewidth=0.6)
         line = means[means.condition == name]
         ax.plot(line.learning_accuracy, line.forgetting, "o-", color=_style.BLUE, ms=3)
         chosen = line[line.chosen]
@@ -44,6 +44,4 @@ def draw(tables, settings):
             )
     low, high = next(iter(axes.values())).get_ylim()
     next(iter(axes.values())).set_ylim(low, high + 0.18 * (high - low))  # room for the words
-    made.supxlabel("learning accuracy (points)", fontsize=8)
-    made.supylabel("forgetting (points)", fontsize=8)
     return made

@@ -1,102 +1,81 @@
-"""Forest plot: the paired difference of every contrast, for both primary metrics.
+"""Dots per block: the paired difference of every contrast, for both primary metrics.
 
-Each contrast is an estimand of its own and is never pooled with another; families, within which tests
-are adjusted, stand apart. Limit: a filled mark is the verdict of the whole rule (adjusted test, exact
-test, learning gate), so an interval that leaves zero out may still carry an open one.
+Each contrast is an estimand of its own and is never pooled with another. Nothing is judged here: which
+differences are findings is for the claims to say. Limit: levels of single arms are left to the figure
+of the primary metrics, whose scale they need.
 """
 
 from sparse_continual.figures import _style
 
-SCHEMA = _style.schema("Paired differences, per estimand")
+SCHEMA = _style.schema("Paired differences of every block, per estimand")
 TABLES = ("statistics/contrasts", "statistics/differences")
-PLACE = 1  # in the report
+PLACE = 2  # in the report
 CAPTION = (
-    "Difference of each contrast, plus side less minus side, in points. Small dots are blocks, the thick"
-    " line is the interval, the thin line the one widened for all tests of the family. A filled mark means"
-    " shown; an open one not distinguished, or descriptive; a cross that the learning gate failed, so that"
-    " nothing is said. Left of zero is less forgetting, right of zero more forward transfer."
+    "Difference of each contrast, plus side less minus side, in points. Small dots are blocks, the large mark"
+    " their mean, the thick line its interval, adjusted for nothing; the dashed line is the bootstrap-t"
+    " interval, where the differences are skewed. An open mark says that the plus side may have learnt less"
+    " by more than the margin. Left of zero is less forgetting, right of zero more forward transfer. The"
+    " estimand stands below the name where it is another."
 )
-_MARKS = {
-    "shown": ("o", _style.BLUE, _style.BLUE),
-    "not distinguished": ("o", "white", _style.BLACK),
-    "descriptive": ("D", "white", _style.BLACK),
-    "gate failed": ("X", _style.ORANGE, _style.BLACK),
-}
 
 
 def draw(tables, settings):
     contrasts = tables["contrasts"]
-    contrasts = contrasts[contrasts.role == "primary"]
+    contrasts = contrasts[(contrasts.role == "primary") & (contrasts.estimand != "level")]
     title = settings["title"]
     if contrasts.empty:
-        return _style.empty(title, "This study has no contrasts.")
-    rows, headers, places = {}, {}, 0
-    for family, group in contrasts.groupby("family", sort=False):
-        headers[family] = places
-        for place, name in enumerate(dict.fromkeys(group.contrast), start=places + 1):
-            rows[name] = place
-        places += 1 + group.contrast.nunique()
-    made = _style.figure(_style.DOUBLE, 1.0 + 0.27 * places, title)
+        return _style.empty(title, "This study has no contrasts between arms.")
+    estimands = dict(zip(contrasts.contrast, contrasts.estimand, strict=True))
+    below = ["" if of == name else of.replace("_", " ") for name, of in estimands.items()]
+    names, heights = _style.labels(list(estimands), below, least=0.29)
+    at = dict(zip(estimands, _style.places(heights), strict=True))
+    made = _style.figure(1.1 + sum(heights), title)
     axes = made.subplots(1, 2, sharey=True)
-    for ax, metric in zip(axes, ("forgetting", "forward_transfer"), strict=True):
+    differences = tables["differences"]
+    for ax, metric in zip(axes, _style.PRIMARY, strict=True):
+        dots = differences[(differences.metric == metric) & (differences.scale == "raw")]
+        dots = {name: 100 * dots[dots.contrast == name].difference for name in estimands}
+        rows = contrasts[contrasts.metric == metric].assign(passed=_style.true(contrasts.gate_passed))
+        rows = {row["contrast"]: row for row in rows.to_dict("records")}
         ax.axvline(0, color=_style.GREY, linewidth=0.8)
-        for row in contrasts[contrasts.metric == metric].to_dict("records"):
-            blocks = tables["differences"]
-            blocks = blocks[
-                (blocks.contrast == row["contrast"]) & (blocks.metric == metric) & (blocks.scale == "raw")
-            ].difference
-            _row(ax, rows[row["contrast"]], row, blocks)
-        for place in list(headers.values())[1:]:
-            ax.axhline(place - 0.5, color=_style.PALE, linewidth=0.6)
-        ax.set_xlabel("difference in " + _style.LABELS[metric])
-    axes[0].set_yticks(list(rows.values()), [_label(contrasts, name) for name in rows])
-    axes[0].set_yticks(list(headers.values()), minor=True, labels=[f"family: {f}" for f in headers])
-    axes[0].tick_params(axis="y", which="minor", labelsize=7, labelcolor=_style.GREY)
-    for ax in axes:
-        ax.tick_params(axis="y", which="both", length=0)
-    axes[0].set_ylim(places - 0.4, -0.6)
-    _legend(made, [v for v in _MARKS if v in set(contrasts.verdict)])
+        for name in rows:
+            _row(ax, at[name], rows[name], dots[name])
+        wide = [(at[name], 100 * row["lower"], 100 * row["upper"]) for name, row in rows.items()]
+        _style.fit(ax, [x for values in dots.values() for x in values], wide)
+        _style.groups(ax, list(estimands.values()), heights)
+        ax.set_xlabel(_style.LABELS[metric])
+        ax.spines["left"].set_visible(False)
+    _style.name_rows(axes[0], names, heights)
+    _legend(made, contrasts)
     return made
 
 
-def _row(ax, y, row, blocks):
-    _style.interval(
-        ax,
-        y,
-        100 * row["simultaneous_lower"],
-        100 * row["simultaneous_upper"],
-        color=_style.GREY,
-        linewidth=0.7,
+def _row(ax, y, row, dots):
+    ax.plot(
+        dots, [y + 0.08 + dy for dy in _style.spread(len(dots), 0.06)], "o", color=_style.SKY, ms=2.5, mew=0
     )
+    if str(row["skewed"]).lower() == "true":
+        ends = 100 * row["bootstrap_lower"], 100 * row["bootstrap_upper"]
+        _style.interval(ax, y - 0.07, *ends, color=_style.BLACK, linewidth=0.8, linestyle="--")
     _style.interval(ax, y, 100 * row["lower"], 100 * row["upper"], color=_style.BLACK, linewidth=2)
-    offsets = [y + 0.25 + dy for dy in _style.spread(len(blocks), 0.2)]
-    ax.plot(100 * blocks, offsets, "o", color=_style.SKY, ms=2.5, mew=0)
-    marker, face, edge = _MARKS[row["verdict"]]
-    ax.plot(100 * row["mean"], y, marker, mfc=face, mec=edge, mew=0.9, ms=5.5)
+    ax.plot(100 * row["mean"], y, "o", mfc=_style.BLACK if row["passed"] else "white", mec=_style.BLACK, ms=5)
 
 
-def _label(contrasts, name):
-    """The contrast's name, and below it what it compares."""
-    row = contrasts[contrasts.contrast == name].iloc[0]
-    plus, minus = row.plus.split(" + "), row.minus.split(" + ")
-    if len(plus) == 1:
-        return f"{name}\n{plus[0]} − {minus[0]}"
-    return f"{name}\n({plus[0]} − {minus[0]}) − ({minus[1]} − {plus[1]})"
-
-
-def _legend(made, verdicts):
+def _legend(made, contrasts):
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], linestyle="", marker=m, mfc=face, mec=edge, mew=0.9, ms=5.5, label=verdict)
-        for verdict, (m, face, edge) in _MARKS.items()
-        if verdict in verdicts
-    ]
-    handles += [
         Line2D([], [], linestyle="", marker="o", color=_style.SKY, ms=2.5, label="one block"),
-        Line2D([], [], color=_style.BLACK, linewidth=2, label="interval"),
-        Line2D([], [], color=_style.GREY, linewidth=0.7, label="for the whole family"),
+        Line2D([], [], marker="o", color=_style.BLACK, linewidth=2, ms=5, label="mean and interval"),
     ]
-    made.legend(
-        handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.4, columnspacing=1.2
-    )
+    if not _style.true(contrasts.gate_passed).all():
+        handles.append(
+            Line2D(
+                [], [], linestyle="", marker="o", mfc="white", mec=_style.BLACK, ms=5, label="may learn less"
+            )
+        )
+    if _style.true(contrasts.skewed).any():
+        handles.append(
+            Line2D([], [], color=_style.BLACK, linewidth=0.8, linestyle="--", label="bootstrap-t, if skewed")
+        )
+    _style.legend(made, handles, across=2)

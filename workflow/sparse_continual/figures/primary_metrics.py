@@ -15,7 +15,7 @@ SCHEMA = _style.schema(
     },
 )
 TABLES = ("statistics/metrics", "statistics/summary")
-PLACE = 2  # in the report
+PLACE = 3  # in the report
 CAPTION = (
     "Each pale dot is one block, the upright stroke their mean, the line its 95 % t interval (or the level"
     " that the study sets). Read differences between conditions in the figure of paired differences, not"
@@ -29,30 +29,28 @@ def draw(tables, settings):
         table[(table.scale == scale) & (table.part == "all")]
         for table in (tables["metrics"], tables["summary"])
     )
-    names = list(dict.fromkeys(summary.condition))
-    made = _style.figure(_style.DOUBLE, 0.8 + 0.24 * len(names), settings["title"])
+    conditions = list(dict.fromkeys(summary.condition))
+    if not conditions:
+        return _style.empty(settings["title"], "No condition of this study was scored.")
+    names, heights = _style.labels(conditions, least=0.22)
+    at = _style.places(heights)
+    made = _style.figure(0.9 + sum(heights), settings["title"])
     axes = made.subplots(1, 2, sharey=True)
-    for ax, metric, colour in zip(
-        axes, ("forgetting", "forward_transfer"), (_style.RED, _style.BLUE), strict=True
-    ):
-        for row, name in enumerate(names):
-            own = values[(values.condition == name) & (values.metric == metric)]
-            ax.plot(
-                100 * own.value,
-                [row + dy for dy in _style.spread(len(own))],
-                "o",
-                color=colour,
-                alpha=0.4,
-                ms=3,
-                mew=0,
-            )
-            of = summary[(summary.condition == name) & (summary.metric == metric)].iloc[0]
-            _style.interval(ax, row, 100 * of.lower, 100 * of.upper, color=colour)
-            ax.plot(100 * of["mean"], row, "|", color=colour, ms=9, mew=1.6)
+    for ax, metric, colour in zip(axes, _style.PRIMARY, (_style.RED, _style.BLUE), strict=True):
+        dots, wide = [], []
+        for row, name in zip(at, conditions, strict=True):
+            own = 100 * values[(values.condition == name) & (values.metric == metric)].value
+            look = {"color": colour, "alpha": 0.45, "ms": 3, "mew": 0}
+            ax.plot(own, [row + dy for dy in _style.spread(len(own), 0.1)], "o", **look)
+            dots += list(own)
+            for of in summary[(summary.condition == name) & (summary.metric == metric)].to_dict("records"):
+                wide.append((row, 100 * of["lower"], 100 * of["upper"]))
+                _style.interval(ax, *wide[-1], color=colour)
+                ax.plot(100 * of["mean"], row, "|", color=colour, ms=9, mew=1.6)
         ax.axvline(0, color=_style.GREY, linewidth=0.6)
-        ax.set_xlabel(_style.LABELS[metric] + ("" if scale == "raw" else ", chance-corrected"))
-        ax.grid(axis="y", color=_style.PALE, linewidth=0.4)
-        ax.set_axisbelow(True)
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].set_ylim(len(names) - 0.5, -0.5)
+        _style.fit(ax, dots, wide)
+        for row in at:
+            ax.axhline(row, color=_style.PALE, linewidth=0.4, zorder=0)
+        ax.set_xlabel(_style.LABELS[metric] + ("" if scale == "raw" else ",\ncorrected"))
+    _style.name_rows(axes[0], names, heights)
     return made

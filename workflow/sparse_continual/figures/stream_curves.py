@@ -1,18 +1,20 @@
 """Scores along the stream, one panel per condition: each task, the average over seen tasks, the base.
 
-Lines are means over blocks by position. Knob: `part`. Limit: means of curves hide blocks that collapse;
-the report lists those.
+Lines are means over blocks by position, bands t intervals over blocks. Knobs: `part`, `level`. Limits:
+means of curves hide blocks that collapse, which the report lists; a band is for each number of tasks by
+itself; intervals of two conditions say nothing about their difference, which is paired by block.
 """
 
 from sparse_continual.figures import _style
 
 SCHEMA = _style.schema("Scores along the stream", part=_style.PART)
-TABLES = ("tables/scores",)
-PLACE = 5  # in the report
+TABLES = ("tables/scores", "statistics/differences")
+PLACE = 10  # in the report
 CAPTION = (
-    "Share right on each task along the stream, mean over blocks: thin lines are tasks by position, dark"
-    " the first and light the last, dotted until they are trained. Black is the average over the tasks seen"
-    " so far, dashed orange the score on the base's own pretraining mixture."
+    "Share right along the stream, mean over blocks: thin lines are tasks by position, dark the first and"
+    " light the last, dotted until they are trained. The thick line is the average over the tasks seen so"
+    " far, the dashed one the score on the base's own pretraining mixture, both with their intervals over"
+    " blocks."
 )
 
 
@@ -20,42 +22,47 @@ def draw(tables, settings):
     import matplotlib
 
     scores = tables["scores"]
+    if scores.empty:
+        return _style.empty(settings["title"], "No condition of this study was scored.")
     stream = _style.of_part(scores, settings["part"], "stream_curves")
     names = list(dict.fromkeys(stream.condition))
-    made, axes = _style.panels(names, settings["title"], height=1.45)
+    made, axes = _style.panels(names, settings["title"], 1.0, "tasks trained", "share right", legend=2)
+    how = settings["level"], tables["differences"]
     shades = matplotlib.colormaps["viridis"]
     for name, ax in axes.items():
-        cells = stream[stream.condition == name].pivot_table(
-            index="after", columns="position", values="score"
-        )
+        own = stream[stream.condition == name]
+        cells = own.pivot_table(index="after", columns="position", values="score")
         T = len(cells.columns)
         for position in cells.columns:
             shade = shades(0.9 * (position - 1) / max(1, T - 1))
             curve = cells[position]
-            ax.plot(curve.index[position:], curve.iloc[position:], color=shade, linewidth=0.9)
-            ax.plot(curve.index[: position + 1], curve.iloc[: position + 1], ":", color=shade, linewidth=0.6)
-        seen = [cells.loc[after].iloc[: int(after)].mean() for after in cells.index[1:]]
-        ax.plot(cells.index[1:], seen, color=_style.BLACK, linewidth=1.8)
+            ax.plot(curve.index[position:], curve.iloc[position:], color=shade, linewidth=0.7)
+            ax.plot(curve.index[: position + 1], curve.iloc[: position + 1], ":", color=shade, linewidth=0.5)
+        seen = own[own.position <= own.after].groupby(["after", "block"]).score.mean()
+        _band(ax, _style.curve(seen, *how), color=_style.BLACK, linewidth=1.8)
         base = scores[(scores.condition == name) & (scores.position == 0) & (scores.part == "all")]
-        base = base.groupby("after").score.mean()
-        ax.plot(base.index, base, "--", color=_style.ORANGE, linewidth=1.4)
+        base = base.groupby(["after", "block"]).score.mean()
+        _band(ax, _style.curve(base, *how), color=_style.ORANGE, linewidth=1.4, linestyle="--")
         ax.set_ylim(-0.02, 1.02)
         ax.set_xticks(range(0, T + 1, max(1, T // 3)))
     _legend(made, shades)
-    for ax in list(axes.values())[-5:]:
-        ax.set_xlabel("tasks trained")
-    made.supylabel("share right", fontsize=8)
     return made
+
+
+def _band(ax, curve, **look) -> None:
+    after, mean, lower, upper = curve
+    ax.fill_between(after, lower, upper, color=look["color"], alpha=0.25, linewidth=0)
+    ax.plot(after, mean, **look)
 
 
 def _legend(made, shades):
     from matplotlib.lines import Line2D
 
     lines = [
+        Line2D([], [], color=_style.BLACK, linewidth=1.8, label="mean of seen"),
+        Line2D([], [], color=_style.ORANGE, linestyle="--", linewidth=1.4, label="base mixture"),
         Line2D([], [], color=shades(0.0), linewidth=0.9, label="first task"),
         Line2D([], [], color=shades(0.9), linewidth=0.9, label="last task"),
         Line2D([], [], color=_style.GREY, linestyle=":", linewidth=0.8, label="not yet trained"),
-        Line2D([], [], color=_style.BLACK, linewidth=1.8, label="mean of seen"),
-        Line2D([], [], color=_style.ORANGE, linestyle="--", linewidth=1.4, label="base mixture"),
     ]
-    made.legend(handles=lines, loc="outside lower center", ncols=len(lines) if made.get_figwidth() > 5 else 3)
+    _style.legend(made, lines, across=3)

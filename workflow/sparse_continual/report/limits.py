@@ -4,6 +4,7 @@ import math
 
 from sparse_continual.report import rates
 from sparse_continual.report.sentences import cannot_reach
+from sparse_continual.report.words import Words, absent
 from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
 from sparse_continual.streams.settings import filled
 from sparse_continual.streams.sources.facts import MEMORY, SCHEMA
@@ -12,135 +13,118 @@ BITS_PER_WEIGHT = 2  # that a model can store (arXiv 2404.05405)
 SAME_MODEL = 0.05  # relative difference in weights below which two matched controls are nearly one
 
 
-def limits(facts: dict, budget: list[dict], streams: dict) -> list[str]:
+def limits(facts: dict, budget: list[dict], streams: dict, claims: list[dict], words: Words) -> list[str]:
     """Sentences on what the study cannot say.
 
     `facts` is the study's slice of config (report.smk), `budget` the rows of budget.csv, `streams` maps
-    each stream's name to its tables `contrasts`, `summary`, `frontier`, `flags` and `runs`.
+    each stream's name to its tables `contrasts`, `summary`, `frontier`, `flags` and `runs`, `claims` are
+    the rows of claims.csv.
     """
-    found = [_estimands(facts), _blocks(facts), _bases(facts, budget), _topologies(facts)]
-    found += [line for name in streams for line in _load(name, facts, budget)]
-    found += [_training(facts), *_ends(facts, streams), *rates.limits(facts, streams), _lora(facts)]
-    found += [*_controls(budget), *_verdicts(streams), *_transfer(streams), *_retention(streams)]
-    found += [*_flags(streams), *_flops(budget), *_streams(streams)]
+    found = [_phase(facts, words), _estimands(facts, words), _blocks(facts, words)]
+    found += [_bases(facts, budget, words), _topologies(facts, words)]
+    found += [_load(name, facts, budget, words) for name in streams]
+    found += [_training(facts, words), _ends(facts, streams, words), *rates.limits(facts, streams, words)]
+    found += [_lora(facts, words), *_controls(budget, words), *_verdicts(claims, words)]
+    found += [*_transfer(streams, words), *_retention(streams, words), *_flags(streams, words)]
+    found += [_flops(budget, words), words(f"limits.streams.{'one' if len(streams) < 2 else 'several'}")]
     return [line for line in found if line]
 
 
-def _estimands(facts):
+def _phase(facts, words):
+    return "" if facts["phase"] == "confirmatory" else words(f"limits.phase.{facts['phase']}")
+
+
+def _estimands(facts, words):
     contrasts = [f"`{c['name']}`" for c in facts["study"]["contrasts"]]
     if not contrasts:
-        return "No contrast was planned, so nothing is said about differences between conditions."
-    return (
-        f"Each contrast ({', '.join(contrasts)}) is a question of its own. None stands for another, they are"
-        " not averaged, and “sparse models forget less” does not follow from any single one."
-    )
+        return words("limits.estimands.none")
+    return words("limits.estimands.some", contrasts=words.join(contrasts))
 
 
-def _blocks(facts):
+def _blocks(facts, words):
     n, level = facts["study"]["blocks"], facts["study"]["statistics"]["level"]
     smallest = 2.0 ** (1 - n)
     if n < MINIMUM_BLOCKS or smallest >= level:
-        return (
-            f"With {n} block{'s' if n > 1 else ''} nothing can be shown, only described:"
-            f" {cannot_reach(smallest, level)}. Tasks and items are no replications."
-        )
-    return (
-        f"The unit of replication is the block (n = {n}). Tasks and items are no replications, however many."
-    )
+        return words.count("limits.blocks.few", n, why=cannot_reach(smallest, level, words))
+    return words("limits.blocks.enough", n=n)
 
 
-def _bases(facts, budget):
+def _bases(facts, budget, words):
     sizes = sorted({int(float(row["parameters"])) for row in budget})
-    size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-    if facts["one_base"]:
-        names = ", ".join(f"`{name}`" for name in facts["bases"])
-        return (
-            f"All blocks start from the same weights ({names}, {size} parameters): they replicate streams"
-            " and orders, not pretraining or pruning. Every sentence is for this checkpoint; other"
-            " checkpoints may differ in sign."
-        )
-    return (
-        "Every block has its own base, but all bases come from one generator and one kind of small model"
-        f" ({size} parameters). Nothing follows for natural language, other data or larger models."
-    )
+    size = f"{sizes[0]:,}"
+    if len(sizes) > 1:
+        size = words("numbers.range", lower=size, upper=f"{sizes[-1]:,}")
+    kind = "one" if facts["one_base"] else "own"
+    if facts["study"].get("blocks_per_base", 1) > 1 and not facts["one_base"]:
+        kind = "shared"
+    bases = words.join(f"`{name}`" for name in facts["bases"])
+    return words(f"limits.bases.{kind}", bases=bases, size=size)
 
 
-def _topologies(facts):
+def _topologies(facts, words):
     kinds = [
-        f"`{name}` ({made['method']}, {made.get('pattern', 'unstructured')})"
+        words(
+            "limits.topologies.each",
+            name=f"`{name}`",
+            method=made["method"],
+            pattern=made.get("pattern", "unstructured"),
+        )
         for name, made in facts["topologies"].items()
         if made["method"] != "dense"
     ]
     if not kinds:
-        return "No sparse topology was run."
-    return (
-        f"Sparse means {', '.join(kinds)}. Other methods, patterns and densities were not run, and masks"
-        " like these spread over all units, so nothing follows for modular topologies."
-    )
+        return words("limits.topologies.none")
+    return words("limits.topologies.some", kinds=words.join(kinds))
 
 
-def _load(name, facts, budget):
+def _load(name, facts, budget, words):
     stream = facts["streams"][name]
     if stream["source"] != "facts":
-        return [
-            f"The load of stream `{name}` on the weights was not varied; at another load the order of arms"
-            " may turn."
-        ]
+        return words("limits.load.fixed", stream=f"`{name}`")
     stream = filled(SCHEMA, stream)
     bits = stream["tasks"] * stream["people"] * sum(math.log2(len(values)) for values, _ in MEMORY.values())
     load = bits / min(float(row["nonzeros"]) for row in budget)
-    if load < BITS_PER_WEIGHT / 2:
-        return [
-            f"Stream `{name}` asks for about {load:.2g} bits per nonzero weight in its smallest model, where"
-            f" a model can hold about {BITS_PER_WEIGHT}: capacity is not expected to bind, and nothing"
-            " follows for streams that fill it."
-        ]
-    return [
-        f"Stream `{name}` asks for about {load:.2g} bits per nonzero weight: capacity may bind, at this load"
-        " alone."
-    ]
+    kind = "low" if load < BITS_PER_WEIGHT / 2 else "high"
+    return words(f"limits.load.{kind}", stream=f"`{name}`", load=f"{load:.2g}", capacity=BITS_PER_WEIGHT)
 
 
-def _training(facts):
+def _training(facts, words):
     stop = facts["study"]["training"]["stop"]
     if "loss" in stop:
-        return (
-            f"Tasks stop at a validation loss of {stop['loss']:g} nats or at {stop['cap']} steps: arms are"
-            " compared near equal learning and may differ in steps and tokens."
-        )
-    amount = f"{stop['steps']} steps" if "steps" in stop else f"{stop['epochs']:g} epochs"
-    return (
-        f"Every task is trained for {amount}: arms are compared at equal training, and equal learning is"
-        " only bounded by the gate. Other lengths may change the differences."
-    )
+        return words("limits.training.loss", loss=f"{stop['loss']:g}", cap=stop["cap"])
+    if "steps" in stop:
+        return words("limits.training.steps", steps=stop["steps"])
+    return words("limits.training.epochs", epochs=f"{stop['epochs']:g}")
 
 
-def _ends(facts, streams):
+def _ends(facts, streams, words):
     if facts["study"]["training"].get("ends", "frozen") == "frozen":
-        return [
-            "Embeddings, head and norms were frozen in all arms: nothing follows for models that train them."
-        ]
+        return words("limits.ends.frozen")
     shares = [tables["runs"].ends_share.mean() for tables in streams.values()]
-    return [
-        "Embeddings, head and norms were trained in all arms and are dense in all of them; they carry"
-        f" {100 * sum(shares) / len(shares):.0f} % of the squared update on average."
-    ]
+    return words("limits.ends.trained", share=f"{100 * sum(shares) / len(shares):.0f}")
 
 
-def _lora(facts):
+def _lora(facts, words):
     forms = {made.get("form", "masked") for made in facts["mechanisms"].values() if made["kind"] == "lora"}
     if not forms:
         return ""
-    other = "".join(f"; the form `{form}` was not run" for form in ("masked", "side") if form not in forms)
-    return f"Rank and alpha of LoRA were not tuned for each arm, only the learning rate was{other}."
+    other = "".join(
+        words("limits.lora.form", form=f"`{form}`") for form in ("masked", "side") if form not in forms
+    )
+    return words("limits.lora.tuned", other=other)
 
 
-def _controls(budget):
+def _controls(budget, words):
     """Pairs of dense controls matched on different counts that come out as nearly the same model."""
     matched = [row for row in budget if row["matched_on"]]
     return dict.fromkeys(
-        f"`{a['condition']}` and `{b['condition']}` are nearly the same model ({float(a['nonzeros']):,.0f}"
-        f" and {float(b['nonzeros']):,.0f} weights in blocks): their agreement is no replication."
+        words(
+            "limits.controls",
+            a=f"`{a['condition']}`",
+            b=f"`{b['condition']}`",
+            left=f"{float(a['nonzeros']):,.0f}",
+            right=f"{float(b['nonzeros']):,.0f}",
+        )
         for i, a in enumerate(matched)
         for b in matched[i + 1 :]
         if (a["stream"], a["matched_to"]) == (b["stream"], b["matched_to"])
@@ -149,71 +133,47 @@ def _controls(budget):
     )
 
 
-def _verdicts(streams):
-    verdicts = {v for tables in streams.values() for v in tables["contrasts"].verdict}
-    lines = []
+def _verdicts(claims, words):
+    verdicts = {row["verdict"] for row in claims}
+    if not claims:
+        yield words("limits.verdicts.none")
     if "not distinguished" in verdicts:
-        lines.append("“Not distinguished” is no evidence of equality: no equivalence test was planned.")
+        margins = any(not absent(row["claim_margin"]) for row in claims)
+        yield words(f"limits.verdicts.not_distinguished.{'tost' if margins else 'plain'}")
     if "gate failed" in verdicts:
-        lines.append(
-            "Where the learning gate failed, no statement about forgetting or transfer is made, whatever"
-            " the estimate: a model that learns less has less to forget."
-        )
-    return lines
+        yield words("limits.verdicts.gate_failed")
+    if "exploratory" in verdicts:
+        yield words("limits.verdicts.exploratory")
 
 
-def _transfer(streams):
-    lines = []
+def _transfer(streams, words):
     for name, tables in streams.items():
         rows = tables["summary"]
         rows = rows[(rows.metric == "forward_transfer") & (rows.scale == "raw") & (rows.part == "all")]
         if len(rows) and ((rows.lower <= 0) & (rows.upper >= 0)).all():
-            lines.append(
-                f"In stream `{name}` no condition's forward transfer is distinguished from none, so contrasts"
-                " on it compare near-zero quantities."
-            )
-    return lines
+            yield words("limits.transfer", stream=f"`{name}`")
 
 
-def _retention(streams):
+def _retention(streams, words):
     lines = {}
     for tables in streams.values():
         rows = tables["summary"]
         kept = set(rows[rows.metric == "base_retention"].condition)
         lost = [f"`{name}`" for name in dict.fromkeys(rows.condition) if name not in kept]
         if lost:
-            of = f" under {', '.join(lost)}" if kept else ""
-            lines[f"Retention of the base was not measured{of}: it declares no mixture."] = None
+            key = f"limits.retention.{'some' if kept else 'none'}"
+            lines[words(key, conditions=words.join(lost))] = None
     return lines
 
 
-def _flags(streams):
-    lines = []
+def _flags(streams, words):
     for name, tables in streams.items():
         counts = tables["flags"].kind.value_counts()
-        if "floor" in counts:
-            lines.append(
-                f"In stream `{name}`, {counts['floor']} series of scores never come more than 5 points above"
-                " chance (appendix): forgetting on those can only be nil and is no sign of memory."
-            )
-        if "not learnt" in counts:
-            lines.append(
-                f"In stream `{name}`, {counts['not learnt']} series of scores are at chance right after"
-                " their own training (appendix); they are kept in all means."
-            )
-    return lines
+        for kind, key in (("floor", "floor"), ("not learnt", "not_learnt")):
+            if kind in counts:
+                yield words(f"limits.flags.{key}", stream=f"`{name}`", count=counts[kind])
 
 
-def _flops(budget):
-    if any(float(row["training_executed"]) > 1.01 * float(row["training_theoretical"]) for row in budget):
-        return [
-            "No saving of time or memory is claimed: theoretical FLOPs count weights that exist, but the"
-            " kernels execute dense products."
-        ]
-    return []
-
-
-def _streams(streams):
-    if len(streams) < 2:
-        return ["One stream was run: nothing follows for other kinds of tasks."]
-    return ["Streams are analysed each by itself; agreement between them was not tested."]
+def _flops(budget, words):
+    dense = any(float(row["training_executed"]) > 1.01 * float(row["training_theoretical"]) for row in budget)
+    return words("limits.flops") if dense else ""

@@ -2,7 +2,7 @@
 
 import math
 
-from sparse_continual.report.sentences import signed
+from sparse_continual.report.words import Words, signed
 
 
 def chosen(frontier) -> dict[str, float]:
@@ -11,7 +11,7 @@ def chosen(frontier) -> dict[str, float]:
     return dict(zip(rows.condition, rows.learning_rate, strict=True))
 
 
-def in_words(streams: dict) -> dict[str, str]:
+def in_words(streams: dict, words: Words) -> dict[str, str]:
     """condition -> its chosen rate; the rate on every stream where they differ.
 
     `streams` maps each stream's name to its tables.
@@ -23,59 +23,59 @@ def in_words(streams: dict) -> dict[str, str]:
     return {
         condition: rates[next(iter(rates))]
         if len(set(rates.values())) == 1
-        else " and ".join(f"{rate} on {stream}" for stream, rate in rates.items())
+        else words.both(words("rates.on", rate=rate, stream=stream) for stream, rate in rates.items())
         for condition, rates in found.items()
     }
 
 
-def limits(facts: dict, streams: dict) -> list[str]:
+def limits(facts: dict, streams: dict, words: Words) -> list[str]:
     """What the choice of learning rates leaves open; arguments as in limits.limits."""
-    n = facts["study"]["tuning"]["blocks"]
-    lines = [
-        f"The rule for learning rates takes its standard error from {n} tuning blocks, so it is uncertain"
-        " itself: other tuning blocks might choose other rates."
-    ]
+    lines = [words("rates.uncertain", n=facts["study"]["tuning"]["blocks"])]
     for name, tables in streams.items():
-        of = f" on stream `{name}`" if len(streams) > 1 else ""
-        lines += _contrasts(tables, of)
-    return lines + _edges(facts, streams)
+        stream = words("rates.stream", stream=f"`{name}`") if len(streams) > 1 else ""
+        lines += _contrasts(tables, stream, words)
+    return lines + _edges(facts, streams, words)
 
 
-def _contrasts(tables, of):
+def _contrasts(tables, stream, words):
     """One line for every comparison of two arms at different rates."""
     rates = chosen(tables["frontier"])
     means = tables["frontier"].groupby(["condition", "learning_rate"])[["forgetting", "learning_accuracy"]]
     means = means.mean().T.to_dict()
     rows = tables["contrasts"]
     for row in rows[rows.role == "primary"].drop_duplicates("contrast").itertuples():
-        if " + " in row.plus or rates[row.plus] == rates[row.minus]:
-            continue
+        if not (row.plus in rates and row.minus in rates) or rates[row.plus] == rates[row.minus]:
+            continue  # a level or an interaction, or alike
 
-        def gap(a, b, plus=row.plus, minus=row.minus):
+        def gap(key, a, b, plus=row.plus, minus=row.minus):
             forgot, learnt = (
                 means[plus, a][metric] - means[minus, b][metric]
                 for metric in ("forgetting", "learning_accuracy")
             )
-            return f"{'none' if math.isnan(forgot) else signed(forgot)} ({signed(learnt)})"
+            forgot = words("rates.none") if math.isnan(forgot) else signed(forgot)
+            return words(f"rates.gap.{key}", forgot=forgot, learnt=signed(learnt), rate=f"{a:g}")
 
         common = sorted(
             {rate for arm, rate in means if arm == row.plus} & {r for a, r in means if a == row.minus}
         )
-        gaps = ", ".join(f"{gap(rate, rate)} at {rate:g} in both" for rate in common)
-        yield (
-            f"Contrast `{row.contrast}`{of} compares arms at different learning rates (`{row.plus}`"
-            f" {rates[row.plus]:g}, `{row.minus}` {rates[row.minus]:g}). On the tuning blocks the difference"
-            f" in forgetting (in learning) is {gaps + ', and ' if gaps else ''}"
-            f"{gap(rates[row.plus], rates[row.minus])} points at the chosen rates: how much of a difference,"
-            " or of none, is the rate's cannot be told from the test alone."
+        yield words(
+            "rates.contrast",
+            contrast=f"`{row.contrast}`",
+            stream=stream,
+            plus=f"`{row.plus}`",
+            minus=f"`{row.minus}`",
+            rate=f"{rates[row.plus]:g}",
+            other=f"{rates[row.minus]:g}",
+            gaps="".join(gap("both", rate, rate) for rate in common),
+            chosen=gap("chosen", rates[row.plus], rates[row.minus]),
         )
 
 
-def _edges(facts, streams):
+def _edges(facts, streams, words):
     """Arms whose chosen or best rate is the smallest or largest of the grid, so that more may lie beyond."""
     grid = facts["study"]["tuning"]["learning_rates"]
     if len(grid) == 1:
-        return ["A single learning rate was tried: another may turn the order of arms."]
+        return [words("rates.single")]
     lines = []
     for edge, word in ((min(grid), "smallest"), (max(grid), "largest")):
         took, best = set(), set()
@@ -84,18 +84,8 @@ def _edges(facts, streams):
             learnt = frontier.groupby(["condition", "learning_rate"]).learning_accuracy.mean()
             took |= {arm for arm, rate in chosen(frontier).items() if math.isclose(rate, edge)}
             best |= {arm for arm, rate in learnt.groupby(level=0).idxmax() if math.isclose(rate, edge)}
-        if took:
-            lines.append(
-                f"{_names(took)} took the {word} learning rate of the grid ({edge:g}): a wider grid might"
-                " choose another, and the learning rate moves forgetting strongly."
-            )
-        if best - took:
-            lines.append(
-                f"{_names(best - took)} learnt best at the {word} learning rate of the grid ({edge:g}),"
-                " though the rule took another: the best may lie beyond the grid, and the choice with it."
-            )
+        for key, arms in (("took", took), ("best", best - took)):
+            if arms:
+                names = words.join(f"`{arm}`" for arm in sorted(arms))
+                lines.append(words(f"rates.{key}.{word}", arms=names, rate=f"{edge:g}"))
     return lines
-
-
-def _names(conditions):
-    return ", ".join(f"`{condition}`" for condition in sorted(conditions))

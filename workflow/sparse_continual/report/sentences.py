@@ -1,244 +1,274 @@
-"""Sentences about findings, made from one row of contrasts.csv each and from nothing else.
+"""The sentence that a claim's verdict allows, made from its row of claims.csv and from nothing else.
 
-`row` is a dict with the columns of that table (see statistics/columns.py). A sentence opens with the
-verdict, so that quoting its start cannot say more than the whole. Names of conditions stand in
-backticks, which the page turns into code.
+Rules here choose a template and the numbers in it; the words are the catalogue's (`words.Words`). A
+sentence opens with the verdict, its scope and the study's phase, so that quoting its start cannot say
+more than the whole. Names of conditions stand in backticks, which the page turns into code.
 """
 
-import math
-
+from sparse_continual.report.guard import check, gated, keeper, withheld
+from sparse_continual.report.words import Words, absent, decimal, points, signed
 from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
 
-METRIC_WORDS = {"forgetting": "forgetting", "forward_transfer": "forward transfer"}
+COUNTED = ("forgetting", "forward_transfer")  # metrics of which one has less or more
+TESTED = ("shown", "contradicted", "not distinguished", "equivalent")
 
 
-def claim(row: dict) -> str:
-    """The sentence on a primary row that its verdict allows.
+def finding(row: dict, contrast: dict | None, words: Words, members=(), instrument: bool = True) -> str:
+    """The sentence on one claim.
 
-    Raises KeyError for a row without one of the four verdicts.
+    `row` has the columns of claims.csv, `contrast` is the study's {plus, minus, estimand, streams?} that
+    the claim names (None for a rule without one), `members` are the rows of an all_of claim's members,
+    `instrument` says whether all instrument checks passed.
+
+    Raises UserError where the numbers of the row do not carry its verdict (guard.check).
     """
-    return {
-        "shown": _shown,
-        "not distinguished": _not_distinguished,
-        "descriptive": _descriptive,
-        "gate failed": _gate_failed,
-    }[row["verdict"]](row)
-
-
-def details(row: dict) -> str:
-    """What a careful reader needs beside the claim: the exact test, what n can see, learning."""
-    verdict = row["verdict"]
-    if verdict == "gate failed":
-        return ""
-    parts = []
-    if verdict == "shown" or (verdict == "not distinguished" and row["holm_p"] < row["level"]):
-        parts.append(_exact(row))
-    if verdict == "not distinguished":
-        parts.append(_missed(row))
-    if verdict == "shown":
-        parts.append(_gate(row))
-    if verdict == "descriptive" and not _true(row["gate_passed"]):
-        parts.append(f"It is not shown that {_gate_claim(row)}.")
-    parts.append(_learning(row))
-    return " ".join(part for part in (*parts, _beside(row)) if part)
-
-
-def final(row: dict) -> str:
-    """What the row on average accuracy says, to stand beside forgetting: described and not tested."""
-    interval = (
-        "no interval"
-        if math.isnan(row["lower"])
-        else f"{_percent(row)} interval {signed(row['lower'])} to {signed(row['upper'])}"
-    )
-    return (
-        f"Difference in average accuracy at the end: {signed(row['mean'])} points ({interval}; not tested)."
-    )
-
-
-def cannot_reach(smallest: float, level: float) -> str:
-    """Why no test can be read: the exact test's `smallest` p, or too few blocks at a generous level."""
-    if smallest < level:
-        return f"there are fewer than {MINIMUM_BLOCKS} blocks"
-    words = f"{level:g}".replace("0.", ".", 1)
-    return f"the exact test can at best reach {p_text(smallest)}, and the level is {words}"
-
-
-def signed(share: float) -> str:
-    """A share as points with one decimal and its sign."""
-    return f"{'−' if share < 0 else '+'}{points(share)}"
-
-
-def points(share: float) -> str:
-    """A share as points with one decimal and no sign."""
-    return f"{100 * abs(share):.1f}"
-
-
-def p_text(p: float) -> str:
-    """`p = .012`, `p < .001`, or `p = 1`."""
-    if round(p, 3) >= 1:
-        return "p = 1"
-    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("= 0.", "= .")
-
-
-def scope(row: dict) -> str:
-    """Empty, or the words that limit a sentence to the one checkpoint that all blocks start from."""
-    return " for this checkpoint" if row["bases"] == "one for all blocks" else ""
-
-
-def _shown(row):
-    margin = f"{100 * row['margin']:g} points"
-    learning = (
-        f"while the same difference in learning is above −{margin}"
-        if len(_arms(row)) == 4
-        else f"while learning at most {margin} less"
-    )
-    numbers = f"{_interval(row)}; {_blocks(row)}; {_adjusted(row)}"
-    return f"Shown{scope(row)}: {_estimate(row)} ({numbers}), {learning}."
-
-
-def _not_distinguished(row):
-    return (
-        f"Not distinguished{scope(row)} at this n: {_estimate(row)} ({_interval(row)}; {_blocks(row)};"
-        f" {_adjusted(row)}), which is no evidence of equality."
-    )
-
-
-def _descriptive(row):
-    why = cannot_reach(row["sign_flip_smallest"], row["level"])
-    return (
-        f"Descriptive only{scope(row)} ({_blocks(row)}; {why}): in what was run, {_estimate(row)}"
-        f" ({_interval(row)})."
-    )
-
-
-def _missed(row):
-    if math.isnan(row["detectable"]):
-        return ""
-    size = points(row["detectable"])
-    return f"True differences below about {size} points would probably have been missed (power .8)."
-
-
-def _gate_failed(row):
-    learnt = row["learning_difference"]
-    direction = "less" if learnt < 0 else "more"
-    return (
-        f"Gate failed{scope(row)}: no statement about {METRIC_WORDS[row['metric']]} is made, since it is not"
-        f" shown that {_gate_claim(row)}: the difference in learning is {points(learnt)} points {direction},"
-        f" and by the one-sided {_percent(row)} bound may be {_bound(row['learning_lower'])}"
-        f" ({_blocks(row)})."
-    )
-
-
-def _arms(row):
-    """(plus, minus) of a comparison of two, or the four names of (a - b) - (c - d)."""
-    plus, minus = row["plus"].split(" + "), row["minus"].split(" + ")
-    return (plus[0], minus[0]) if len(plus) == 1 else (plus[0], minus[0], minus[1], plus[1])
-
-
-def _estimate(row):
-    """What the mean difference says, in words whose direction is that of its sign."""
-    arms, mean = [f"`{name}`" for name in _arms(row)], row["mean"]
-    size, metric = points(mean), METRIC_WORDS[row["metric"]]
-    if size == "0.0" and mean != 0:
-        size = "under 0.1"
-    if len(arms) == 4:
-        return (
-            f"in {metric}, the difference {arms[0]} − {arms[1]} was {size} points {_direction(row)} than the"
-            f" difference {arms[2]} − {arms[3]}"
-        )
-    if row["metric"] == "forgetting":
-        return f"{arms[0]} forgot {size} points {_direction(row)} than {arms[1]}"
-    return f"{arms[0]} had {size} points {_direction(row)} forward transfer than {arms[1]}"
-
-
-def _direction(row, reverse=False):
-    lower, higher = ("lower", "higher") if len(_arms(row)) == 4 else ("less", "more")
-    return lower if (row["mean"] < 0) != reverse else higher
-
-
-def _interval(row):
-    """The interval in the direction of the mean: `95 % interval 1.2 to 7.0 less`."""
-    if math.isnan(row["lower"]):
-        return "no interval" if row["n"] == 1 else "the same in all blocks, so no interval"
-    ends = (row["lower"], row["upper"]) if row["mean"] >= 0 else (-row["upper"], -row["lower"])
-    if ends[0] >= 0:
-        words = f"{points(ends[0])} to {points(ends[1])} {_direction(row)}"
+    check(row, members, instrument)
+    verdict, key = row["verdict"], row["verdict"].replace(" ", "_")
+    fields = {"head": _head(row, words)}
+    if verdict == "not tested":
+        return words("sentences.not_tested", **fields)
+    if row["rule"] == "all_of":
+        return words(f"sentences.all_of.{key}", **fields, **_joint(row, words))
+    fields |= {"units": units(row, words), "metric": words.name("metrics", row["metric"])}
+    if verdict == "gate failed" or withheld(row):
+        fields |= {"gate": _gate(row, contrast, words)}
     else:
-        words = (
-            f"from {points(ends[0])} {_direction(row, reverse=True)} to {points(ends[1])} {_direction(row)}"
+        fields |= {"estimate": _estimate(row, contrast, words), "interval": _interval(row, contrast, words)}
+    if verdict == "descriptive":
+        fields |= {"why": cannot_reach(row["sign_flip_smallest"], row["level"], words)}
+    if verdict in ("descriptive", "exploratory"):
+        return words(f"sentences.{key}.{'withheld' if withheld(row) else 'told'}", **fields)
+    if verdict == "gate failed":
+        return words("sentences.gate_failed", **fields)
+    fields |= {"test": _test(row, words), "learning": _while(row, contrast, words)}
+    if not absent(row["claim_margin"]):
+        fields |= {"margin": f"{100 * row['claim_margin']:g}", "tost": _tost(row, words)}
+    if verdict == "equivalent":
+        return words("sentences.equivalent", **fields)
+    return words(f"sentences.{key}.{row['rule']}.{row['direction'] or 'either'}", **fields)
+
+
+def details(row: dict, contrast: dict | None, words: Words) -> list[str]:
+    """Sentences that a careful reader needs beside the finding: the exact test, bootstrap, learning."""
+    verdict = row["verdict"]
+    if verdict in ("not tested", "gate failed") or row["rule"] == "all_of" or withheld(row):
+        return []
+    found = []
+    if verdict in TESTED and row["rule"] in ("superiority", "noninferiority"):
+        if verdict != "not distinguished" or row["holm_p"] < row["level"]:
+            found.append(_exact(row, words))
+        if not absent(row["bootstrap_lower"]):
+            found.append(
+                words(
+                    "details.bootstrap", **_ends(row, "bootstrap_"), percent=words.percent(1 - row["level"])
+                )
+            )
+        if (verdict, row["rule"]) == ("not distinguished", "superiority") and not absent(row["tost_p"]):
+            found.append(
+                words("details.tost", tost=_tost(row, words), margin=f"{100 * row['claim_margin']:g}")
+            )
+    if verdict in TESTED and gated(row):
+        found.append(
+            words("details.gate", bound=_bound(row, words), learnt=signed(row["learning_difference"]))
         )
-    return f"{_percent(row)} interval {words}"
+    found.append(_learning(row, contrast, words))
+    return [line for line in found if line]
 
 
-def _percent(row):
-    return f"{100 * (1 - row['level']):g} %"
+def seen(row: dict, words: Words) -> list[str]:
+    """What the blocks of this claim could have seen: the smallest true difference, and equivalence."""
+    if row["verdict"] in ("not tested", "gate failed") or row["rule"] == "all_of" or withheld(row):
+        return []
+    found = []
+    if not absent(row["detectable"]):
+        key = "missed" if row["verdict"] == "not distinguished" else "detectable"
+        found.append(words(f"details.{key}", size=points(row["detectable"]), n=f"{row['n']:g}"))
+    if row["verdict"] in ("equivalent", "not distinguished", "descriptive") and not absent(row["tost_power"]):
+        power = row["tost_power"]
+        text = words("numbers.unlikely") if power < 0.01 else decimal(round(power, 2))
+        found.append(words("details.tost_power", margin=f"{100 * row['claim_margin']:g}", power=text))
+    return found
 
 
-def _blocks(row):
-    count = f"{int(row['n'])} block{'s' if row['n'] != 1 else ''}"
-    if scope(row):
-        return f"{count} from one base"
-    return f"{count}, each with its own base" if row["n"] > 1 else count
+def cannot_reach(smallest: float, level: float, words: Words) -> str:
+    """Why no test can be read: the exact test's `smallest` p, or too few blocks at a generous level."""
+    if absent(smallest) or smallest < level:
+        return words("details.few", minimum=MINIMUM_BLOCKS)
+    return words("details.out_of_reach", p=words.p(smallest), level=decimal(level))
 
 
-def _adjusted(row):
-    source = "" if row["p_source"] == "t" else " of the exact sign-flip test"
-    return f"Holm-adjusted {p_text(row['holm_p'])}{source}, {int(row['tests'])} tests in the family"
+def units(row: dict, words: Words) -> str:
+    """n, and of what: blocks with a base each, blocks of one base, or bases."""
+    if row["unit"] == "base":
+        return words.count("units.bases", row["n"])
+    if row["bases"] == "one for all blocks":
+        return words.count("units.one_base", row["n"])
+    return words.count("units.blocks", row["n"])
 
 
-def _exact(row):
-    """What the exact test adds, and whether it could have reached the level at this n at all."""
-    if _true(row["exact_reaches_holm"]):
-        agrees = row["sign_flip_holm_p"] < row["level"]
-        word = "agrees" if agrees else "does not agree"
-        return f"The exact sign-flip test, adjusted alike, {word} ({p_text(row['sign_flip_holm_p'])})."
-    word = "agrees" if row["sign_flip_p"] < row["level"] else "does not agree"
-    return (
-        f"The exact sign-flip test {word} unadjusted ({p_text(row['sign_flip_p'])}); it cannot reach the"
-        f" level adjusted for {int(row['tests'])} tests with {int(row['n'])} blocks."
+def form(contrast: dict) -> str:
+    """What is compared: `pair`, `interaction`, `level`, or `load` (a pair on two streams)."""
+    if contrast.get("streams"):
+        return "load"
+    return {(1, 1): "pair", (2, 2): "interaction", (1, 0): "level"}[
+        len(contrast["plus"]), len(contrast["minus"])
+    ]
+
+
+def arms(contrast: dict) -> dict[str, str]:
+    """The contrast's conditions as fields a, b (and c, d of (a - b) - (c - d)), streams as first, second."""
+    plus, minus = contrast["plus"], contrast["minus"]
+    order = [*plus, *minus] if len(plus) == 1 else [plus[0], minus[0], minus[1], plus[1]]
+    found = dict(zip("abcd", (f"`{name}`" for name in order), strict=False))
+    streams = (f"`{stream}`" for stream in contrast.get("streams") or ())
+    return found | dict(zip(("first", "second"), streams, strict=False))
+
+
+def _head(row, words):
+    scope = words("sentences.scope") if row["bases"] == "one for all blocks" else ""
+    return words(
+        "sentences.head",
+        verdict=words.name("verdicts", row["verdict"]),
+        scope=scope,
+        phase=words(f"sentences.phase.{row['phase']}"),
     )
 
 
-def _beside(row):
-    """The chance-corrected difference, which is described and not tested."""
-    if math.isnan(row["corrected_mean"]):
+def _joint(row, words):
+    """Fields on an all_of claim: its members, those that do not hold, the test."""
+    names = {key: names_in(row[key]) for key in ("members", "failed_members")}
+    quoted = {key: words.join(f"`{name}`" for name in found) for key, found in names.items()}
+    return {
+        "members": quoted["members"],
+        "failed": quoted["failed_members"],
+        "count": len(names["members"]),
+        "missing": len(names["failed_members"]),
+        "test": "" if absent(row["holm_p"]) else _test(row, words),
+        "units": units(row, words),
+        "why": cannot_reach(row["sign_flip_smallest"], row["level"], words),
+    }
+
+
+def names_in(cell) -> list[str]:
+    """The names in a cell of claims.csv that lists some."""
+    return [] if absent(cell) else str(cell).split()
+
+
+def _direction(row, contrast, reverse=False):
+    """The catalogue's word for the direction of the mean."""
+    if form(contrast) == "level":
+        negative, positive = "below", "above"
+    elif form(contrast) == "pair" and row["metric"] in COUNTED:
+        negative, positive = "less", "more"
+    else:
+        negative, positive = "lower", "higher"
+    return negative if (row["mean"] < 0) != reverse else positive
+
+
+def _estimate(row, contrast, words):
+    """What the mean difference says, in words whose direction is that of its sign."""
+    kind, direction = form(contrast), "less" if row["mean"] < 0 else "more"
+    size = points(row["mean"])
+    if size == "0.0" and row["mean"] != 0:
+        size = words("numbers.under")
+    if kind == "pair":
+        kind = f"pair.{row['metric'] if row['metric'] in COUNTED else 'other'}"
+    fields = {"size": size, "metric": words.name("metrics", row["metric"])} | arms(contrast)
+    return words(f"estimate.{kind}.{direction}", **fields)
+
+
+def _interval(row, contrast, words):
+    """The interval in the direction of the mean: `95 % interval 1.2 to 7.0 less`."""
+    if absent(row["lower"]):
+        return words(f"interval.{'one' if row['n'] == 1 else 'constant'}")
+    start, end = (row["lower"], row["upper"]) if row["mean"] >= 0 else (-row["upper"], -row["lower"])
+    return words(
+        f"interval.{'within' if start >= 0 else 'across'}",
+        percent=words.percent(1 - row["level"]),
+        start=points(start),
+        end=points(end),
+        direction=words(f"direction.{_direction(row, contrast)}"),
+        reverse=words(f"direction.{_direction(row, contrast, reverse=True)}"),
+    )
+
+
+def _test(row, words):
+    source = words("test.exact") if row["p_source"] == "sign-flip" else ""
+    return words.count("test.holm", row["tests"], p=words.p(row["holm_p"]), source=source)
+
+
+def _ends(row, kind):
+    return {"lower": signed(row[f"{kind}lower"]), "upper": signed(row[f"{kind}upper"])}
+
+
+def _tost(row, words):
+    """The two one-sided tests: their interval and p."""
+    if absent(row["equivalence_lower"]):
+        return words("interval.constant")
+    percent = words.percent(round(1 - 2 * row["level"] / max(row["tests"], 1), 3))
+    return words("test.tost", percent=percent, p=words.p(row["tost_p"]), **_ends(row, "equivalence_"))
+
+
+def _exact(row, words):
+    """What the exact test adds."""
+    p = row["sign_flip_p"]
+    return words(f"details.exact.{'agrees' if p < row['level'] else 'disagrees'}", p=words.p(p))
+
+
+def _sides(row, contrast):
+    """Fields of a learning gate: the side that must not have learnt less, the other, and the margin."""
+    names, side = arms(contrast), keeper(row)
+    if form(contrast) == "pair":
+        first, second = names["a"], names["b"]
+        fields = {"keeper": second, "other": first} if side == "minus" else {"keeper": first, "other": second}
+    else:
+        fields = {}
+    return fields | {"margin": f"{100 * row['margin']:g}", "sign": "+" if side == "minus" else "−"}
+
+
+def _gate_key(row, contrast):
+    if keeper(row) == "both":
+        return "both"
+    if form(contrast) == "pair":
+        return "pair"
+    return "upper" if keeper(row) == "minus" else "lower"
+
+
+def _while(row, contrast, words):
+    """What learning did meanwhile, where a gate was asked for and passed."""
+    if not gated(row):
         return ""
-    return f"Chance-corrected difference: {signed(row['corrected_mean'])} points."
+    return words(f"learning.while.{_gate_key(row, contrast)}", **_sides(row, contrast))
 
 
-def _gate_claim(row):
-    margin = f"{100 * row['margin']:g} points"
-    arms = [f"`{name}`" for name in _arms(row)]
-    if len(arms) == 4:
-        return f"the same difference of differences in learning is above −{margin}"
-    return f"{arms[0]} learnt at most {margin} less than {arms[1]}"
-
-
-def _gate(row):
-    return (
-        f"Learning gate passed: the difference in learning is {signed(row['learning_difference'])} points,"
-        f" its one-sided {_percent(row)} bound {signed(row['learning_lower'])}."
+def _gate(row, contrast, words):
+    """What is not shown of learning, where a gate is not passed."""
+    if absent(row["learning_lower"]):
+        return words("learning.gate.unknown")
+    return words(
+        f"learning.gate.{_gate_key(row, contrast)}",
+        learnt=signed(row["learning_difference"]),
+        bound=_bound(row, words),
+        **_sides(row, contrast),
     )
 
 
-def _learning(row):
+def _bound(row, words):
+    """The one-sided bounds of the difference in learning that the verdict rests on."""
+    percent = words.percent(1 - row["level"])
+    bounds = {"plus": ("learning_lower",), "minus": ("learning_upper",)}
+    found = [signed(row[key]) for key in bounds.get(keeper(row), ("learning_lower", "learning_upper"))]
+    return words("learning.bound", percent=percent, bounds=words.both(found))
+
+
+def _learning(row, contrast, words):
     """A warning where a difference in forgetting may only be the price, or the gain, of one in learning."""
-    learnt, size = row["learning_difference"], points(row["learning_difference"])
-    if row["metric"] != "forgetting" or size == "0.0":
+    learnt = row["learning_difference"]
+    if row["metric"] != "forgetting" or absent(learnt) or points(learnt) == "0.0":
         return ""
-    two = len(_arms(row)) == 2
-    what = "It also learnt" if two else "The same difference of differences in learning is"
+    kind = "pair" if form(contrast) == "pair" else "difference"
     if row["mean"] > 0 and learnt > row["margin"]:
-        return f"{what} {size} points {'more' if two else 'higher'}, which alone can raise forgetting."
+        return words(f"learning.also.{kind}.more", size=points(learnt))
     if row["mean"] < 0 and learnt < 0:
-        how = "less" if two else "lower"
-        return f"{what} {size} points {how}, which alone can lower forgetting by as much."
+        return words(f"learning.also.{kind}.less", size=points(learnt))
     return ""
-
-
-def _bound(lower):
-    return f"{points(lower)} points {'less' if lower < 0 else 'more'}"
-
-
-def _true(value):
-    return str(value).lower() == "true"

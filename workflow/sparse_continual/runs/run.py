@@ -1,10 +1,12 @@
 """A run: one condition on one block's stream, its weights after each task, and what was done."""
 
 import platform
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sparse_continual.files import sha256_of, write, write_json
 from sparse_continual.models.train import prepare
+from sparse_continual.runs.references import pools_of
 from sparse_continual.runs.resume import Resume, clear
 from sparse_continual.runs.start import start
 from sparse_continual.runs.stream import train_stream
@@ -14,10 +16,11 @@ from sparse_continual.streams.tasks import load_tasks
 def run_condition(job: dict, threads: int, device: str = "cpu", scorer=None) -> dict:
     """Train one run and write the weights after each task. `finish` writes run.json, last.
 
-    job: {folder, resume, identity, arm, order, training, learning_rate, seed} and what runs.job.located
-    gives. scorer(model, position) -> plain rows is called before the stream and after each task.
+    job: {folder, resume, identity, arm, order, training, learning_rate, seed}, what runs.job.located
+    gives, and `reference` of a reference run (runs/references.py). scorer(model, position) -> plain data is
+    called before the stream and after each task.
 
-    Returns the content of run.json, and all rows of the scorer under "scores".
+    Returns the content of run.json, and under "scores" the list of what the scorer returned.
     """
     prepare(threads, job["seed"])
     tasks = load_tasks(job["stream"], job["order"])
@@ -28,23 +31,24 @@ def run_condition(job: dict, threads: int, device: str = "cpu", scorer=None) -> 
 
         def after_task(position):
             path = weights_path(job["folder"], position)
-            rows = scorer(mechanism.setting.model, position) if scorer else []
-            return {"weights": position and save_weights(mechanism, path), "scores": rows}
+            scores = scorer(mechanism.setting.model, position) if scorer else None
+            return {"weights": position and save_weights(mechanism, path), "scores": scores}
 
         records, kept = train_stream(
             mechanism,
-            tasks,
+            pools_of(tasks, job.get("reference")),
             job["training"],
             job["learning_rate"],
             job["seed"],
             after_task,
             resume,
             found,
+            anew="reference" in job,
         )
     return {
         "tasks": records,
         "weights": {str(i): left["weights"] for i, left in enumerate(kept) if i},
-        "scores": [row for left in kept for row in left["scores"]],
+        "scores": [left["scores"] for left in kept],
         "seconds": round(resume.seconds(), 2),
         "machine": {"processor": platform.machine(), "threads": threads, "device": device},
     }
@@ -74,8 +78,11 @@ def save_weights(mechanism, path) -> str:
 
 
 def finish(path, run: dict, keep_weights: str, resume) -> None:
-    """Write run.json, then drop the weights that the study does not keep, and the resume folder."""
-    write_json(path, run)
+    """Write run.json, then drop the weights that the study does not keep, and the resume folder.
+
+    It says when the run was finished (UTC): a registration must be older than the runs that it binds.
+    """
+    write_json(path, {**run, "finished": datetime.now(UTC).isoformat(timespec="seconds")})
     positions = sorted(int(position) for position in run["weights"])
     gone = {"all": [], "last": positions[:-1], "none": positions}[keep_weights]
     for position in gone:

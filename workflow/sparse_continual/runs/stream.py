@@ -1,5 +1,6 @@
 """One condition on one task stream, from the base to the weights after the last task."""
 
+import copy
 import math
 import time
 
@@ -15,22 +16,27 @@ WARMUP = 10  # the rate warms up over one in so many of a task's steps, then fal
 VALIDATION_ROWS = 256  # rows at a time when the validation loss is looked at
 
 
-def train_stream(mechanism, tasks, training, learning_rate, seed: int, after_task, resume=None, found=None):
-    """Train the mechanism's model on `tasks` in turn.
+def train_stream(
+    mechanism, pools, training, learning_rate, seed: int, after_task, resume=None, found=None, anew=False
+):
+    """Train the mechanism's model on `pools` in turn.
 
-    mechanism: runs.mechanism.Mechanism; training: the study's section (batch_size, stop); after_task:
-    called with 0 before the stream and with 1..T after each task, on the model as it is then, returns
-    plain data that is kept; resume: runs.resume.Resume that checkpoints go to, or None; found: the
-    checkpoint to go on from, as Resume.load returns it, or None.
+    mechanism: runs.mechanism.Mechanism; pools: lists of tasks, those of a list are trained together on as
+    many times the steps (in a stream every pool is one task); training: the study's section (batch_size,
+    stop); after_task: called with 0 before the stream and with 1..n after each pool, on the model as it is
+    then, returns plain data that is kept; resume: runs.resume.Resume that checkpoints go to, or None; found:
+    the checkpoint to go on from, as Resume.load returns it, or None; anew: every pool begins from what
+    `mechanism` was given with, weights and memory, and not from what the pool before it left.
 
-    Returns ([one record per task], [what after_task returned]). A record has position, task, steps,
-    stop, tokens, learning_rate (the highest of the task's schedule), validation_loss, trained, update_norm,
-    relative_update, ends_share.
+    Returns ([one record per pool], [what after_task returned]). A record has position, task, steps,
+    stop, tokens, learning_rate (the highest of the task's schedule), validation_loss (mean over the pool's
+    tasks), trained, update_norm, relative_update, ends_share.
     """
     model = mechanism.setting.model
-    rows = concatenate([task.train for task in tasks])
-    counts = [task.train.rows for task in tasks]
+    rows = concatenate([task.train for pool in pools for task in pool])
+    counts = [sum(task.train.rows for task in pool) for pool in pools]
     firsts = [sum(counts[:number]) for number in range(len(counts))]
+    given = (mechanism.state(), copy.deepcopy(mechanism.memory())) if anew else None
     if found:
         data, tensors = found[0], {name: tensor.to(model.device) for name, tensor in found[1].items()}
         mechanism.load(_strip("trained.", tensors))
@@ -40,15 +46,19 @@ def train_stream(mechanism, tasks, training, learning_rate, seed: int, after_tas
     else:
         data, records, kept = {"task": 0, "step": 0}, [], [after_task(0)]
 
-    for number in range(data["task"], len(tasks)):
-        task, steps = tasks[number], _most_steps(training, counts[number])
+    for number in range(data["task"], len(pools)):
+        pool, steps = pools[number], _most_steps(training, counts[number], len(pools[number]))
+        going_on = number == data["task"] and data["step"] > 0
+        if anew and not going_on:
+            mechanism.load(given[0])
+            mechanism.remember(given[1])
         optimizer = adamw(mechanism.parameters(), learning_rate)
-        if number == data["task"] and data["step"]:
+        if going_on:
             done, tokens, before = data["step"], data["tokens"], _strip("before.", tensors)
             _load_moments(optimizer, tensors)
         else:
             done, tokens, before = 0, 0, mechanism.weights()
-        batches = seed_of("task batches", seed, task.name)
+        batches = seed_of("task batches", seed, *(task.name for task in pool))
         criterion, stop = training["stop"].get("loss"), "steps" if "loss" not in training["stop"] else "cap"
         model.train()
         while done < steps:
@@ -60,7 +70,7 @@ def train_stream(mechanism, tasks, training, learning_rate, seed: int, after_tas
             step(loss_of(model, collate(rows, chosen, model.device)), optimizer, mechanism.places)
             done += 1
             if criterion and (done % training["stop"]["every"] == 0 or done == steps):
-                if _validation_loss(model, task) <= criterion:
+                if _validation_loss(model, pool) <= criterion:
                     stop = "criterion"
                     break
             if resume and resume.due() and done < steps:
@@ -72,12 +82,12 @@ def train_stream(mechanism, tasks, training, learning_rate, seed: int, after_tas
         records.append(
             {
                 "position": number + 1,
-                "task": task.name,
+                "task": pool[0].name if len(pool) == 1 else f"joint_{len(pool)}",
                 "steps": done,
                 "stop": stop,
                 "tokens": tokens,
                 "learning_rate": learning_rate,
-                "validation_loss": _validation_loss(model, task),
+                "validation_loss": _validation_loss(model, pool),
                 "trained": sum(p.numel() for p in mechanism.parameters()),
                 **_update(before, mechanism.weights()),
             }
@@ -85,19 +95,21 @@ def train_stream(mechanism, tasks, training, learning_rate, seed: int, after_tas
         kept.append(after_task(number + 1))
         if resume:
             _checkpoint(resume, mechanism, {"task": number + 1, "step": 0, "records": records, "kept": kept})
-        print(f"{time.strftime('%H:%M:%S')} task {number + 1} of {len(tasks)}: {done} steps", flush=True)
+        print(f"{time.strftime('%H:%M:%S')} task {number + 1} of {len(pools)}: {done} steps", flush=True)
     return records, kept
 
 
-def _most_steps(training: dict, rows: int) -> int:
+def _most_steps(training: dict, rows: int, tasks: int) -> int:
+    """Of a pool of so many rows and tasks. Epochs are of its own rows, so they need no multiple."""
     stop = training["stop"]
     if "epochs" in stop:
         return math.ceil(stop["epochs"] * rows / training["batch_size"])
-    return stop.get("steps") or stop["cap"]
+    return (stop.get("steps") or stop["cap"]) * tasks
 
 
-def _validation_loss(model, task) -> float:
-    return float(measure(model, task, "validation", VALIDATION_ROWS).loss.mean())
+def _validation_loss(model, pool) -> float:
+    losses = [measure(model, task, "validation", VALIDATION_ROWS).loss.mean() for task in pool]
+    return float(sum(losses) / len(losses))
 
 
 def _update(before: dict, after: dict) -> dict:

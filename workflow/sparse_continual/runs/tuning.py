@@ -63,7 +63,8 @@ def _trial(job, block, tasks, learning_rate, device) -> list[dict]:
             )
         return rows
 
-    _, kept = train_stream(mechanism, tasks, job["training"], learning_rate, block["seed"], after_task)
+    pools = [[task] for task in tasks]
+    _, kept = train_stream(mechanism, pools, job["training"], learning_rate, block["seed"], after_task)
     return [row for rows in kept for row in rows]
 
 

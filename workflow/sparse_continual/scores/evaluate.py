@@ -1,35 +1,58 @@
-"""The rows of scores.csv of one model: all tasks of the stream, future ones too, and the base's mixture."""
+"""The rows of scores.csv of one model: all tasks of the stream, future ones too, and the base's mixture.
+
+Beside them the scores of single items, by which the variance of drawing items is estimated, and, where a study
+asks, the scores of options with their prior taken out.
+"""
 
 import numpy as np
 
+from sparse_continual.csv_text import csv_text
+from sparse_continual.scores.calibrate import calibrated
 from sparse_continual.streams.measure import measure
 
 COLUMNS = ("after", "task", "position", "part", "score", "loss", "items", "chance", "ceiling")
+TABLES = {"scores": COLUMNS, "items": ("after", "task", "position", "scores"), "calibrated": COLUMNS}
 BASE = "base"
 
 
-def score(model, after: int, tasks: list, mixture: list, settings: dict) -> list[dict]:
+def score(model, after: int, tasks: list, mixture: list, settings: dict) -> dict:
     """Score `model`, as it is after task number `after` (0: before the stream), on test splits.
 
-    tasks: in the block's order; mixture: retention tasks of the base, [] when it declares none.
-    Returns one row per task and part (COLUMNS); position 0 and task "base" for the mixture, whose
-    entries are averaged.
+    tasks: in the block's order; mixture: retention tasks of the base, [] when it declares none; settings:
+    the study's scoring.
+
+    Returns {name of a table: its rows, with the columns in TABLES}. `scores` has one row per task and part;
+    position 0 and task "base" for the mixture, whose entries are averaged. `items` has one row per task of
+    the stream, with the score of every test item in the order of the split. `calibrated` is there where
+    settings.calibrated_options is true, for tasks of kind options.
     """
-    rows = [
-        row for i, task in enumerate(tasks, 1) for row in _rows(model, task, after, i, task.name, settings)
-    ]
-    found = [_rows(model, task, after, 0, BASE, settings)[0] for task in mixture]
+    tables = {"scores": [], "items": []} | ({"calibrated": []} if settings["calibrated_options"] else {})
+    for position, task in enumerate(tasks, 1):
+        place = {"after": after, "task": task.name, "position": position}
+        measured = measure(model, task, "test", settings["batch_size"])
+        tables["scores"] += _rows(task, measured, place)
+        tables["items"].append({**place, "scores": " ".join(f"{one:.4g}" for one in measured.score)})
+        if settings["calibrated_options"] and task.kind == "options":
+            tables["calibrated"] += _rows(task, calibrated(model, task, settings["batch_size"]), place)
+    place = {"after": after, "task": BASE, "position": 0}
+    found = [_rows(task, measure(model, task, "test", settings["batch_size"]), place)[0] for task in mixture]
     if found:
         mean = {
             key: float(np.mean([row[key] for row in found])) for key in ("score", "loss", "chance", "ceiling")
         }
-        rows.append({**found[0], **mean, "items": sum(row["items"] for row in found)})
-    return rows
+        tables["scores"].append({**found[0], **mean, "items": sum(row["items"] for row in found)})
+    return tables
 
 
-def _rows(model, task, after, position, name, settings) -> list[dict]:
+def texts(scored: list[dict]) -> dict[str, str]:
+    """{name of a table: its CSV text} of what `score` returned, position by position."""
+    return {
+        name: csv_text([row for tables in scored for row in tables[name]], TABLES[name]) for name in scored[0]
+    }
+
+
+def _rows(task, measured, place: dict) -> list[dict]:
     """The row of all items, then one for each part where the task has several."""
-    measured = measure(model, task, "test", settings["batch_size"])
     groups = [("all", np.ones(len(task.test), bool), task.chance, task.ceiling)]
     if len(task.parts) > 1:
         groups += [
@@ -38,9 +61,7 @@ def _rows(model, task, after, position, name, settings) -> list[dict]:
         ]
     return [
         {
-            "after": after,
-            "task": name,
-            "position": position,
+            **place,
             "part": part,
             "score": float(measured.score[inside].mean()),
             "loss": float(measured.loss[inside].mean()),

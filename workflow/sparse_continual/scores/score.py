@@ -2,19 +2,18 @@
 
 from pathlib import Path
 
-from sparse_continual.csv_text import csv_text
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_manifest, sha256_of
 from sparse_continual.models.train import prepare
 from sparse_continual.runs.run import weights_path
 from sparse_continual.runs.start import start
-from sparse_continual.scores.evaluate import COLUMNS, score
+from sparse_continual.scores.evaluate import score, texts
 from sparse_continual.scores.table import asked, key_of, leave
 from sparse_continual.streams.tasks import load_tasks
 
 
 def scorer(job: dict, settings: dict):
-    """A function (model, position) -> rows that scores `model` on the job's tasks and mixture.
+    """A function (model, position) -> rows of tables that scores `model` on the job's tasks and mixture.
 
     job: {stream, order, mixture}, folders of tasks; mixture: None when none is scored.
     """
@@ -24,7 +23,7 @@ def scorer(job: dict, settings: dict):
 
 
 class Beside:
-    """How a training process scores its run, and leaves the table for the scoring rule to adopt.
+    """How a training process scores its run, and leaves the tables for the scoring rule to adopt.
 
     scoring: {settings, code, mixture: manifest or None}; base, stream: manifests. `identity` is plain
     data that says what is scored and how; it is None, and nothing is scored, while the mixture that
@@ -40,14 +39,14 @@ class Beside:
             self.rows = scorer({**job, "mixture": folder}, scoring["settings"])
 
     def leave(self, folder, run: dict) -> None:
-        """Take the rows out of `run` and leave them as a table in `folder`, beside the weights."""
-        rows = run.pop("scores")
+        """Take the rows out of `run` and leave them as tables in `folder`, beside the weights."""
+        scored = run.pop("scores")
         if self.identity:
-            leave(folder, csv_text(rows, COLUMNS), key_of(run["weights"], self.identity))
+            leave(folder, texts(scored), key_of(run["weights"], self.identity))
 
 
-def score_saved(job: dict, settings: dict, run: dict, threads: int, device: str = "cpu") -> list[dict]:
-    """Rows of scores.csv computed from the weights that `run` (the content of run.json) left.
+def score_saved(job: dict, settings: dict, run: dict, threads: int, device: str = "cpu") -> dict[str, str]:
+    """{name: CSV text} of the tables of scores, from the weights that `run` (the content of run.json) left.
 
     job: as in runs.run, with mixture.
 
@@ -75,8 +74,8 @@ def score_saved(job: dict, settings: dict, run: dict, threads: int, device: str 
     judge = scorer(job, settings)
     mechanism = start(job["arm"], job, device)
     with torch.no_grad():
-        rows = judge(mechanism.setting.model, 0)
+        scored = [judge(mechanism.setting.model, 0)]
         for position in positions:
             mechanism.load(load_file(weights_path(job["folder"], position)))
-            rows += judge(mechanism.setting.model, position)
-    return rows
+            scored.append(judge(mechanism.setting.model, position))
+    return texts(scored)

@@ -1,7 +1,7 @@
-"""The table of scores that a training process leaves beside its weights, and the key it lies under.
+"""The tables of scores that a training process leaves beside its weights, and the key they lie under.
 
 Importing torch and transformers costs more than scoring a small run, so the process that trained it
-scores it too. The scoring rule adopts that table when weights, settings, code and what was scored are
+scores it too. The scoring rule adopts those tables when weights, settings, code and what was scored are
 what it would use itself. Nothing heavy is imported here.
 """
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from sparse_continual.files import read_json, sha256_of, write, write_json
 from sparse_continual.identity import sha256
 
-TABLE, KEY = "scores.csv", "scores.json"
+KEY = "scores.json"
 
 
 def asked(settings: dict, code: str, base: str, stream: str, mixture: str | None) -> dict:
-    """What a table of scores comes from, besides weights: its settings, the digest of its code, and the
+    """What tables of scores come from, besides weights: its settings, the digest of its code, and the
     content of the manifests of the base, of the stream and of the base's mixture (None: none is scored)."""
     manifests = {"base": base, "stream": stream, "mixture": mixture}
     return {
@@ -30,19 +30,23 @@ def key_of(weights: dict, asked: dict) -> str:
     return sha256([weights, asked])
 
 
-def leave(folder, text: str, key: str) -> None:
-    """Write the table, then its key, beside a run's weights."""
-    write(Path(folder) / TABLE, text)
-    write_json(Path(folder) / KEY, {"key": key, "table": _digest(text)})
+def leave(folder, tables: dict[str, str], key: str) -> None:
+    """Write {name: CSV text} beside a run's weights, then their key."""
+    for name, text in tables.items():
+        write(Path(folder) / f"{name}.csv", text)
+    write_json(Path(folder) / KEY, {"key": key, "tables": {name: _digest(t) for name, t in tables.items()}})
 
 
-def adopt(folder, key: str) -> str | None:
-    """The table beside a run's weights when it is whole and was made under `key`, else None."""
-    table, left = Path(folder) / TABLE, Path(folder) / KEY
-    if not (table.is_file() and left.is_file()):
+def adopt(folder, key: str) -> dict[str, str] | None:
+    """The tables beside a run's weights when they are whole and were made under `key`, else None."""
+    left = Path(folder) / KEY
+    if not left.is_file():
         return None
-    text = table.read_bytes().decode()
-    return text if read_json(left) == {"key": key, "table": _digest(text)} else None
+    found = read_json(left)
+    if found["key"] != key or not all((Path(folder) / f"{name}.csv").is_file() for name in found["tables"]):
+        return None
+    tables = {name: (Path(folder) / f"{name}.csv").read_bytes().decode() for name in found["tables"]}
+    return tables if all(_digest(text) == found["tables"][name] for name, text in tables.items()) else None
 
 
 def _digest(text: str) -> str:

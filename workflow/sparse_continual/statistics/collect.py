@@ -12,6 +12,9 @@ from sparse_continual.csv_text import csv_text
 from sparse_continual.errors import UserError
 
 SCORES = "condition block after task position part score loss items chance ceiling".split()
+ITEMS = "condition block after task position scores".split()
+REFERENCES = ["kind", *SCORES]
+SAVINGS = "condition block task position steps score_old score_base".split()
 RUNS = (
     "condition block position task steps stop tokens learning_rate validation_loss trained update_norm"
     " relative_update ends_share"
@@ -21,14 +24,49 @@ DENSITIES = "topology block matrix layer module weights nonzeros density pattern
 
 
 def collect_scores(runs: list[tuple[str, str]], paths: list[str], output: str) -> None:
-    """scores.csv of every run; `runs` holds the (condition, block) of each of `paths`."""
+    """scores.csv of every run, or another table of its columns; `runs` holds the (condition, block) of each of
+    `paths`."""
     rows = []
     for (condition, block), path in zip(runs, paths, strict=True):
-        own = sorted(
-            _read(path, SCORES[2:]), key=lambda r: (int(r["after"]), int(r["position"]), r["part"] != "all")
-        )
-        rows += [{"condition": condition, "block": block, **row} for row in own]
+        rows += [{"condition": condition, "block": block, **row} for row in _scores(path)]
     files.write(output, csv_text(rows, SCORES))
+
+
+def collect_items(runs: list[tuple[str, str]], paths: list[str], output: str) -> None:
+    """items.csv of every run: the score of every test item after every task."""
+    _collect(runs, paths, ITEMS, output)
+
+
+def collect_savings(runs: list[tuple[str, str]], paths: list[str], output: str) -> None:
+    """savings.csv of every run."""
+    _collect(runs, paths, SAVINGS, output)
+
+
+def collect_references(runs: list[tuple], paths: list[str], output: str) -> None:
+    """references.csv from scores.csv of every reference run (runs/references.py).
+
+    runs: (condition, block, the block's order, the run's own order, its `reference` settings). A single run
+    keeps the score of each task after training on it alone, `after` being its position in the block; a joint
+    one keeps those of the tasks that were trained, `after` being their number. Positions are the block's.
+    """
+    rows = []
+    for (condition, block, order, own, reference), path in zip(runs, paths, strict=True):
+        position = {task: number for number, task in enumerate(order, 1)}
+        kept = []
+        for row in _scores(path):
+            turn, task = int(row["after"]), row["task"]
+            if not turn or task not in position:
+                continue
+            if reference["kind"] == "single":
+                trained, after = own[turn - 1 : turn], position[task]
+            else:
+                after = reference["at"][turn - 1]
+                trained = own[:after]
+            if task in trained:
+                kept.append({**row, "after": after, "position": position[task]})
+        kept.sort(key=lambda row: (row["after"], row["position"]))
+        rows += [{"kind": reference["kind"], "condition": condition, "block": block, **row} for row in kept]
+    files.write(output, csv_text(rows, REFERENCES))
 
 
 def collect_runs(runs: list[tuple[str, str]], paths: list[str], output: str) -> None:
@@ -62,6 +100,22 @@ def collect_densities(topologies: list[tuple[str, str]], paths: list[str], outpu
         own = [column for column in DENSITIES if column not in ("topology", "block")]
         rows += [{**row, "topology": name, "block": block} for row in _read(path, own)]
     files.write(output, csv_text(rows, DENSITIES))
+
+
+def _collect(runs, paths, columns, output) -> None:
+    """One table of `columns` from tables of the same columns without condition and block."""
+    rows = [
+        {"condition": condition, "block": block, **row}
+        for (condition, block), path in zip(runs, paths, strict=True)
+        for row in _read(path, columns[2:])
+    ]
+    files.write(output, csv_text(rows, columns))
+
+
+def _scores(path: str) -> list[dict]:
+    """Rows of a run's scores.csv by task trained, then position, the whole task before its parts."""
+    rows = _read(path, SCORES[2:])
+    return sorted(rows, key=lambda row: (int(row["after"]), int(row["position"]), row["part"] != "all"))
 
 
 def _read(path: str, columns: list[str]) -> list[dict]:

@@ -1,4 +1,7 @@
-"""Which arms a contrast compares: arm against arm, or the interaction of a 2 x 2."""
+"""Which arms a contrast compares: arm against arm, the interaction of a 2 x 2, or the level of one arm.
+
+Every contrast names its estimand, what kind of difference it is; estimands are never pooled.
+"""
 
 from collections.abc import Iterable
 
@@ -7,24 +10,55 @@ import numpy as np
 from sparse_continual.errors import UserError
 from sparse_continual.registry import nearest
 
+ESTIMANDS = (
+    "lock",
+    "writes",
+    "same_shape",
+    "matched_nonzeros",
+    "matched_flops",
+    "stacking",
+    "load",
+    "level",
+    "other",
+)
+SIZES = ((1, 1), (2, 2), (1, 0))
+
 
 def check(contrasts: list[dict], conditions: Iterable[str]) -> None:
-    """Refuse contrasts that name unknown conditions, or that are neither 1 - 1 nor (2) - (2).
+    """Refuse contrasts that name unknown conditions or estimands, or that have a wrong number of arms.
 
     Raises UserError naming the contrast.
     """
     known, seen = list(conditions), set()
     for contrast in contrasts:
         name, plus, minus = contrast["name"], contrast["plus"], contrast["minus"]
+        estimand, streams = contrast["estimand"], contrast.get("streams")
         where = f"study.contrasts: {name}"
         if name in seen:
             raise UserError(f"{where}: the name is used twice; give each contrast its own")
         seen.add(name)
-        if (len(plus), len(minus)) not in ((1, 1), (2, 2)):
+        if estimand not in ESTIMANDS:
+            raise UserError(
+                f"{where}: estimand {estimand!r} is unknown; expected one of {', '.join(ESTIMANDS)}"
+                f"{nearest(estimand, ESTIMANDS)}"
+            )
+        if (len(plus), len(minus)) not in SIZES:
             raise UserError(
                 f"{where}: plus has {len(plus)} and minus {len(minus)} conditions; expected one against one,"
-                " or two against two for an interaction"
+                " two against two for an interaction, or one against none for a level"
             )
+        if (estimand == "level") != is_level(contrast):
+            raise UserError(
+                f"{where}: estimand {estimand} with {len(minus)} conditions in minus; a level is one"
+                " condition against none, and one condition against none is a level"
+            )
+        if (estimand == "load") != (streams is not None):
+            raise UserError(
+                f"{where}: estimand {estimand} {'without' if streams is None else 'with'} streams; a load is"
+                " the same contrast on two streams, and only a load names streams: [a, b]"
+            )
+        if streams is not None and len(set(streams)) != 2:
+            raise UserError(f"{where}: streams is {', '.join(streams)}; expected two different streams")
         if len({*plus, *minus}) != len(plus) + len(minus):
             raise UserError(f"{where}: a condition stands in it twice; its conditions must differ")
         for condition in (*plus, *minus):
@@ -34,16 +68,53 @@ def check(contrasts: list[dict], conditions: Iterable[str]) -> None:
                 )
 
 
+def is_level(contrast: dict) -> bool:
+    """Whether the contrast is the level of one arm, tested against 0."""
+    return not contrast["minus"]
+
+
+def arms(contrast: dict) -> tuple[str, ...]:
+    """The conditions of a contrast, those of plus first."""
+    return (*contrast["plus"], *contrast["minus"])
+
+
 def differences(values: dict[str, dict[str, float]], plus: list[str], minus: list[str]) -> dict[str, float]:
     """Sum of `plus` less sum of `minus`, block by block.
 
     `values` is condition -> block -> value. Blocks in which any of the arms has no defined value
-    (NaN) are left out; a block that an arm lacks altogether is a fault and raises ValueError.
+    (NaN) are left out. Raises UserError naming arms and blocks when the arms were not run on the same
+    ones: a mean over other blocks is no paired difference.
     """
-    arms = (*plus, *minus)
-    blocks = list(values[arms[0]])
-    for arm in arms[1:]:
-        if set(values[arm]) != set(blocks):
-            raise ValueError(f"{arm} and {arms[0]} were not run on the same blocks")
+    first, *others = (*plus, *minus)
+    blocks = list(values[first])
+    for arm in others:
+        alone = set(values[arm]) ^ set(blocks)
+        if alone:
+            only = [(a, [b for b in values[a] if b in alone]) for a in (first, arm)]
+            found = " and ".join(f"{a} alone has {', '.join(own)}" for a, own in only if own)
+            raise UserError(
+                f"scores: {first} and {arm} were not run on the same blocks: {found}; expected every arm of"
+                " a contrast on every block; delete the study's scores.csv and run again"
+            )
     found = {b: sum(values[a][b] for a in plus) - sum(values[a][b] for a in minus) for b in blocks}
-    return {b: d for b, d in found.items() if not np.isnan(d)}
+    return {b: float(d) for b, d in found.items() if not np.isnan(d)}
+
+
+def units(differences: dict[str, float], bases: dict[str, str]) -> tuple[np.ndarray, str]:
+    """The values that statistics count as n, and what they are: ("block" or "base").
+
+    `bases` is block -> base. Where blocks share bases and there are several, differences are averaged
+    within each base first: blocks of one base replicate streams, not topologies. With one base for all
+    blocks the unit stays the block, and what is said holds for that base alone.
+    """
+    groups: dict[str, list[float]] = {}
+    for block, difference in differences.items():
+        groups.setdefault(bases[block], []).append(difference)
+    if shared(bases):
+        return np.array([np.mean(group) for group in groups.values()]), "base"
+    return np.array(list(differences.values()), dtype=float), "block"
+
+
+def shared(bases: dict[str, str]) -> bool:
+    """Whether the base is the unit: there are several, and some blocks share one."""
+    return 1 < len(set(bases.values())) < len(bases)

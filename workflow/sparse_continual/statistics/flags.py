@@ -1,9 +1,10 @@
-"""What a reader must know before trusting a mean: floors, tasks not learnt, stops at the cap.
+"""What a reader must know before trusting a mean: floors, tasks not learnt, collapses, stops at the cap.
 
 Nothing is dropped for a flag: collapses are data.
 """
 
 FLOOR = 0.05
+COLLAPSE = 0.5  # share of tasks
 
 
 def flags(scores, runs):
@@ -13,6 +14,8 @@ def flags(scores, runs):
       is no sign of memory; value is the best score less chance;
     - `not learnt`: within 0.05 of chance right after its own training, though not at the floor
       throughout; value is that score less chance;
+    - `collapse`: of the run as a whole, at position 0: at least half of its tasks are within 0.05 of chance
+      right after their own training; value is that share;
     - `cap`: training stopped at the cap on steps before its criterion was met; value is the steps.
     """
     import pandas
@@ -21,13 +24,20 @@ def flags(scores, runs):
     stream = scores[scores.position > 0]
     stream = stream.assign(above=stream.score - stream.chance)
     keys = ["condition", "block", "position", "task", "part"]
+    failed: dict = {}
     for key, group in stream.groupby(keys, sort=False):
         best = group.above.max()
         own = group.above[group.after == key[2]].max()
+        if key[4] == "all":
+            failed.setdefault(key[:2], []).append(own <= FLOOR)
         if best <= FLOOR:
             rows.append(("floor", *key, best))
         elif own <= FLOOR:
             rows.append(("not learnt", *key, own))
+    for run, tasks in failed.items():
+        share = sum(tasks) / len(tasks)
+        if share >= COLLAPSE:
+            rows.append(("collapse", *run, 0, "", "all", share))
     for run in runs[runs.stop == "cap"].itertuples():
         rows.append(("cap", run.condition, run.block, run.position, run.task, "all", float(run.steps)))
     return pandas.DataFrame(rows, columns=["kind", *keys, "value"])

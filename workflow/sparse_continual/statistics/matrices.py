@@ -1,29 +1,55 @@
-"""From the tidy table of scores to one matrix R per condition, block and part."""
+"""From the tidy tables of scores to one matrix R per condition, block and part, on three scales."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from sparse_continual.errors import UserError
-from sparse_continual.statistics.metrics import correct
+from sparse_continual.statistics import metrics
+from sparse_continual.statistics.metrics import SCALES
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one run on one part: `raw` and `corrected` of shape (T + 1, T), or (T + 1,) for the base."""
+    """Scores of one run on one part, on every scale: (T + 1, T), or (T + 1,) for the base.
+
+    references: kind -> scale -> scores of the reference runs that the study has: "single" and "joint" of shape (T,),
+    and "joint_last", the one of the joint run on all tasks on the last of them.
+    """
 
     condition: str
     block: str
     part: str
     raw: np.ndarray
     corrected: np.ndarray
+    bits: np.ndarray
+    references: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+    def values(self, scale: str) -> dict[str, float]:
+        """Metric -> value of all metrics that this run has on `scale`, in the order of the lists in metrics.py.
+
+        On the scale of bits only differences of scores are metrics: its levels have no zero of their own.
+        """
+        scores = getattr(self, scale)
+        if scores.ndim == 1:
+            return {"base_retention": metrics.base_retention(scores)}
+        found = {
+            name: metric(scores)
+            for name, metric in metrics.OF_MATRIX.items()
+            if scale != "bits" or name not in metrics.LEVELS
+        }
+        for name, (kind, metric) in metrics.OF_REFERENCE.items():
+            if kind in self.references:
+                found[name] = metric(scores, self.references[kind][scale])
+        return found
 
 
-def of_stream(scores) -> list[Scores]:
+def of_stream(scores, references=None) -> list[Scores]:
     """One entry per (condition, block, part), in the order of the table.
 
-    A part that only some of a run's tasks have is left out, as it makes no full matrix. Raises
-    ValueError naming the run when a cell is missing or double.
+    scores: scores.csv; references: references.csv or None, DataFrames. A part that only some of a run's tasks
+    have is left out, as it makes no full matrix. Raises ValueError naming the run when a cell is missing or
+    double, and UserError naming it when a score is none.
     """
     rows = scores[scores.position > 0]
     tasks = rows.groupby(["condition", "block"], sort=False).position.max()
@@ -33,14 +59,14 @@ def of_stream(scores) -> list[Scores]:
         if group.position.nunique() < T and part != "all":
             continue
         where = f"scores of {condition}, block {block}, part {part}"
-        raw = np.full((T + 1, T), np.nan)
-        corrected = raw.copy()
         cells = group.after.to_numpy(), group.position.to_numpy() - 1
-        if len(group) != raw.size or len(set(zip(*cells, strict=True))) != raw.size:
-            raise ValueError(f"{where}: {len(group)} rows, expected {raw.size}, one per task after 0..{T}")
-        raw[cells] = group.score
-        corrected[cells] = _corrected(group, where)
-        found.append(Scores(condition, block, part, raw, corrected))
+        if len(group) != (T + 1) * T or set(zip(*cells, strict=True)) != set(np.ndindex(T + 1, T)):
+            raise ValueError(f"{where}: {len(group)} rows, expected {(T + 1) * T}, one per task after 0..{T}")
+        on = {scale: np.full((T + 1, T), np.nan) for scale in SCALES}
+        for scale, values in _scales(group, where).items():
+            on[scale][cells] = values
+        known = _references(references, condition, block, part, T) if references is not None else {}
+        found.append(Scores(condition, block, part, **on, references=known))
     return found
 
 
@@ -49,20 +75,63 @@ def of_base(scores) -> list[Scores]:
     rows = scores[(scores.position == 0) & (scores.part == "all")]
     found = []
     for (condition, block), group in rows.groupby(["condition", "block"], sort=False):
-        group = group.assign(corrected=_corrected(group, f"base scores of {condition}, block {block}"))
-        means = group.groupby("after", sort=True)[["score", "corrected"]].mean()
+        where = f"base scores of {condition}, block {block}"
+        means = group.assign(**_scales(group, where)).groupby("after", sort=True)[list(SCALES)].mean()
         if list(means.index) != list(range(len(means))):
-            raise ValueError(f"base scores of {condition}, block {block}: a row between 0 and T is missing")
-        found.append(Scores(condition, block, "base", means.score.to_numpy(), means.corrected.to_numpy()))
+            raise ValueError(f"{where}: a row between 0 and T is missing")
+        found.append(Scores(condition, block, "base", **{s: means[s].to_numpy() for s in SCALES}))
     return found
 
 
-def _corrected(group, where: str):
-    wrong = group[~(group.ceiling > group.chance)]
-    if len(wrong):
-        row = wrong.iloc[0]
-        raise UserError(
-            f"{where}: task {row.task} has chance {row.chance} and ceiling {row.ceiling}; expected a ceiling"
-            " above chance"
-        )
-    return correct(group.score, group.chance, group.ceiling)
+def of_savings(savings) -> list[tuple[str, str, float]]:
+    """(condition, block, savings) of every run of savings.csv, a DataFrame."""
+    return [
+        (condition, block, metrics.savings(group.score_old, group.score_base))
+        for (condition, block), group in savings.groupby(["condition", "block"], sort=False)
+    ]
+
+
+def _references(references, condition, block, part, T: int) -> dict[str, dict[str, np.ndarray]]:
+    """Scores.references of one run, in the order of its block.
+
+    Of `single` runs the score on the task that each was trained on, of `joint` ones the score on task k of the one
+    trained on tasks 1 .. k: the row whose `after` is k. A study may have the joint run of all T tasks alone.
+    """
+    own = references[
+        (references.condition == condition) & (references.block == block) & (references.part == part)
+    ]
+    found = {}
+    for kind, group in own.groupby("kind", sort=False):
+        where = f"{kind} reference scores of {condition}, block {block}, part {part}"
+        group = group[group.after == group.position].sort_values("position")
+        positions = list(group.position)
+        if positions != list(range(1, T + 1)) and (kind, positions) != ("joint", [T]):
+            raise ValueError(f"{where}: positions {positions}, expected one row for each of 1..{T}")
+        on = {scale: np.asarray(values) for scale, values in _scales(group, where).items()}
+        if len(positions) == T:
+            found[kind] = on
+        if kind == "joint":
+            found["joint_last"] = {scale: values[-1] for scale, values in on.items()}
+    return found
+
+
+def _scales(group, where: str) -> dict:
+    """Scale -> values of the rows of `group`; refuses a row that is no score, by its task and place."""
+    _refuse(group, ~group.score.between(0, 1), where, "score {0.score}, expected one in [0, 1]")
+    _refuse(group, ~(group.ceiling > group.chance), where, _CEILING)
+    _refuse(group, ~np.isfinite(group.loss) | (group.loss < 0), where, _LOSS)
+    return {
+        "raw": group.score,
+        "corrected": metrics.correct(group.score, group.chance, group.ceiling),
+        "bits": metrics.bits(group.loss),
+    }
+
+
+_CEILING = "chance {0.chance} and ceiling {0.ceiling}, expected a ceiling above chance"
+_LOSS = "loss {0.loss}, expected a finite one of 0 or more; a diverged run wants lower learning rates"
+
+
+def _refuse(group, wrong, where: str, words: str) -> None:
+    if wrong.any():
+        row = group[wrong].iloc[0]
+        raise UserError(f"{where}: task {row.task} after task {row.after} has {words.format(row)}")

@@ -5,9 +5,11 @@ from sparse_continual.errors import UserError
 
 # Columns that are text even where they look like numbers or like a missing value.
 TEXT = frozenset(
-    "stream condition block task part stop contrast family plus minus metric scale role p_source bases"
-    " verdict note kind topology matrix module pattern"
-    " exact_reaches_level exact_reaches_holm".split()
+    "stream condition block task part stop contrast estimand plus minus metric scale role unit base bases note"
+    " kind topology matrix module pattern at scores left_out which estimator component condition_or_contrast"
+    " quantity skewed p_source gate_passed exact_reaches_level exact_reaches claim rule"
+    " direction gate_side members failed_members phase verdict figure check arm expected why source what"
+    " planned run".split()
 )
 
 

@@ -1,35 +1,87 @@
-"""The word that a tested difference earns, by rule alone.
+"""The word that a claim earns, by rule alone.
 
 In this order:
-- `descriptive`: fewer than six blocks, too few to say more;
-- `gate failed`: it is not shown that the plus side learns as much as the minus side, up to the margin.
+- `not tested`: the study says itself that it does not test the claim, and why;
+- `exploratory`: the claim is declared so, or nothing was registered before a confirmatory study's runs, or the
+  claim is not the registered one;
+- `descriptive`: fewer than six units, or so few that differ that the exact test cannot reach the level, whatever
+  the differences are;
+- `gate failed`: it is not shown that the side said to forget less learnt as much as the other, up to the margin.
   A model that learns nothing forgets nothing, so nothing is said about forgetting or transfer;
-- `descriptive` again: so few blocks that differ that the exact test cannot reach the level, whatever the
-  differences are;
-- `shown`: Holm's p over the family is below the level, and the exact sign-flip test agrees: adjusted
-  in the same way where so few blocks can get that low, else unadjusted (and the report says so);
+- `shown`: Holm's p over the separate confirmatory claims is below the level; the exact sign-flip test agrees,
+  unadjusted, as it is the check on the t test's assumptions and not a second guard of the family (adjusted too, it
+  costs a third of the power at n = 8, benchmarks/calibration.md); and so does the bootstrap-t interval where
+  differences are skewed or an arm collapsed;
+- `contradicted`: the same, in the direction opposite to the claim;
+- `equivalent`: two one-sided tests, at the level over the number of confirmatory claims, put the difference
+  within the claim's margin;
 - `not distinguished`: anything else. It is not evidence of equality.
 """
 
 MINIMUM_BLOCKS = 6
+WORDS = (
+    "shown",
+    "contradicted",
+    "equivalent",
+    "not distinguished",
+    "descriptive",
+    "gate failed",
+    "exploratory",
+    "not tested",
+)
 
 
 def verdict(
-    n: int,
-    gate_passed: bool,
-    holm_p: float,
-    flip_p: float,
-    flip_holm_p: float,
-    flip_reaches_level: bool,
-    flip_reaches_holm: bool,
+    *,
     level: float,
+    n: int,
+    exact_smallest: float,
+    gate_passed: bool,
+    gate_reversed: bool,
+    gate_both: bool,
+    p: float,
+    exact_p: float,
+    bootstrap_agrees: bool,
+    toward: bool,
+    tost_p: float,
+    tost_level: float,
+    rule: str = "superiority",
+    exploratory: bool = False,
 ) -> str:
-    """One of `descriptive`, `gate failed`, `shown`, `not distinguished`."""
-    if n < MINIMUM_BLOCKS:
+    """One of WORDS.
+
+    n: units; exact_smallest: smallest p that the exact test can reach; gate_passed, gate_reversed, gate_both:
+    whether the side that must not have learnt less is shown not to have, if the claim holds, if its opposite
+    does, and on both sides, as equivalence needs; p: as adjusted for the other claims; exact_p: unadjusted; toward:
+    whether the estimate lies on the claim's side; tost_p: NaN where the claim has no margin. Of a claim of
+    equivalence (rule `equivalence`) p and exact_p are unused, and toward says whether the simultaneous
+    interval reaches into the margin.
+    """
+    if rule == "untested":
+        return "not tested"
+    if exploratory:
+        return "exploratory"
+    if n < MINIMUM_BLOCKS or exact_smallest >= level:
         return "descriptive"
     if not gate_passed:
         return "gate failed"
-    if not flip_reaches_level:
-        return "descriptive"
-    agrees = (flip_holm_p if flip_reaches_holm else flip_p) < level
-    return "shown" if holm_p < level and agrees else "not distinguished"
+    if rule != "equivalence" and p < level and exact_p < level and bootstrap_agrees:
+        if toward:
+            return "shown"
+        return "contradicted" if gate_reversed else "gate failed"
+    if tost_p < tost_level and gate_both:
+        return "equivalent"
+    if rule == "equivalence" and not toward:
+        return "contradicted"
+    return "not distinguished"
+
+
+def component(joint: str, own: str) -> str:
+    """The word of a member of an intersection-union claim, whose own word would be `own` if tested alone.
+
+    A member is no claim of its own. What is said of the joint claim holds for each member; where the joint
+    claim is not decided, a member that alone would be significant is exploratory.
+    """
+    if joint in ("shown", "contradicted", "equivalent", "exploratory", "not tested"):
+        return joint
+    return "exploratory" if own in ("shown", "contradicted", "equivalent") else own

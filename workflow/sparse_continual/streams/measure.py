@@ -37,7 +37,7 @@ def measure(model, task: Task, split: str | Split, batch_size: int) -> Measured:
     model.eval()
     try:
         if task.kind == "options":
-            return _judge_options(split, _option_losses(model, split, batch_size))
+            return judge_options(split, option_losses(model, split, batch_size))
         loss, right = _rows(model, split, batch_size)
     finally:
         model.train(training)
@@ -65,7 +65,7 @@ def _rows(model, split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray]
 
 
 @torch.inference_mode()
-def _option_losses(model, split: Split, batch_size: int) -> np.ndarray:
+def option_losses(model, split: Split, batch_size: int) -> np.ndarray:
     """Mean loss float64[rows] over each row's answer tokens, every item's prompt read once.
 
     Items with prompts of one length go together, so that the cached prompt needs no padding and no
@@ -97,7 +97,7 @@ def _option_losses(model, split: Split, batch_size: int) -> np.ndarray:
     return loss
 
 
-def _judge_options(split: Split, loss: np.ndarray) -> Measured:
+def judge_options(split: Split, loss: np.ndarray) -> Measured:
     """An item is right when the first of its rows with the smallest mean loss is the right one."""
     first = np.searchsorted(split.items, np.arange(len(split)))
     best = np.minimum.reduceat(loss, first)

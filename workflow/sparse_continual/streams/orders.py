@@ -12,7 +12,7 @@ import numpy as np
 
 from sparse_continual.identity import seed_of
 
-TUNING = "tuning-"
+TUNING, PILOT = "tuning-", "pilot-"  # blocks whose orders and seeds are drawn apart from the study's own
 
 
 def williams(count: int) -> np.ndarray:
@@ -32,7 +32,8 @@ def order(tasks: list[str], seed: int, block_number: int) -> list[str]:
 
 
 def order_of_block(tasks: list[str], seed: int, block: str) -> list[str]:
-    """The order of a block by its label: "3", or "tuning-1", whose orders are drawn apart."""
-    if block.startswith(TUNING):
-        return order(tasks, seed_of("tuning orders", seed), int(block.removeprefix(TUNING)))
+    """The order of a block by its label: "3", or "tuning-1" and "pilot-1", whose orders are drawn apart."""
+    for apart in (TUNING, PILOT):
+        if block.startswith(apart):
+            return order(tasks, seed_of(f"{apart[:-1]} orders", seed), int(block.removeprefix(apart)))
     return order(tasks, seed, int(block))

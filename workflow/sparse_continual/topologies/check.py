@@ -57,9 +57,9 @@ def options_of(where: str, schema: dict, options: dict) -> dict:
     """
     properties = {key: member for key, member in schema["properties"].items() if key != "calibration"}
     # by name, not by import: what refuses bad settings changes no result, and code is watched through imports
-    mistakes = importlib.import_module("sparse_continual.config").mistakes
+    check_schema = importlib.import_module("sparse_continual.config").check_schema
     options = dict(options)
-    lines = mistakes(where, options, {**schema, "properties": properties})
+    lines = check_schema(where, options, {**schema, "properties": properties})
     if lines:
         raise UserError("; ".join(lines))
     return options

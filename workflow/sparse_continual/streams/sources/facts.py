@@ -94,7 +94,10 @@ def task_names(settings: dict) -> list[str]:
 
 
 def sizes(settings: dict, role: str = "stream") -> dict:
-    """Items and tokens of a task, in words of the generated vocabulary."""
+    """Items and tokens of a task, in words of the generated vocabulary; bits that all tasks ask to be stored.
+
+    A fact holds log2(values) bits; those of relation items follow from what the base knows.
+    """
     people = settings["people"]
     words = max(
         len(text.split()) + ("{person}" in text) for _, texts in ATTRIBUTES.values() for text in texts
@@ -105,6 +108,9 @@ def sizes(settings: dict, role: str = "stream") -> dict:
         "row_tokens": words + 2,
         "test_items": len(ATTRIBUTES) * (people - taught),
         "answer_tokens": 1,
+        "bits": filled(SCHEMA, settings)["tasks"]
+        * people
+        * sum(math.log2(len(values)) for values, _ in MEMORY.values()),
     }
 
 

@@ -1,0 +1,22 @@
+"""Train a few steps on each old task, from a run's last weights and from its base."""
+
+from sparse_continual.script import job
+
+with job(snakemake):
+    from pathlib import Path
+
+    from sparse_continual.csv_text import csv_text
+    from sparse_continual.files import read_json, write
+    from sparse_continual.runs.job import located
+    from sparse_continual.runs.savings import COLUMNS, relearn
+
+    params, given = snakemake.params, snakemake.input
+    job_ = {
+        **params.run,
+        **located(given.base, given.stream, given.get("like")),
+        "folder": Path(given.run).parent,
+        "learning_rate": read_json(given.tuning)["learning_rate"],
+    }
+    device = "cuda" if snakemake.resources.gpu else "cpu"
+    rows = relearn(job_, read_json(given.run), params.settings["steps"], snakemake.threads, device)
+    write(snakemake.output[0], csv_text(rows, COLUMNS))

@@ -1,0 +1,80 @@
+"""The LaTeX of the primary table, read by a small parser in place of TeX."""
+
+import re
+
+import made_up
+import pytest
+
+from sparse_continual.report import latex
+from sparse_continual.report.words import Words
+
+COMMANDS = {
+    "textbackslash": "\\",
+    "textasciitilde": "~",
+    "textasciicircum": "^",
+    "textless": "<",
+    "textgreater": ">",
+}
+NAST = r"50% of $x_1 & {a\b} #2 ~^ <p>"
+
+
+def read(text):
+    """What TeX would set of `text`; a special character that is not escaped fails."""
+    out, at = "", 0
+    while at < len(text):
+        if text[at] == "\\":
+            if text[at + 1] in "{}&%$#_":
+                out, at = out + text[at + 1], at + 2
+                continue
+            command = re.match(r"\\([a-z]+)\{\}", text[at:])
+            assert command, text[at:]
+            out, at = out + COMMANDS[command[1]], at + command.end()
+        elif text[at] == "$":
+            maths = re.match(r"\$(-|\\times|\\Vert)\$", text[at:])
+            assert maths, text[at:]
+            out, at = out + {"-": "−", "\\times": "×", "\\Vert": "‖"}[maths[1]], at + maths.end()
+        else:
+            assert text[at] not in "{}&%#_~^", text[at:]
+            out, at = out + text[at], at + 1
+    return out
+
+
+def rows_of(tex):
+    body = tex.split(r"\midrule")[1].split(r"\bottomrule")[0]
+    return [re.split(r"(?<!\\)&", line.removesuffix(r" \\")) for line in body.strip().splitlines()]
+
+
+@pytest.mark.parametrize("text", [NAST, "a_b", "", "−4.1", "2 × 2", "稀疏"])
+def test_escaping_is_undone_by_reading(text):
+    assert read(latex.escaped(text)) == text
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_table_of_a_study(pages, study, language):
+    from sparse_continual.statistics import tables
+
+    tex = pages[language][2].read_text(encoding="utf-8")
+    for name in ("table", "tabular"):
+        assert tex.count(rf"\begin{{{name}}}") == tex.count(rf"\end{{{name}}}") == 1
+    (columns,) = re.findall(r"\\begin{tabular}{(\w+)}", tex)
+    rows = rows_of(tex)
+    assert {len(row) for row in rows} == {len(columns)}
+    read(re.search(r"\\caption{(.*)}\n", tex)[1])
+    root, _ = study
+    source = tables.read(root / "people" / "statistics" / "contrasts.csv")
+    assert [read(row[0]).strip() for row in rows] == list(source.contrast)
+    assert {tuple(read(cell).strip() for cell in row[3:]) for row in rows} == {
+        ("10", "−4.0", "−6.0", "−2.0", "<.001", ".100")
+    }
+
+
+def test_missing_numbers_one_checkpoint_and_odd_names():
+    row = {"contrast": NAST, "estimand": "lock", "metric": "forgetting", "n": 1, "mean": 0.01, "level": 0.05}
+    row |= dict.fromkeys(("lower", "upper", "p", "sign_flip_p"), float("nan"))
+    row |= {"unit": "block", "bases": "one for all blocks"}
+    tex = latex.primary(NAST, {"people": [row], "news": []}, Words("en"))
+    ((name, *_, lower, upper, p, flip),) = rows_of(tex.split(r"\end{table}")[0])
+    assert read(name).strip() == NAST and {lower, upper, p, flip} == {" -- ", " --"}
+    captions = re.findall(r"\\caption{(.*)}\n", tex)
+    assert "For this checkpoint." in read(captions[0]) and "stream: news." in read(captions[1])
+    assert made_up.CONTRASTS and tex.endswith("\\end{table}\n")

@@ -1,0 +1,71 @@
+"""Differences in forgetting at equal learning, at equal validation loss, and at the tuned learning rates.
+
+Between the learning rates of the grid both sides are interpolated, block by block. A difference at the
+tuned rates that vanishes at equal learning is one of learning, not of topology. Limit: few tuning blocks
+and a shorter stream; where the two frontiers do not overlap there is nothing to compare.
+"""
+
+from sparse_continual.figures import _style
+
+SCHEMA = _style.schema("Forgetting at equal learning")
+TABLES = ("statistics/frontier_contrasts",)
+PLACE = 5  # in the report
+CAPTION = (
+    "Difference in forgetting of each contrast, plus side less minus side, in points, over tuning blocks"
+    " (validation scores): read off both frontiers at equal learning accuracy, at equal validation loss, and"
+    " at the learning rates that the rule chose. Lines are intervals over blocks; n is the number of blocks"
+    " in which the frontiers meet, if not all the same."
+)
+_AT = {
+    "learning": ("o", _style.BLACK, "equal learning"),
+    "validation_loss": ("s", "white", "equal validation loss"),
+    "tuned": ("X", _style.PALE, "tuned rates"),
+}
+
+
+def draw(tables, settings):
+    found = tables["frontier_contrasts"]
+    title = settings["title"]
+    if not found["mean"].notna().any():
+        reason = "No contrast can be read off the frontiers: the tuning streams have one task, or no overlap."
+        return _style.empty(title, reason)
+    estimands = dict(zip(found.contrast, found.estimand, strict=True))
+    below = [_below(found[found.contrast == name], of) for name, of in estimands.items()]
+    names, heights = _style.labels(list(estimands), below, least=0.36)
+    at = dict(zip(estimands, _style.places(heights), strict=True))
+    made = _style.figure(0.95 + sum(heights), title)
+    ax = made.subplots()
+    ax.axvline(0, color=_style.GREY, linewidth=0.8)
+    wide = []
+    for row in found.to_dict("records"):
+        y = at[row["contrast"]] + 0.1 * (list(_AT).index(row["at"]) - 1)
+        wide.append((y, 100 * row["lower"], 100 * row["upper"]))
+        _style.interval(ax, *wide[-1], color=_style.BLACK, linewidth=0.9)
+        marker, face, _ = _AT[row["at"]]
+        ax.plot(100 * row["mean"], y, marker, mfc=face, mec=_style.BLACK, mew=0.9, ms=4.5)
+    _style.fit(ax, 100 * found["mean"], wide)
+    _style.groups(ax, list(estimands), heights)
+    ax.set_xlabel("difference in forgetting (points)")
+    _style.name_rows(ax, names, heights)
+    _legend(made)
+    return made
+
+
+def _below(rows, estimand: str) -> str:
+    """The estimand where it is not the contrast's name, and n where it is not the same throughout."""
+    words = [] if estimand == rows.contrast.iloc[0] else [estimand.replace("_", " ")]
+    if rows.n.nunique() > 1:
+        words.append("n = " + "/".join(str(n) for n in rows.n.astype(int)))
+    return ", ".join(words)
+
+
+def _legend(made):
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D(
+            [], [], color=_style.BLACK, linewidth=0.9, marker=marker, mfc=face, mew=0.9, ms=4.5, label=words
+        )
+        for marker, face, words in _AT.values()
+    ]
+    _style.legend(made, handles, across=3)

@@ -1,0 +1,138 @@
+"""Refuses a verdict that the numbers of its own row do not carry.
+
+Verdicts are given elsewhere, by statistics/verdict.py. Nothing is printed on the strength of a word in
+a table alone: here the word is held against the row's numbers once more, so that a table that was edited,
+or made by other code, stops the page instead of reaching it.
+"""
+
+from sparse_continual.errors import UserError
+from sparse_continual.report.words import absent, true
+from sparse_continual.statistics.judge import KEEPS_MORE, UNGATED
+from sparse_continual.statistics.verdict import MINIMUM_BLOCKS, WORDS
+
+STRONG = ("shown", "contradicted", "equivalent")
+
+
+def gated(row: dict) -> bool:
+    """Whether a row's metric may be spoken of only where the learning gate is passed."""
+    return row["estimand"] != "level" and row["metric"] not in UNGATED and row["rule"] != "all_of"
+
+
+def withheld(row: dict) -> bool:
+    """Whether the row's estimate is not to be told: its learning gate is not passed."""
+    return gated(row) and not true(row["gate_passed"])
+
+
+def learnt(row: dict, side: str) -> bool:
+    """Whether `side` (plus or minus) is shown to have learnt at most the margin less than the other."""
+    if side == "plus":
+        return row["learning_lower"] > -row["margin"]
+    return row["learning_upper"] < row["margin"]
+
+
+def keeper(row: dict) -> str:
+    """The side that must not have learnt less for the row's verdict: plus, minus, or both."""
+    if row["verdict"] == "equivalent":
+        return "both"
+    side = row["gate_side"]
+    turned = row["verdict"] == "contradicted" or (
+        row["verdict"] == "gate failed" and true(row["gate_passed"])
+    )
+    if turned and row["metric"] in KEEPS_MORE:
+        return {"plus": "minus", "minus": "plus"}[side]
+    return side
+
+
+def check(row: dict, members: list[dict] = (), instrument: bool = True) -> None:
+    """Raise UserError unless the row of claims.csv earns its verdict.
+
+    `members` are the rows of the members of an all_of claim; `instrument` says whether every instrument
+    check of the study passed.
+    """
+    verdict, role, rule = row["verdict"], row["role"], row["rule"]
+    if verdict not in WORDS:
+        _refuse(row, "it is no verdict")
+    if (verdict == "not tested") != (rule == "untested"):
+        _refuse(row, f"the claim's rule is {rule}")
+    if verdict == "not tested":
+        return
+    if not instrument:
+        _refuse(row, "an instrument check failed")
+    if role != "confirmatory" and verdict != "exploratory":
+        _refuse(row, f"the claim's role is {role}")
+    if verdict in (*STRONG, "not distinguished") and withheld(row):
+        _refuse(row, "its learning gate is not passed")
+    if verdict in STRONG and gated(row):
+        sides = {"both": ("plus", "minus")}.get(keeper(row), (keeper(row),))
+        if not all(learnt(row, side) for side in sides):
+            _refuse(row, "the learning gate that it needs is not passed")
+    if verdict in STRONG and not (row["n"] >= MINIMUM_BLOCKS and true(row["exact_reaches_level"])):
+        _refuse(row, f"n = {row['n']:g} is too few for any verdict but a descriptive one")
+    if verdict == "equivalent":
+        _equivalent(row, members)
+    elif verdict in STRONG:
+        _tested(row, members)
+
+
+def _tested(row, members):
+    level, rule = row["level"], row["rule"]
+    if rule == "equivalence":
+        if row["verdict"] == "shown" or not _outside(row):
+            _refuse(row, "its simultaneous interval does not lie beyond the margin")
+        return
+    if absent(row["holm_p"]) or not row["holm_p"] < level:
+        _refuse(row, f"its Holm-adjusted p is not below {level:g}")
+    if not row["sign_flip_p"] < level:
+        _refuse(row, "the exact sign-flip test does not agree")
+    if rule == "all_of":
+        if row["verdict"] == "shown" and not absent(row["failed_members"]):
+            _refuse(row, f"not all of its members are shown ({row['failed_members']})")
+        for member in members:
+            _excludes(row, member)
+    else:
+        _excludes(row, row)
+
+
+def _excludes(row, measured):
+    """The interval of `measured` leaves out 0, or the margin of a noninferiority, on the verdict's side."""
+    less = measured["direction"] == "less"
+    null = 0.0
+    if measured["rule"] == "noninferiority":
+        if absent(measured["claim_margin"]) or not measured["claim_margin"] > 0:
+            _refuse(row, "it has no margin")
+        null = measured["claim_margin"] * (1 if less else -1)
+    if (measured["mean"] < null) != (less == (row["verdict"] == "shown")) or measured["mean"] == null:
+        _refuse(row, f"the mean of {measured['contrast']} has the other sign")
+    for kind in ("", "bootstrap_"):
+        lower, upper = measured[f"{kind}lower"], measured[f"{kind}upper"]
+        if absent(lower) or absent(upper):
+            if not kind and measured["p_source"] == "t":
+                _refuse(row, f"{measured['contrast']} has no interval")
+        elif lower <= null <= upper:
+            _refuse(
+                row, f"the {'bootstrap ' if kind else ''}interval of {measured['contrast']} covers {null:g}"
+            )
+
+
+def _equivalent(row, members):
+    if absent(row["claim_margin"]) or not row["claim_margin"] > 0:
+        _refuse(row, "it has no margin")
+    limit = row["level"] / max(row["tests"], 1)
+    if absent(row["tost_p"]) or not row["tost_p"] < limit:
+        _refuse(row, f"its TOST p is not below {limit:.3g}")
+    for measured in members or [row]:
+        margin, lower = measured["claim_margin"], measured["equivalence_lower"]
+        if not absent(lower) and not -margin < lower <= measured["equivalence_upper"] < margin:
+            _refuse(row, f"the equivalence interval of {measured['contrast']} passes the margin")
+
+
+def _outside(row):
+    margin = row["claim_margin"]
+    return row["simultaneous_lower"] > margin or row["simultaneous_upper"] < -margin
+
+
+def _refuse(row, why):
+    raise UserError(
+        f"claims.csv: claim {row['claim']!r}: found the verdict {row['verdict']!r}, but {why}; the table was"
+        " edited or made by other code: delete it and run again"
+    )

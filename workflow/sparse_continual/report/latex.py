@@ -1,0 +1,71 @@
+"""The table of the primary outcomes in LaTeX, for a paper."""
+
+from sparse_continual.report.words import Words, absent, signed
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "−": "$-$",
+    "×": r"$\times$",
+    "‖": r"$\Vert$",
+}
+_COLUMNS = ("contrast", "estimand", "metric", "n", "mean", "lower", "upper", "p", "sign_flip_p")
+
+
+def escaped(text) -> str:
+    """Text that LaTeX sets as it stands: every special character replaced in one pass."""
+    return "".join(_SPECIAL.get(letter, letter) for letter in str(text))
+
+
+def primary(study: str, streams: dict[str, list[dict]], words: Words) -> str:
+    """A `table` environment per stream, from its primary rows of contrasts.csv.
+
+    Needs the package booktabs, and for Chinese a class or package such as ctex.
+    """
+    parts = ["% \\usepackage{booktabs}" + ("" if words.language == "en" else ", \\usepackage{ctex}")]
+    for stream, rows in streams.items():
+        parts += ["", *_table(study, stream, rows, words, len(streams) > 1)]
+    return "\n".join(parts) + "\n"
+
+
+def _table(study, stream, rows, words, several):
+    level = rows[0]["level"] if rows else 0.05
+    unit = words.name("terms", rows[0]["unit"] if rows else "block")
+    caption = words("page.latex.caption", study=study, percent=words.percent(1 - level), unit=unit)
+    if several:
+        caption += f" {words('headers.stream')}: {stream}."
+    if rows and rows[0]["bases"] == "one for all blocks":
+        caption += " " + words("page.latex.scope")
+    yield r"\begin{table}"
+    yield rf"\caption{{{escaped(caption)}}}"
+    yield r"\begin{tabular}{lllrrrrrr}"
+    yield r"\toprule"
+    yield " & ".join(escaped(words.name("headers", column)) for column in _COLUMNS) + r" \\"
+    yield r"\midrule"
+    for row in rows:
+        cells = [
+            row["contrast"],
+            words.name("estimands", row["estimand"]),
+            words.name("metrics", row["metric"]),
+        ]
+        cells += [f"{row['n']:g}"]
+        cells += ["--" if absent(row[key]) else signed(row[key]) for key in ("mean", "lower", "upper")]
+        cells += ["--" if absent(row[key]) else _p(row[key]) for key in ("p", "sign_flip_p")]
+        yield " & ".join(escaped(cell) for cell in cells) + r" \\"
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+    yield r"\end{table}"
+
+
+def _p(p):
+    return "<.001" if p < 0.001 else "1" if round(p, 3) >= 1 else f"{p:.3f}".removeprefix("0")

@@ -1,0 +1,162 @@
+"""Tables and figures in the form that the page's template shows."""
+
+import base64
+import posixpath
+import shlex
+from pathlib import Path
+
+from sparse_continual import registry
+from sparse_continual.report.words import Words, absent, points, signed, true
+
+LIMIT = 200  # rows of a table on the page; the file has all
+# Where a figure stands; one that is not named here stands with the secondary results.
+SECTIONS = {
+    "forest": "claims",
+    "paired_differences": "primary",
+    "learning_frontier": "gates",
+    "frontier_contrasts": "gates",
+    "density": "topology",
+    "accuracy_matrices": "curves",
+    "stream_curves": "curves",
+    "retained_bits": "curves",
+    "sensitivity": "sensitivity",
+    "power": "power",
+}
+
+
+# How a column's cells are shown: text (where none is named), code, count, number, p, flag (true or false),
+# points (a share as signed points), size (one without a sign), amount (points, or bits in a row whose scale
+# is bits), words:GROUP (a word of the catalogue).
+KINDS = {
+    **dict.fromkeys(
+        "claim contrast condition condition_or_contrast topology name run scores".split(), "code"
+    ),
+    **dict.fromkeys("unit at estimator component left_out source".split(), "words:terms"),
+    "estimand": "words:estimands",
+    "metric": "words:metrics",
+    "verdict": "words:verdicts",
+    "role": "words:roles",
+    "scale": "words:scales",
+    **dict.fromkeys("gate_passed passed primary exact_reaches".split(), "flag"),
+    **dict.fromkeys("p holm_p sign_flip_p tost_p".split(), "p"),
+    **dict.fromkeys(
+        "mean level_mean lower upper simultaneous_lower simultaneous_upper equivalence_lower equivalence_upper"
+        " learning_difference learning_lower".split(),
+        "points",
+    ),
+    **dict.fromkeys("claim_margin margin detectable effect".split(), "size"),
+    **dict.fromkeys(
+        "n tests blocks_for_effect parameters nonzeros weights trained training_theoretical training_executed"
+        " tokens_per_run tokens blocks_planned blocks_run tasks_planned tasks_run bases_counted count seconds".split(),
+        "count",
+    ),
+    **dict.fromkeys(
+        "hedges_g density density_lowest density_highest share level tost_power ratio bits_per_nonzero steps"
+        " update_norm relative_update ends_share".split(),
+        "number",
+    ),
+}
+_AMOUNTS = {"mean": "amount", "level_mean": "level_amount"}  # headers that name both units
+_NUMERIC = ("count", "number", "p", "points", "size", "amount")
+
+
+def table(words: Words, key: str, rows: list[dict], columns: str, file: str = "", caption: str = "") -> dict:
+    """A sortable table: header cells and rows of cells.
+
+    `columns` are names between spaces; `name:kind` shows one in another way than KINDS. `file` is the
+    table's path from the page.
+    """
+    named = [column.partition(":")[::2] for column in columns.split()]
+    kinds = {column: kind or KINDS.get(column, "text") for column, kind in named}
+    numeric = {column: kind in _NUMERIC for column, kind in kinds.items()}
+    return {
+        "id": f"table-{key}",
+        "caption": caption,
+        "file": file,
+        "all": len(rows),
+        "head": [
+            {
+                "column": column,
+                "text": words.name("headers", _AMOUNTS.get(column, column) if kind == "amount" else column),
+                "numeric": numeric[column],
+            }
+            for column, kind in kinds.items()
+        ],
+        "rows": [
+            [
+                _cell(words, row.get(column), kind, row) | {"numeric": numeric[column]}
+                for column, kind in kinds.items()
+            ]
+            for row in rows[:LIMIT]
+        ],
+    }
+
+
+def _cell(words, value, kind, row):
+    """{text, value: what sorting and the CSV take, code}."""
+    if absent(value):
+        return {"text": "", "value": "", "code": False}
+    if kind == "text" and isinstance(value, float):
+        kind = "number"
+    if kind == "amount":
+        kind = "number" if row.get("scale") == "bits" else "points"
+    if kind.startswith("words:"):
+        return {"text": words.name(kind[6:], value), "value": value, "code": False}
+    text = {
+        "points": lambda: signed(float(value)),
+        "size": lambda: points(float(value)),
+        "number": lambda: f"{float(value):.3g}".replace("-", "−"),
+        "p": lambda: "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0"),
+        "count": lambda: count(value),
+        "flag": lambda: words(f"truth.{str(true(value)).lower()}"),
+    }.get(kind, lambda: str(value))()
+    raw = f"{value:.10g}" if isinstance(value, float) else str(value)
+    return {"text": text, "value": raw, "code": kind == "code"}
+
+
+def count(value) -> str:
+    """A count for people: 148,000 or 1.2 M."""
+    if absent(value):
+        return ""
+    value = float(value)
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:,.0f}"
+
+
+def in_order(figures) -> list[str]:
+    """Names of figures by the place that each claims in the report."""
+    return sorted(figures, key=lambda name: (registry.load("figures", name).PLACE, name))
+
+
+def figure(folder: Path, stream: str, name: str, facts: dict, words: Words) -> dict:
+    """A figure as the page shows it; an image of its own, so that no id of one can meet one of another."""
+    import yaml
+
+    variant = registry.load("figures", name)
+    svg = (folder / "figures" / f"{name}.svg").read_bytes()
+    settings = facts["figures"][name]
+    study_tables = [f"../statistics/{table}.csv" for table in getattr(variant, "STUDY_TABLES", ())]
+    return {
+        "name": name,
+        "stream": stream,
+        "id": f"{stream}-{name}",
+        "section": SECTIONS.get(name, "secondary"),
+        "title": settings["title"],
+        "caption": words.meaning("figures", name, variant.CAPTION),
+        "uri": "data:image/svg+xml;base64," + base64.b64encode(svg).decode(),
+        "tables": [posixpath.normpath(f"../{stream}/{table}.csv") for table in variant.TABLES] + study_tables,
+        "files": [f"../{stream}/figures/{name}.{form}" for form in ("svg", "pdf", "png")],
+        "settings": yaml.safe_dump({"figures": {name: settings}}, sort_keys=False, allow_unicode=True),
+        "command": rebuild(facts, stream, name),
+    }
+
+
+def rebuild(facts: dict, stream: str, name: str) -> str:
+    """The command that draws a figure again, from the folder that holds `results`."""
+    target = f"results/{facts['study']['name']}/{stream}/figures/{name}.svg"
+    command = ["snakemake", "--cores", "1", target]
+    if facts["configfiles"]:
+        command += ["--configfile", *facts["configfiles"]]
+    return shlex.join([*command, "--forcerun", "draw_figure"])

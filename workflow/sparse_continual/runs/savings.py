@@ -1,0 +1,61 @@
+"""Relearning savings: how much a few steps on an old task reach from the final weights and from the base.
+
+Where k steps after the stream reach more than the same k steps from the base, something of the task was
+still there: its forgetting was of read-out, not erasure (savings: Ebbinghaus 1885). Secondary: it is measured
+at the arm's tuned rate, on a schedule of k steps, and the last task is no old one.
+"""
+
+from sparse_continual.errors import UserError
+from sparse_continual.files import sha256_of
+from sparse_continual.models.train import prepare
+from sparse_continual.runs.run import weights_path
+from sparse_continual.runs.start import start
+from sparse_continual.runs.stream import train_stream
+from sparse_continual.streams.measure import measure
+from sparse_continual.streams.tasks import load_tasks
+
+COLUMNS = ("task", "position", "steps", "score_old", "score_base")
+ROWS = 256  # rows scored at once
+
+
+def relearn(job: dict, run: dict, steps: int, threads: int, device: str = "cpu") -> list[dict]:
+    """Rows (COLUMNS) of every task but the last: its test score after `steps` steps on it alone, from the
+    weights that the stream ended with (score_old) and from the base (score_base), on the same batches.
+
+    job: as in runs.run; run: the content of run.json.
+
+    Raises UserError when the last weights are gone or not those that run.json lists.
+    """
+    from safetensors.torch import load_file
+
+    prepare(threads, job["seed"])
+    tasks = load_tasks(job["stream"], job["order"])
+    path = weights_path(job["folder"], len(tasks))
+    if not path.is_file() or sha256_of(path) != run["weights"][str(len(tasks))]:
+        raise UserError(
+            f"{path}: gone, or not the weights that run.json lists; delete run.json to train the run again"
+        )
+    old = tasks[:-1]
+    training = {"batch_size": job["training"]["batch_size"], "stop": {"steps": steps}}
+
+    def reached(weights) -> list[float]:
+        mechanism = start(job["arm"], job, device)
+        if weights:
+            mechanism.load(weights)
+
+        def after_task(position):
+            if position:
+                return float(measure(mechanism.setting.model, old[position - 1], "test", ROWS).score.mean())
+
+        pools = [[task] for task in old]
+        _, kept = train_stream(
+            mechanism, pools, training, job["learning_rate"], job["seed"], after_task, anew=True
+        )
+        return kept[1:]
+
+    return [
+        {"task": task.name, "position": i, "steps": steps, "score_old": after, "score_base": before}
+        for i, (task, after, before) in enumerate(
+            zip(old, reached(load_file(path)), reached(None), strict=True), 1
+        )
+    ]

@@ -1,0 +1,150 @@
+"""Paired differences of every contrast, and what tests and intervals say of them, one by one.
+
+Nothing is adjusted or judged here: how many tests count together is for the claims to say. Raw scores
+carry the tests; corrected ones and bits stand beside, as another scale is no second chance.
+"""
+
+import math
+
+import numpy as np
+
+from sparse_continual.statistics import contrasts as rules
+from sparse_continual.statistics import metrics, paired
+from sparse_continual.statistics.summary import described, note
+
+COLUMNS = (
+    "contrast estimand plus minus metric scale role n unit mean sd lower upper median skewed bootstrap_lower"
+    " bootstrap_upper t df p p_source sign_flip_p sign_flip_smallest d_z hedges_g learning_difference"
+    " learning_lower gate_passed level margin bases note"
+).split()
+_TEXT = {"skewed": "", "p_source": "", "note": ""}
+
+
+def index(values) -> dict:
+    """(part, metric, scale) -> condition -> block -> value, from metrics.csv as a DataFrame."""
+    found: dict = {}
+    for row in values.itertuples(index=False):
+        arms = found.setdefault((row.part, row.metric, row.scale), {})
+        arms.setdefault(row.condition, {})[row.block] = row.value
+    return found
+
+
+def differences(
+    indexed: dict, contrast: dict, metric: str, scale: str, part: str = "all"
+) -> dict[str, float]:
+    """block -> difference of `contrast`; empty when one of its arms has no such metric at all."""
+    arms = indexed.get((part, metric, scale), {})
+    if not all(arm in arms for arm in rules.arms(contrast)):
+        return {}
+    return rules.differences(arms, contrast["plus"], contrast["minus"])
+
+
+def outcomes(indexed: dict) -> list[tuple[str, str]]:
+    """(metric, scale) of all items, in the order of the table, the primaries on raw scores first."""
+    found = [(metric, scale) for part, metric, scale in indexed if part == "all"]
+    return sorted(dict.fromkeys(found), key=lambda pair: not primary(*pair))
+
+
+def primary(metric: str, scale: str) -> bool:
+    return metric in metrics.PRIMARY and scale == "raw"
+
+
+def difference_table(indexed: dict, contrasts: list[dict], bases: dict[str, str]):
+    """The paired difference of every block, for every contrast, metric and scale.
+
+    Of a load contrast, these are its differences on this stream alone.
+    """
+    import pandas
+
+    rows = [
+        (contrast["name"], contrast["estimand"], metric, scale, block, bases[block], difference)
+        for contrast in contrasts
+        for metric, scale in outcomes(indexed)
+        for block, difference in differences(indexed, contrast, metric, scale).items()
+    ]
+    columns = ["contrast", "estimand", "metric", "scale", "block", "base", "difference"]
+    return pandas.DataFrame(rows, columns=columns)
+
+
+def contrast_table(indexed: dict, contrasts: list[dict], level: float, margin: float, bases: dict[str, str]):
+    """Every contrast on every metric and scale: tested on the primaries, described on the others.
+
+    level: two-sided error rate; margin: learning margin as a share. Load contrasts are left out: they
+    take two streams. The gate asks whether the plus side is shown to learn no less than the minus
+    side, up to the margin; a level has no other side, and passes.
+    """
+    import pandas
+
+    rows = []
+    for contrast in contrasts:
+        if contrast["estimand"] == "load":
+            continue
+        shared = {
+            "contrast": contrast["name"],
+            "estimand": contrast["estimand"],
+            "plus": " + ".join(contrast["plus"]),
+            "minus": " + ".join(contrast["minus"]),
+            **gate(indexed, contrast, level, margin, bases),
+            "level": level,
+            "margin": margin,
+            "bases": bases_of(bases),
+        }
+        for metric, scale in outcomes(indexed):
+            found = differences(indexed, contrast, metric, scale)
+            if found:
+                row = {**shared, "metric": metric, "scale": scale, **_row(found, bases, level)}
+                tested = primary(metric, scale)
+                row["role"] = "primary" if tested else "beside"
+                rows.append(row | (tests(rules.units(found, bases)[0], level) if tested else {}))
+    return pandas.DataFrame(
+        [{c: row.get(c, _TEXT.get(c, math.nan)) for c in COLUMNS} for row in rows], columns=COLUMNS
+    )
+
+
+def gate(indexed: dict, contrast: dict, level: float, margin: float, bases: dict[str, str]) -> dict:
+    """{learning_difference, learning_lower, gate_passed} of a contrast."""
+    if rules.is_level(contrast):
+        return {"learning_difference": math.nan, "learning_lower": math.nan, "gate_passed": True}
+    learning, _ = rules.units(differences(indexed, contrast, "learning_accuracy", "raw"), bases)
+    bound = paired.lower_bound(learning, level)
+    return {
+        "learning_difference": float(np.mean(learning)),
+        "learning_lower": bound,
+        "gate_passed": bool(bound > -margin),
+    }
+
+
+def bases_of(bases: dict[str, str]) -> str:
+    """In words, how many bases the blocks start from."""
+    count = len(set(bases.values()))
+    if count == len(bases):
+        return "one per block"
+    return "one for all blocks" if count == 1 else f"{count} for {len(bases)} blocks"
+
+
+def tests(units, level: float) -> dict:
+    """Tests of one difference and its bootstrap-t interval, adjusted for nothing."""
+    t, p = paired.t_test(units)
+    flip, smallest = paired.sign_flip(units)
+    d_z, hedges = paired.effect_size(units)
+    lower, upper = paired.bootstrap_t(units, level)
+    return {
+        "skewed": "true" if paired.skewed(units) else "false",
+        "bootstrap_lower": lower,
+        "bootstrap_upper": upper,
+        "t": t,
+        "df": len(units) - 1,
+        # without variance between units no t test is defined; the exact test still is
+        "p": flip if math.isnan(p) else p,
+        "p_source": "sign-flip" if math.isnan(p) else "t",
+        "sign_flip_p": flip,
+        "sign_flip_smallest": smallest,
+        "d_z": d_z,
+        "hedges_g": hedges,
+    }
+
+
+def _row(found: dict[str, float], bases: dict[str, str], level: float) -> dict:
+    cells, unit = described(found, bases, level)
+    median = float(np.median(rules.units(found, bases)[0]))
+    return {**cells, "unit": unit, "median": median, "note": note(found, len(bases), bases)}

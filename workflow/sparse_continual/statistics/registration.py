@@ -1,0 +1,243 @@
+"""Registrations: the design of a confirmatory study, frozen before its runs.
+
+A registration is one YAML file, written once, before the study is run, and committed. It is no rule's output,
+never overwritten, and carries the SHA-256 of its own content, so that an edit by hand is seen. `deviations`
+holds it against what was run.
+
+After Hofman et al., Pre-registration for Predictive Modeling (arXiv 2311.18807), and Nosek et al., PNAS 115 (2018)
+2600.
+"""
+
+import os
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+
+from sparse_continual import code
+from sparse_continual.errors import UserError
+from sparse_continual.identity import canonical, sha256
+from sparse_continual.statistics import metrics, tables
+from sparse_continual.statistics.contrasts import shared
+from sparse_continual.statistics.findings import planned_n, power_rows, refuse_pilot
+from sparse_continual.statistics.judge import counted
+from sparse_continual.streams.orders import PILOT
+
+SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "preregistration.schema.yaml"
+ANALYSIS = (
+    "collect_tables",
+    "estimate",
+    "check_instrument",
+    "judge_claims",
+)  # scripts of the statistics stage
+LIBRARIES = ("numpy", "pandas", "scipy", "statsmodels", "torch", "transformers")
+EXCLUSION = (
+    "Nothing is left out: no block, task, run or score, collapses included. Tuning and pilot blocks enter no"
+    " statistic. A metric that is not defined in a block is left out there alone, and counted."
+)
+TUNING = (
+    "every condition has the same rates and tuning blocks, on validation splits; the smallest rate within one"
+    " standard error of the best learning is taken"
+)
+
+
+def path_of(study_name: str) -> Path:
+    """Where the registration of a study lies, relative to the working directory."""
+    return Path("studies") / f"{study_name}.preregistration.yaml"
+
+
+def design(study, claims: list[dict]) -> dict:
+    """Everything of a study (study.Study) that is fixed before its runs, as plain data.
+
+    claims: as `claims.load` returns them.
+    """
+    config, own = study.config, study.study
+    conditions = {}
+    for name in study.conditions:
+        parts = {key: config[section][study.condition(name)[key]] for section, key in _SECTIONS}
+        conditions[name] = {
+            **study.condition(name),
+            **{f"{key} settings": part for key, part in parts.items()},
+        }
+    found = {
+        "seed": study.seed,
+        "phase": own["phase"],
+        "streams": {name: config["streams"][name] for name in study.streams},
+        "conditions": conditions,
+        "blocks": study.blocks,
+        "bases": study.bases(),
+        "orders": {s: {b: study.order(s, b) for b in study.blocks} for s in study.streams},
+        "contrasts": study.contrasts,
+        "claims": claims,
+        "primary_metrics": list(metrics.PRIMARY),
+        "statistics": own["statistics"],
+        "training": own["training"],
+        "tuning": {**own["tuning"], "rule": TUNING},
+        "scoring": own["scoring"],
+        "exclusion": EXCLUSION,
+    }
+    runs = {
+        stream: {
+            name: sha256([study.score(stream, name, block).digest for block in study.blocks])[:16]
+            for name in study.conditions
+        }
+        for stream in study.streams
+    }
+    return canonical(found | {"runs": runs, "config": sha256(found)})
+
+
+_SECTIONS = (("bases", "base"), ("topologies", "topology"), ("mechanisms", "mechanism"))
+
+
+def analysis(root) -> dict:
+    """{code, versions} of the statistics stage; root: the folder that the Snakefile lies in."""
+    scripts = [str(Path(root) / "scripts" / "statistics" / f"{name}.py") for name in ANALYSIS]
+    return {"code": code.digest(*scripts), "versions": {name: version(name) for name in LIBRARIES}}
+
+
+def register(study, claims: list[dict], root, path, pilot=None) -> dict:
+    """Write the registration of a confirmatory study to `path`, which must not exist. Returns it.
+
+    root: the folder that the Snakefile lies in; pilot: results folder of a pilot study, whose SDs are taken for the
+    power of this one, or None.
+
+    Raises UserError for a study that is no confirmatory one or has no confirmatory claim, for a
+    pilot's blocks, and for a registration that is already there.
+    """
+    if study.study["phase"] != "confirmatory":
+        raise UserError(
+            f"study.phase: found {study.study['phase']}, expected confirmatory; only such a study is registered"
+        )
+    if not any(map(counted, claims)):
+        raise UserError(
+            "study.claims: found no confirmatory claim, expected at least one; there is nothing to register"
+        )
+    frozen = design(study, claims)
+    refuse_pilot(frozen["blocks"], frozen["phase"])
+    sds = pilot_sds(pilot, frozen) if pilot else []
+    content = {
+        "form": 1,
+        "study": study.name,
+        "registered": datetime.now(UTC).isoformat(timespec="seconds"),
+        "design": frozen,
+        "analysis": analysis(root),
+        "pilot": sds,
+        "power": [_without_nan(row) for row in power_rows({**frozen, "pilot": sds})],
+    }
+    content = {key: canonical(value) for key, value in content.items()}
+    content["sha256"] = sha256(content)
+    _create(Path(path), content)
+    return content
+
+
+def _without_nan(row: dict) -> dict:
+    return {key: None if value != value else value for key, value in row.items()}
+
+
+def _create(path: Path, content: dict) -> None:
+    """Write a file that must not exist, whole or not at all."""
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = open(path, "x", encoding="utf-8")
+    except FileExistsError:
+        raise UserError(
+            f"{path}: there already; a registration is never overwritten. For another design give the study another"
+            " name"
+        ) from None
+    try:
+        with handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except BaseException:  # a full disk must leave no half of a registration
+        path.unlink()
+        raise
+
+
+def read(path) -> dict:
+    """The registration at `path`.
+
+    Raises UserError where it is no registration, and where it was edited since it was written.
+    """
+    from sparse_continual.config import check_schema  # the config's own checks; claims are checked by it too
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {error}") from None
+    wrong = check_schema("", content, yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+    if wrong:
+        raise UserError(f"{path}: {wrong[0]}; restore the file as it was registered")
+    found, own = content["sha256"], {key: value for key, value in content.items() if key != "sha256"}
+    if sha256(own) != found:
+        raise UserError(
+            f"{path}: found content with SHA-256 {sha256(own)[:12]}…, expected {found[:12]}…, as registered: it was"
+            " edited by hand; restore it (git checkout), or register another design under another name"
+        )
+    return content
+
+
+def pilot_of(path) -> list[dict]:
+    """The pilot's SDs in the registration at `path`; none where there is no registration."""
+    return read(path)["pilot"] if Path(path).exists() else []
+
+
+def pilot_sds(folder, frozen: dict) -> list[dict]:
+    """SDs of a pilot's paired differences, on the primary metrics: {stream, contrast, metric, n, sd} each.
+
+    folder: the pilot's results folder; frozen: the design that they are for, whose contrasts they must have. Raises
+    UserError for a folder without the tables, and for blocks that are not a pilot's: the blocks of a study
+    never fix its own n.
+    """
+    found = []
+    for stream in frozen["streams"]:
+        path = Path(folder) / stream / "statistics" / "differences.csv"
+        frame = tables.read(path)
+        own = sorted({block for block in frame.block if not block.startswith(PILOT)})
+        if own:
+            raise UserError(
+                f"{path}: found block {own[0]!r}, expected blocks of a pilot ({PILOT}1, ...); run the pilot with"
+                " study.phase: pilot"
+            )
+        names = {contrast["name"] for contrast in frozen["contrasts"]}
+        rows = frame[(frame.scale == "raw") & frame.metric.isin(metrics.PRIMARY) & frame.contrast.isin(names)]
+        for (contrast, metric), group in rows.groupby(["contrast", "metric"], sort=False):
+            units = group.groupby("base", sort=False).difference.mean()
+            values = units if len(units) > 1 else group.difference
+            if len(values) > 1 and values.std() > 0:
+                cells = (stream, contrast, metric, len(values), float(values.std()))
+                found.append(dict(zip(("stream", "contrast", "metric", "n", "sd"), cells, strict=True)))
+    if not found:
+        raise UserError(f"{folder}: found no contrast of this study with an SD, expected at least one")
+    return found
+
+
+def in_words(registration: dict) -> list[str]:
+    """What the planned n can and cannot show, a line each, for the terminal."""
+    bases, rows = registration["design"]["bases"], registration["power"]
+    unit = "base" if shared(bases) else "block"
+    first = rows[0]
+    lines = [
+        f"n = {planned_n(bases)} {unit}s; {first['tests']} separate confirmatory claims, tested at level"
+        f" {first['level']:g} for all of them together"
+    ]
+    if not first["exact_reaches"]:
+        lines.append("At this n the exact sign-flip test cannot reach the level: nothing can be shown.")
+    return lines + [_line(row, unit) for row in rows]
+
+
+def _line(row: dict, unit: str) -> str:
+    needed = "more than 100,000" if row["blocks_for_effect"] is None else row["blocks_for_effect"]
+    line = (
+        f"{row['contrast']}, {row['metric']}, {row['source']} SD {100 * row['sd']:.1f} points: detects"
+        f" {100 * row['detectable']:.1f} points with power .8; {100 * row['effect']:g} points need {needed}"
+        f" {unit}s"
+    )
+    if not (row["margin"] or 0) > 0:  # NaN as computed, None as read from a file
+        return line
+    return (
+        f"{line}; equivalence within {100 * row['margin']:g} points has power {row['tost_power']:.2f} where there is"
+        " no difference"
+    )

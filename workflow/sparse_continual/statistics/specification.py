@@ -1,0 +1,60 @@
+"""The specification curve: a contrast under every secondary choice that could have been made instead.
+
+Metric (forgetting as a difference, as a share of what was gained, from the best score), scale (raw,
+chance-corrected, bits), part of the items, and mean or median over units. Exploratory: it shows whether
+a sign hangs on a choice. One row is the primary choice; none of the others is tested, and they are not
+independent. Steegen et al. 2016, Perspectives on Psychological Science 11(5), 702-712.
+"""
+
+import math
+
+import numpy as np
+
+from sparse_continual.statistics import compare, paired
+from sparse_continual.statistics import contrasts as rules
+
+COLUMNS = "contrast estimand metric scale part estimator n mean lower upper primary".split()
+METRICS = ("forgetting", "fraction_lost", "forgetting_max")
+SCALES = ("raw", "corrected", "bits")
+
+
+def specification_table(indexed: dict, contrasts: list[dict], level: float, bases: dict[str, str]):
+    """One row per contrast and combination of choices; `mean` is the estimate, a median where it says so.
+
+    indexed: metrics by `compare.index`. Levels and load contrasts are left out.
+    """
+    import pandas
+
+    parts = list(dict.fromkeys(part for part, _, _ in indexed))
+    rows = []
+    for contrast in contrasts:
+        if rules.is_level(contrast) or contrast["estimand"] == "load":
+            continue
+        for metric in METRICS:
+            for scale in SCALES:
+                for part in parts:
+                    found = compare.differences(indexed, contrast, metric, scale, part)
+                    units = rules.units(found, bases)[0]
+                    for estimator, (value, interval) in _ESTIMATORS.items() if len(units) else ():
+                        primary = (metric, scale, part, estimator) == ("forgetting", "raw", "all", "mean")
+                        rows.append(
+                            (contrast["name"], contrast["estimand"], metric, scale, part, estimator)
+                            + (len(units), float(value(units)), *interval(units, level), primary)
+                        )
+    return pandas.DataFrame(rows, columns=COLUMNS)
+
+
+def median_interval(values, level: float) -> tuple[float, float]:
+    """The narrowest pair of order statistics that covers the median with at least 1 - level, for any
+    distribution; (nan, nan) where even the smallest and the largest value do not (n < 6 at level .05).
+    """
+    from scipy import stats
+
+    x = np.sort(np.asarray(values, dtype=float))
+    below = int(stats.binom.ppf(level / 2, len(x), 0.5))  # P(X < below) <= level / 2 <= P(X <= below)
+    if below < 1:
+        return math.nan, math.nan
+    return float(x[below - 1]), float(x[len(x) - below])
+
+
+_ESTIMATORS = {"mean": (np.mean, paired.interval), "median": (np.median, median_interval)}
