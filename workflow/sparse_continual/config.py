@@ -238,8 +238,8 @@ def _check_values(config: dict) -> list[str]:
         )
     if study["blocks"] % study["blocks_per_base"]:
         lines.append(
-            f"study.blocks_per_base: found {study['blocks_per_base']} with {study['blocks']} blocks, expected a divisor:"
-            " every base needs as many blocks"
+            f"study.blocks_per_base: found {study['blocks_per_base']} with {study['blocks']} blocks, expected a"
+            " divisor: every base needs as many blocks"
         )
     if study["blocks_per_base"] > 1:
         for name in study["conditions"]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from sparse_continual import registry
 from sparse_continual.report.words import Words, absent, points, probability, signed
-from sparse_continual.statistics import tables
 
 LIMIT = 200  # rows of a table on the page; the file has all
 # Where a figure stands; one that is not named here stands with the secondary results.
