@@ -63,18 +63,35 @@ def test_the_table_of_a_study(pages, study, language):
     root, _ = study
     source = tables.read(root / "people" / "statistics" / "contrasts.csv")
     assert [read(row[0]).strip() for row in rows] == list(source.contrast)
-    assert {tuple(read(cell).strip() for cell in row[3:]) for row in rows} == {
-        ("10", "−4.0", "−6.0", "−2.0", "<.001", ".100")
+    words = Words(language)
+    cells = {
+        tuple(read(cell).strip() for cell in row[:1] + row[2:3]): [read(cell).strip() for cell in row[3:]]
+        for row in rows
     }
+
+    def cell(contrast, metric="forgetting"):
+        return cells[contrast, words.name("metrics", metric)]
+
+    passed, failed = words("gate.passed"), words("gate.failed")
+    assert cell("lock", "forward_transfer") == ["10", "−4.0", "−6.0", "−2.0", passed, "--", "--"]
+    assert cell("lora_interaction") == ["10", "--", "--", "--", failed, "--", _verdict(words, "gate failed")]
+    assert cell("same_shape", "forward_transfer") == ["10", "--", "--", "--", failed, "--", "--"]
+    both = words("join.semicolon").join(_verdict(words, word) for word in ("shown", "exploratory"))
+    assert cell("lock")[4:] == [passed, words("join.semicolon").join(["< .001", "--"]), both]
+    assert cell("sparse_level")[4] == words("gate.none")
+
+
+def _verdict(words, verdict):
+    return words.name("verdicts", verdict).lower()
 
 
 def test_missing_numbers_one_checkpoint_and_odd_names():
     row = {"contrast": NAST, "estimand": "lock", "metric": "forgetting", "n": 1, "mean": 0.01, "level": 0.05}
-    row |= dict.fromkeys(("lower", "upper", "p", "sign_flip_p"), float("nan"))
+    row |= dict.fromkeys(("lower", "upper"), float("nan")) | {"gate": "passed", "holm_p": [], "verdict": []}
     row |= {"unit": "block", "bases": "one for all blocks"}
     tex = latex.primary(NAST, {"people": [row], "news": []}, Words("en"))
-    ((name, *_, lower, upper, p, flip),) = rows_of(tex.split(r"\end{table}")[0])
-    assert read(name).strip() == NAST and {lower, upper, p, flip} == {" -- ", " --"}
+    ((name, *_, lower, upper, _, holm, verdict),) = rows_of(tex.split(r"\end{table}")[0])
+    assert read(name).strip() == NAST and {lower, upper, holm, verdict} == {" -- ", " --"}
     captions = re.findall(r"\\caption{(.*)}\n", tex)
     assert "For this checkpoint." in read(captions[0]) and "stream: news." in read(captions[1])
     assert made_up.CONTRASTS and tex.endswith("\\end{table}\n")

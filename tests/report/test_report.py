@@ -1,6 +1,7 @@
 """The page of a made-up study, opened and parsed."""
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 
@@ -151,6 +152,38 @@ def test_no_number_of_a_claim_whose_gate_failed(pages, study):
     assert "8.0" not in line and "-0.08" not in line
     (line,) = re.findall(r"<tr><td><code>lock_forgets_less</code>.*?</tr>", html)
     assert "−6.0" in line and 'data-v="-0.06"' in line
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_number_of_a_contrast_whose_gate_failed(pages, language):
+    """Neither in the primary table nor in LaTeX, whether its own gate or that of a claim on it failed."""
+    words = Words(language)
+    html, _, tex = (path.read_text(encoding="utf-8") for path in pages[language])
+    (table,) = re.findall(r'<table class="data" id="table-people-primary">.*?</table>', html, re.S)
+    rows = re.findall(r"<tr><td.*?</tr>", table)
+    silent = [row for row in rows if words("gate.failed") in row]
+    metrics = {"lora_interaction": "forgetting", "same_shape": "forward_transfer"}
+    assert len(rows) == 12 and len(silent) == 2
+    for row, (contrast, metric) in zip(silent, sorted(metrics.items(), reverse=True), strict=True):
+        assert f"<code>{contrast}</code>" in row and words.name("metrics", metric) in row
+    for number in made_up.SILENT.values():
+        shown = [f"{number:g}", f"{100 * abs(number):.1f}", f"{abs(number):.3g}", f"{number:.3f}"[1:]]
+        assert not [text for text in shown if text in table or text in tex]
+    assert "−4.0" in table and "p</th>" not in table and 'data-c="sign_flip_p"' not in table
+
+
+def test_numbers_of_failed_gates_elsewhere_are_called_description(page):
+    for section in ("primary", "gates", "secondary", "sensitivity"):
+        assert EN("page.described") in page.sections[section]
+
+
+def test_claims_on_the_same_differences_say_so(page):
+    text = page.sections["claims"]
+    assert (
+        "Same test as lock_forgets_less, lock_joint (in sparse_in_general), so no further evidence." in text
+    )
+    assert "Same differences as flops_joint (in sparse_in_general), tested in another way." in text
+    assert text.count("Same test as") == 2
 
 
 def test_columns_metrics_and_conditions_are_explained(page, study):
@@ -342,10 +375,15 @@ def stream(trials=TRIALS, flags=(), transfer=(-0.01, 0.01), metrics=()):
     }
 
 
-def lines(found=None, budget=(BUDGET,), verdicts=("gate failed",), margin="", words=EN, **study):
+def claim(verdict="gate failed", margin="", bootstrap=math.nan):
+    return {"claim": verdict, "verdict": verdict, "claim_margin": margin, "bootstrap_lower": bootstrap}
+
+
+def lines(found=None, budget=(BUDGET,), verdicts=("gate failed",), margin="", words=EN, shared=1, **study):
     facts = made_up.facts()
     facts["study"] |= {"tuning": {"learning_rates": [1, 2, 4], "blocks": 2}} | study
-    claims = [{"verdict": verdict, "claim_margin": margin} for verdict in verdicts]
+    claims = [claim(verdict, margin) for verdict in verdicts]
+    facts["bases_of_blocks"] = made_up.bases_of_blocks(facts["study"]["blocks"], shared)
     return "\n".join(limits(facts, list(budget), {"people": found or stream()}, claims, words))
 
 
@@ -353,7 +391,7 @@ def test_limits_follow_the_facts():
     facts = made_up.facts(blocks=3)
     facts["streams"]["people"] |= {"people": 2000, "tasks": 20}
     facts["study"]["training"] |= {"ends": "trained", "stop": {"loss": 0.1, "cap": 400, "every": 10}}
-    claims = [{"verdict": "gate failed", "claim_margin": ""}]
+    claims = [claim()]
     text = "\n".join(limits(facts, [BUDGET], {"people": stream(flags=["floor", "floor"])}, claims, EN))
     for words in (
         "This study is a demonstration",
@@ -388,8 +426,29 @@ def test_a_level_out_of_reach_is_a_limit():
 
 
 def test_shared_bases_are_a_limit():
-    assert "the base is the unit of every claim" in lines(blocks_per_base=2)
-    assert "the unit of every claim" not in lines()
+    text = lines(shared=2)
+    assert "the base is the unit of every claim" in text
+    assert "With 5 bases nothing can be shown" in text and "reach p = .062" in text
+    assert "The unit of replication is the base (n = 8)." in lines(blocks=16, shared=2)
+    assert "the unit of every claim" not in lines() and "the block (n = 10)" in lines()
+    text = lines(blocks=8, shared=8)
+    assert "All blocks start from the same weights" in text and "the block (n = 8)" in text
+
+
+def test_skewed_differences_are_a_limit():
+    words = "Differences of `shown` are skewed, or an arm collapsed. Where differences are skewed, the 95 % t"
+    facts = made_up.facts()
+    for bootstrap, told in ((-0.03, True), (math.nan, False)):
+        found = limits(facts, [BUDGET], {"people": stream()}, [claim("shown", "", bootstrap)], EN)
+        assert any(line.startswith(words) for line in found) == told
+
+
+def test_shared_bases_are_the_unit_on_the_page(tmp_path):
+    facts = made_up.facts() | {"figures": {}, "bases_of_blocks": made_up.bases_of_blocks(10, 2)}
+    page, _ = written(tmp_path, facts, made_up.judged(bases=facts["bases_of_blocks"]))
+    text = page.sections["question"]
+    assert "There are 10 blocks" in text and "The unit of replication is the base (n = 5)." in text
+    assert "Successive blocks share a base" in text and "is the block" not in text
 
 
 def test_a_contrast_of_two_rates_is_a_limit():

@@ -51,6 +51,7 @@ ROW = {
     "learning_lower": -0.021,
     "learning_upper": 0.015,
     "gate_side": "plus",
+    "gate_p": 0.002,
     "gate_passed": "true",
     "members": "",
     "failed_members": "",
@@ -59,6 +60,7 @@ ROW = {
     "bases": "one per block",
     "phase": "confirmatory",
     "verdict": "shown",
+    "note": "",
 }
 MARGIN = {"claim_margin": 0.05, "tost_p": 0.0012, "equivalence_lower": -0.02, "equivalence_upper": 0.03}
 ALIKE = ROW | MARGIN | {"verdict": "equivalent", "mean": 0.004, "lower": -0.01, "upper": 0.018}
@@ -68,23 +70,26 @@ NOT = ROW | {"verdict": "not distinguished", "mean": 0.01, "lower": -0.02, "uppe
 def test_shown():
     assert finding(ROW, LOCK, EN) == (
         "Shown: `sparse` forgot 4.1 points less than `unlocked` (95 % interval 1.2 to 7.0 less; 6 blocks,"
-        " each with its own base; Holm-adjusted p = .010, 8 separate claims), while `sparse` learnt at most 5"
-        " points less than `unlocked`."
+        " each with its own base; Holm-adjusted p = .010, the larger of test and learning gate, 8 separate"
+        " claims), while `sparse` learnt at most 5 points less than `unlocked`."
     )
     assert details(ROW, LOCK, EN) == [
         "The exact sign-flip test, unadjusted, agrees (p = .031).",
-        "Learning gate passed: the difference in learning is −0.3 points, one-sided 95 % bound −2.1.",
+        "Learning gate passed by itself: the difference in learning is −0.3 points, one-sided 95 % bound −2.1. Its p on"
+        " the side that the estimate favours (p = .002) is counted in the adjusted p.",
         "It also learnt 0.3 points less, which alone can lower forgetting by as much.",
     ]
     assert seen(ROW, EN) == [
-        "With n = 6 and this spread, a true difference of about 3.1 points is found with power .8."
+        "With n = 6 and this spread, a true difference of about 3.1 points would have been found with probability .8,"
+        " smaller ones less often; this leaves out the learning gate, the exact test and the bootstrap."
     ]
 
 
 def test_shown_in_chinese():
     assert finding(ROW, LOCK, ZH) == (
         "得到证实：`sparse` 比 `unlocked` 少遗忘 4.1 个百分点（95% 置信区间：少 1.2 至 7.0；6 个区组，各有自己的基座；"
-        "Holm 校正 p = .010，共 8 项独立主张），同时 `sparse` 的学习至多比 `unlocked` 少 5 个百分点。"
+        "Holm 校正 p = .010（取检验与学习门槛中较大者），共 8 项独立主张），"
+        "同时 `sparse` 的学习至多比 `unlocked` 少 5 个百分点。"
     )
 
 
@@ -105,9 +110,16 @@ def test_equivalent():
         " +3.0; two one-sided tests, p = .001; 6 blocks, each with its own base), while learning differed by"
         " less than 5 points."
     )
-    words = "Equality within ±5 points, were it true, would have been found with probability"
-    assert seen(ALIKE | {"tost_power": 0.834}, EN)[1] == f"{words} .83."
-    assert seen(ALIKE | {"tost_power": 0.001}, EN)[1] == f"{words} less than .01."
+    words = (
+        "Were the true difference exactly 0, equality within ±5 points would have been found with probability"
+    )
+    rest = ", the learning gates left out; at any other difference less often."
+    assert seen(ALIKE | {"tost_power": 0.834}, EN)[1] == f"{words} .83{rest}"
+    assert seen(ALIKE | {"tost_power": 0.001}, EN)[1] == f"{words} less than .01{rest}"
+    gates = details(ALIKE, LOCK, EN)[0]
+    assert (
+        gates.startswith("Learning gates passed") and "held to the level over the number of claims" in gates
+    )
 
 
 def test_not_distinguished():
@@ -115,7 +127,7 @@ def test_not_distinguished():
     assert text.startswith("Not distinguished at this n: `sparse` forgot 1.0 points more than `unlocked`")
     assert "95 % interval from 2.0 less to 4.0 more" in text and text.endswith("no evidence of equality.")
     (words,) = seen(NOT, EN)
-    assert "true differences below about 3.1 points would probably have been missed (power .8)" in words
+    assert "about 3.1 points would have been found with probability .8, smaller ones less often" in words
     assert not any("sign-flip" in line for line in details(NOT, LOCK, EN))
 
 
@@ -144,6 +156,8 @@ def test_descriptive():
     )
     few = finding(row | {"n": 5, "level": 0.1, "sign_flip_smallest": 0.0625}, LOCK, EN)
     assert "there are fewer than 6 blocks" in few
+    few = finding(row | {"n": 5, "unit": "base", "level": 0.1, "sign_flip_smallest": 0.0625}, LOCK, EN)
+    assert "there are fewer than 6 bases" in few
     one = row | {
         "n": 1,
         "lower": math.nan,
@@ -169,8 +183,23 @@ def test_without_learning_nothing_is_said_of_forgetting(verdict, words):
     assert details(row, LOCK, words) == seen(row, words) == []
 
 
-def test_gate_failed_by_the_other_side():
+def test_a_metric_that_is_not_defined_everywhere_is_described_and_says_why():
+    row = ROW | {"note": "not defined in 2 of 8 blocks", "verdict": "descriptive"}
+    lacking = "forgetting is not defined in 2 of 8 blocks, which can be the collapses"
+    assert f"each with its own base; {lacking}):" in finding(row, LOCK, EN)
+    few = finding(row | {"n": 3, "sign_flip_smallest": 0.25}, LOCK, EN)
+    assert f"and the level is .05; {lacking}):" in few
+    assert "遗忘在 8 个区组中的 2 个没有定义" in finding(row, LOCK, ZH)
+    joint = row | {"rule": "all_of", "members": "a b", "contrast": "", "note": ""}
+    assert lacking in finding(joint, None, EN, [ROW, row])
+    for verdict in ("shown", "contradicted", "equivalent", "not distinguished"):
+        with pytest.raises(UserError, match="not defined in every block"):
+            finding(row | {"verdict": verdict}, LOCK, EN)
+
+
+def test_gate_failed_for_the_minus_side():
     row = ROW | {"verdict": "gate failed", "learning_difference": 0.07, "learning_upper": 0.09}
+    row |= {"gate_passed": "false", "gate_side": "minus"}
     assert finding(row, LOCK, EN) == (
         "Gate failed: no statement about forgetting is made, since it is not shown that `unlocked` learnt at"
         " most 5 points less than `sparse`: the difference in learning is +7.0 points, one-sided 95 % bound"
@@ -215,7 +244,7 @@ def test_no_variance_takes_the_exact_test_and_says_so():
     row = ROW | {"lower": math.nan, "upper": math.nan, "p_source": "sign-flip", "holm_p": 0.0312}
     text = finding(row, LOCK, EN)
     assert "the same in all blocks, so no interval" in text
-    assert "p = .031 of the exact sign-flip test" in text
+    assert "p = .031 of the exact sign-flip test, the larger of test and learning gate" in text
 
 
 def test_joint_claims():
@@ -256,6 +285,11 @@ def test_one_base_limits_every_sentence_and_a_demonstration_says_so(verdict, wor
         ({"learning_lower": -0.06}, "learning gate"),
         ({"holm_p": 0.05}, "Holm"),
         ({"holm_p": math.nan}, "Holm"),
+        ({"gate_p": 0.02}, "below that of its test or of its learning gate"),
+        ({"p": 0.02}, "below that of its test or of its learning gate"),
+        ({"note": "not defined in 1 of 7 blocks"}, "not defined in every block"),
+        ({"verdict": "gate failed"}, "its learning gate is passed"),
+        ({"verdict": "equivalent", **MARGIN, "gate_p": 0.01}, "p of its learning gate is not below 0.00625"),
         ({"sign_flip_p": 0.0625}, "sign-flip"),
         ({"exact_reaches_level": "false"}, "too few"),
         ({"n": 5}, "too few"),

@@ -54,8 +54,8 @@ def test_an_arm_that_merely_learns_less_is_not_shown_to_forget_less(run):
         assert found["words"][claim] == {"gate failed": STUDIES}
 
 
-def test_learning_less_by_just_the_margin_passes_a_gate_as_rarely_as_the_level_says(run):
-    assert run("learns less by the margin")["worst"] <= limit(0.05)
+def test_learning_less_by_just_the_margin_passes_gates_no_more_often_than_the_level_says(run):
+    assert run("learns less by the margin")["false"]["any"] <= limit(0.05)
 
 
 def test_power_is_what_the_plan_says(run):

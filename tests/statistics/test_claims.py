@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from sparse_continual.config import ConfigError, checked
-from sparse_continual.statistics.claims import SCHEMA, load
+from sparse_continual.statistics.claims import REFERENCES, SCHEMA, load
+from sparse_continual.statistics.metrics import OF_REFERENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = {"en": "Sparse forgets less.", "zh": "稀疏模型遗忘得更少。"}
@@ -17,6 +18,8 @@ STUDY = {
         {"name": "lock", "plus": ["sparse"], "minus": ["unlocked"], "estimand": "lock"},
         {"name": "load", "plus": ["sparse"], "minus": ["dense"], "estimand": "load", "streams": ["a", "b"]},
     ],
+    "references": {"single": [], "joint": [], "joint_at": "all"},
+    "secondary": {"calibrated_options": False},
 }
 FIGURES = ["forest", "density"]
 
@@ -124,6 +127,48 @@ def test_contrasts(tmp_path):
         "found claims on contrasts x, y, of which study 'trial' has none; name the study's own file in study.claims,"
         " or null for no claims"
     ]
+
+
+def test_the_only_contrast_that_is_asked_for_may_be_misspelt(tmp_path):
+    assert mistakes(tmp_path, claim(contrast="lok")) == [
+        "less.contrast: found 'lok', expected a name in study.contrasts (did you mean 'lock'?)"
+    ]
+    (line,) = mistakes(tmp_path, claim(contrast="x"))
+    assert line.startswith("found claims on contrasts x, of which study 'trial' has none;")
+
+
+def test_a_metric_must_be_measured(tmp_path):
+    assert mistakes(tmp_path, claim(metric="savings")) == [
+        "less.metric: found 'savings', which this study does not measure; set study.secondary.savings"
+    ]
+    half = STUDY | {"references": {"single": ["sparse"], "joint": ["sparse", "unlocked"], "joint_at": "last"}}
+    assert mistakes(tmp_path, claim(metric="forward_transfer_single"), study=half) == [
+        "less.metric: found 'forward_transfer_single', which needs single runs of unlocked; name them in"
+        " study.references.single"
+    ]
+    assert mistakes(tmp_path, claim(metric="intransigence_last")) == [
+        "less.metric: found 'intransigence_last', which needs joint runs of sparse, unlocked; name them in"
+        " study.references.joint"
+    ]
+    assert mistakes(tmp_path, claim(metric="intransigence"), study=half) == [
+        "less.metric: found 'intransigence', expected intransigence_last, or study.references.joint_at: all"
+    ]
+    measured = half | {"secondary": {"savings": {"steps": 4}}}
+    for metric in ("savings", "intransigence_last", "base_retention", "forward_transfer"):
+        assert load(write(tmp_path / "c.yaml", claim(metric=metric)), measured, FIGURES)
+    assert {name: kind.removesuffix("_last") for name, (kind, _) in OF_REFERENCE.items()} == REFERENCES
+
+
+def test_a_ratio_that_may_be_undefined_carries_no_confirmatory_claim(tmp_path):
+    for metric in ("fraction_lost", "retention_area"):
+        (line,) = mistakes(tmp_path, claim(metric=metric))
+        assert line.startswith(
+            f"less.metric: found '{metric}' in a confirmatory claim, expected a metric that every"
+        )
+        assert load(write(tmp_path / "c.yaml", claim(metric=metric, role="exploratory")), STUDY, FIGURES)
+    assert any(
+        "in a component claim" in line for line in mistakes(tmp_path, claim(metric=metric, role="component"))
+    )
 
 
 def test_names_are_used_once(tmp_path):

@@ -118,6 +118,7 @@ def test_blocks_without_a_value_are_counted():
     del given["people", "x", "forgetting"]["3"]
     row = judge([claim("c")], given, settings())[0]
     assert row["n"] == 9 and row["note"] == "not defined in 1 of 10 blocks"
+    assert row["verdict"] == "descriptive" and row["p"] < 0.001
     with pytest.raises(
         UserError, match="c: no difference of intransigence between the arms of x in stream people"
     ):
@@ -293,6 +294,9 @@ def test_words_say_no_more_than_the_numbers():
                 )
                 for side in [better, -better] if row["verdict"] == "equivalent" else [better]:
                     assert reach(side, 0.95)[0] > -0.05
+                    gate = stats.ttest_1samp(side, -0.05, alternative="greater").pvalue
+                    least = row["holm_p"] if row["verdict"] != "equivalent" else 0.05 / tests
+                    assert np.ptp(side) == 0 or gate <= least + 1e-12
             if row["verdict"] in ("shown", "contradicted") and made["rule"] == "superiority":
                 low, high = reach(d, 0.975)
                 assert np.ptp(d) == 0 or not low <= 0 <= high
@@ -304,7 +308,7 @@ def test_words_say_no_more_than_the_numbers():
         ordinary = [
             rows[c["name"]] for c in claims if c["role"] == "confirmatory" and c["rule"] != "equivalence"
         ]
-        padded = [row["p"] for row in ordinary] + [1.0] * (tests - len(ordinary))
+        padded = [max(row["p"], row["gate_p"]) for row in ordinary] + [1.0] * (tests - len(ordinary))
         holm = multipletests(padded, method="holm")[1][: len(ordinary)]
         assert [row["holm_p"] for row in ordinary] == pytest.approx(list(holm))
     assert seen >= {*STRONG, "not distinguished", "descriptive", "gate failed", "exploratory"}

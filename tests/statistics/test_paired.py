@@ -117,3 +117,23 @@ def test_no_variance_and_one_block_give_no_interval_and_no_error():
         found = (*paired.interval(d, 0.05), *paired.t_test(d), paired.effect_size(d)[0])
         assert all(map(math.isnan, (*found, *paired.tost(d, 0.5, 0.05), *paired.bootstrap_t(d, 0.05))))
     assert paired.lower_bound([0.1] * 6, 0.05) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_is_refused(value):
+    d = [0.1, 0.2, value, 0.3, 0.2, 0.1]
+    for function in (
+        paired.constant,
+        paired.t_test,
+        paired.sign_flip,
+        paired.skewed,
+        paired.effect_size,
+        paired.holm,
+        lambda d: paired.interval(d, 0.05),
+        lambda d: paired.lower_bound(d, 0.05),
+        lambda d: paired.above(d, 0.0),
+        lambda d: paired.tost(d, 0.1, 0.05),
+        lambda d: paired.bootstrap_t(d, 0.05),
+    ):
+        with pytest.raises(ValueError, match=f"found {value} among 6 values"):
+            function(d)

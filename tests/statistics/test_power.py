@@ -90,6 +90,14 @@ def test_exact_reaches_is_what_enumeration_finds(n):
     assert smallest == pytest.approx(paired.sign_flip(d)[1])
 
 
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_the_upper_limit_of_an_sd_holds_as_often_as_it_says(n):
+    sds = np.random.default_rng(n).normal(0, 0.04, (100_000, n)).std(axis=1, ddof=1)
+    assert np.mean(sds * power.upper_sd(1.0, n) >= 0.04) == pytest.approx(0.8, abs=0.005)
+    assert power.upper_sd(0.04, n) == pytest.approx(0.04 * ((n - 1) / stats.chi2.ppf(0.2, n - 1)) ** 0.5)
+    assert math.isnan(power.upper_sd(0.04, 1))
+
+
 def test_without_spread_or_blocks_there_is_no_power():
     for n, sd in ((1, 0.04), (6, 0.0), (6, math.nan)):
         assert math.isnan(power.detectable(n, sd, 0.05)) and math.isnan(power.tost_power(n, sd, 0.05, 0.05))

@@ -154,6 +154,29 @@ def test_logs_by_importer(tmp_path):
         run(tmp_path, {**given, "metric": "forgetting"})
 
 
+@pytest.mark.parametrize(
+    ("importer", "log", "words"),
+    [
+        ("avalanche", "log.txt", "expected eval_results.csv of CSVLogger"),
+        ("avalanche", "log.json", "expected eval_results.csv of CSVLogger"),
+        ("avalanche", "log.csv", "expected eval_results.csv of CSVLogger"),
+        ("mammoth", "logs.pyd", "expected a line of logs.pyd"),
+        ("o_lora", "outputs", "expected folders <k>-<task> with all_results.json"),
+        ("trace", "outputs", "expected"),
+    ],
+)
+def test_a_binary_log_is_told_what_is_expected(tmp_path, importer, log, words):
+    (tmp_path / log).write_bytes(b"\x80\x05\xff\x00pickle")
+    own = {"importer": importer, "logs": [log]}
+    with pytest.raises(UserError) as caught:
+        run(
+            tmp_path,
+            {"name": "A - B", "blocks": ["1"], "plus": side(**own), "minus": side("B", **own)}
+            | {"metric": "forgetting"},
+        )
+    assert log in str(caught.value) and words in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_mistakes_are_named(tmp_path):
     good = entry([1.0, 2.0], [3.0, 4.0])
     assert mistakes(
@@ -172,6 +195,14 @@ def test_mistakes_are_named(tmp_path):
     assert line.startswith("comparisons.0.plus.values.1: found 200.0, expected at most 100")
     (line,) = mistakes(tmp_path, {**good, "plus": {**side(values=[1.0, 2.0]), "sauce": "s"}})
     assert "unknown key 'sauce' (did you mean 'source'?)" in line
+    for value in (float("nan"), float("inf")):
+        (line,) = mistakes(tmp_path, {**good, "plus": side(values=[1.0, value])})
+        assert f"{value}, expected" in line
+        own = {"n": 3, "mean": value, "sd": 1.0, "source": "s", "confirmed": True}
+        assert mistakes(tmp_path, {"name": "A - B", "summary": own}) == [
+            f"A - B: summary.mean: found {value}, expected a finite number"
+        ]
+    assert mistakes(tmp_path, good, level=float("nan")) == ["level: found nan, expected a finite number"]
     assert mistakes(tmp_path) == ["comparisons: found [], expected at least 1 entries"]
 
 

@@ -144,10 +144,53 @@ def test_what_is_not_registered(tmp_path):
         registration.register(study(phase="demonstration"), CLAIMS, ROOT, path)
     with pytest.raises(UserError, match="study.phase: found pilot"):
         registration.register(study(phase="pilot"), CLAIMS, ROOT, path)
-    exploratory = [claim("first", "lock", role="exploratory")]
+    none = [claim("first", "lock", role="exploratory")]
     with pytest.raises(UserError, match="no confirmatory claim"):
-        registration.register(study(), exploratory, ROOT, path)
+        registration.register(study(), none, ROOT, path)
+    with pytest.raises(UserError, match="study.blocks: found 1, expected at least 2, and 6 for"):
+        registration.register(study(blocks=1), CLAIMS, ROOT, path)
     assert not path.exists()
+
+
+def test_few_blocks_are_warned_of(tmp_path):
+    made = registration.register(study(blocks=2), CLAIMS[:1], ROOT, tmp_path / "r.yaml")
+    words = registration.in_words(made)
+    assert words[0].startswith("n = 2 blocks; 1 separate confirmatory claim, tested at level 0.05")
+    assert words[1].startswith("Warning: below 6 blocks every claim is described only")
+    six = study(blocks=6, statistics={"level": 0.01, "learning_margin": 0.05})
+    made = registration.register(six, CLAIMS, ROOT, tmp_path / "s.yaml")
+    assert registration.in_words(made)[1].startswith("Warning: at this n the exact sign-flip test cannot")
+    assert "Warning" not in "".join(
+        registration.in_words(registration.register(study(), CLAIMS, ROOT, tmp_path / "t.yaml"))
+    )
+
+
+def test_a_plan_of_one_block_is_told_without_a_number_that_is_none():
+    of = study(blocks=1)
+    plan = {"claims": CLAIMS, "contrasts": of.contrasts, "statistics": of.study["statistics"]}
+    plan |= {"bases": of.bases(), "pilot": []}
+    words = registration.in_words({"design": plan, "power": registration.power_rows(plan)})
+    assert words[0].startswith("n = 1 block; 2 separate") and len(words) == 2 and "nan" not in " ".join(words)
+    assert registration.in_words({"design": plan, "power": []}) == ["n = 1 block; no difference is tested"]
+
+
+def test_a_place_that_cannot_be_written_to_is_told(tmp_path):
+    (tmp_path / "studies").write_text("a file")
+    with pytest.raises(UserError, match="studies: no folder that can be written to .File exists.") as caught:
+        registration.register(study(), CLAIMS, ROOT, tmp_path / "studies" / "r.yaml")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="r.yaml: cannot be written .File name too long."):
+        registration.register(study(), CLAIMS, ROOT, tmp_path / ("r" * 300 + "r.yaml"))
+
+
+def test_what_cannot_be_told_does_not_take_the_name(tmp_path, monkeypatch):
+    def broken(_):
+        raise RuntimeError
+
+    monkeypatch.setattr(registration, "in_words", broken)
+    with pytest.raises(RuntimeError):
+        registration.register(study(), CLAIMS, ROOT, tmp_path / "r.yaml")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_study_run_as_registered_deviates_in_nothing(registered):
@@ -182,12 +225,69 @@ def test_planned_against_run(registered):
     # an order, in one condition only
     tabled = ran()
     tabled["people"]["sparse"]["2"] = tabled["people"]["sparse"]["2"][::-1]
-    (row,) = deviations.deviations(made, current(), tabled, times(made=made))
+    row, *stale = deviations.deviations(made, current(), tabled, times(made=made))
     assert (row["kind"], row["what"]) == ("order", "2, stream people") and row["run"].endswith("in sparse")
+    assert exploratory(stale) == {"first", "second"}
     # the code of the analysis
     now = current()
     now["analysis"]["code"] = "0" * 16
-    assert [row["kind"] for row in deviations.deviations(made, now, ran(), times(made=made))] == ["code"]
+    row, *stale = deviations.deviations(made, now, ran(), times(made=made))
+    assert row["kind"] == "code" and exploratory(stale) == {"first", "second"}
+    assert {row["run"] for row in stale} == {"judged by other code than registered"}
+    # the scoring
+    row, *stale = deviations.deviations(
+        made, current(study(scoring={"batch_size": 64})), ran(), times(made=made)
+    )
+    assert row["kind"] == "condition" or row["kind"] == "scoring"
+    assert exploratory(stale) == {"first", "second"}
+    # another library is listed, and binds nothing
+    now = current()
+    now["analysis"]["versions"]["numpy"] = "0"
+    assert [row["kind"] for row in deviations.deviations(made, now, ran(), times(made=made))] == ["version"]
+
+
+def exploratory(rows):
+    return {row["what"] for row in rows if row["kind"] == deviations.EXPLORATORY}
+
+
+def test_what_is_run_beside_the_cells_binds_the_claims_that_rest_on_it(tmp_path):
+    claims = [
+        CLAIMS[0],
+        claim("slower", "lock", metric="intransigence"),
+        claim("left", "lock", metric="savings"),
+    ]
+    asked = {"joint": ["sparse", "unlocked"], "single": [], "joint_at": "all"}
+    made = registration.register(
+        study(references=asked, secondary={"savings": {"steps": 4}}), claims, ROOT, tmp_path / "r.yaml"
+    )
+    assert made["design"]["references"] == asked and made["design"]["secondary"]["savings"] == {"steps": 4}
+    assert made["design"]["repeat"] == {"conditions": []}
+
+    def seen(**changes):
+        of = study(**{"references": asked, "secondary": {"savings": {"steps": 4}}} | changes)
+        return found(made, of, claims)
+
+    assert seen() == []
+    assert seen(references=asked | {"joint_at": "last"}) == [
+        ("references", "joint_at"),
+        (deviations.EXPLORATORY, "slower"),
+    ]
+    assert seen(secondary={"savings": {"steps": 8}}) == [
+        ("secondary", "savings.steps"),
+        (deviations.EXPLORATORY, "left"),
+    ]
+    assert seen(repeat={"conditions": ["dense"]}) == [("repeat", "conditions")]
+
+
+def test_the_oldest_run_of_a_cell_counts(tmp_path):
+    cell, runs = ("people", "sparse", "1"), []
+    for number, time in enumerate(("2026-01-03T00:00:00+00:00", "2026-01-02T01:00:00+02:00", None)):
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps({"finished": time} if time else {}))
+        runs.append([*cell, path])
+    assert deviations.finish_times(runs[:1]) == {cell: "2026-01-03T00:00:00+00:00"}
+    assert deviations.finish_times(runs[:2]) == {cell: "2026-01-02T01:00:00+02:00"}
+    assert deviations.finish_times(runs) == {cell: None}
 
 
 def test_runs_older_than_the_registration_make_their_claims_exploratory(registered):
@@ -254,7 +354,7 @@ def test_a_worked_example(registered, tmp_path):
     deviations.list_deviations(path, path, current(), given, output)
     listed = tables.read(output)
     assert list(listed.kind) == ["older run"] * 3 + [deviations.EXPLORATORY] * 2
-    assert listed.run[0] == "8 runs before it, or without a time"
+    assert listed.run[0] == "8 blocks before it, or without a time"
     deviations.list_deviations(path, None, current(), given, output)
     assert list(tables.read(output).kind) == ["registration"]
     demonstration = current(study(phase="demonstration"))
@@ -284,6 +384,16 @@ def test_a_pilot_fixes_the_sd_and_nothing_else(tmp_path):
         {"stream": "people", "contrast": "lock", "metric": "forgetting", "n": 3, "sd": pytest.approx(0.01)}
     ]
     assert [row["source"] for row in made["power"]] == ["planning", "pilot", "planning"]
+    line = registration.in_words(made)[2]
+    # an SD of 1 point from 3 blocks: up to 1 * sqrt(2 / .446) = 2.1 points (chi-square table, 2 df, .2)
+    assert line.startswith(
+        "lock, forgetting, pilot SD 1.0 points: detects 1.3 points with power .8 (2.8 at 2.1, the"
+    )
+    assert "the upper 80 % confidence limit of an SD from 3 blocks); 5 points need" in line
+    with pytest.raises(
+        UserError, match="nope/people/statistics/differences.csv: no results of a pilot there;"
+    ):
+        registration.pilot_sds("/nope", made["design"])
     assert registration.pilot_of(path) == made["pilot"]
     assert registration.pilot_of(tmp_path / "none.yaml") == []
     with pytest.raises(UserError, match="found block '1', expected blocks of a pilot"):

@@ -72,7 +72,8 @@ def interrupt(checkout, folder):
     written = first.stat().st_mtime_ns
     assert snakemake(checkout, folder, *tiny("--unlock")).returncode == 0
     wanted = [f"{RESULTS}/index.csv", f"{RESULTS}/budget.csv", f"{RESULTS}/{STREAM}/orders.csv"]
-    resumed = snakemake(checkout, folder, *tiny(*wanted, f"{RESULTS}/{STREAM}/statistics/summary.csv"))
+    judged = [f"{RESULTS}/{STREAM}/statistics/summary.csv", f"{RESULTS}/statistics/claims.csv"]
+    resumed = snakemake(checkout, folder, *tiny(*wanted, *judged))
     return Interrupted(made, folder, in_time, written, resumed)
 
 
@@ -160,7 +161,7 @@ def test_slurm_profile(checkout, tmp_path):
     pytest.importorskip("snakemake_executor_plugin_slurm")
     done = snakemake(checkout, tmp_path, *tiny("-n", "--workflow-profile", checkout / "profiles" / "slurm"))
     jobs = [job[0] for job in planned(done)]
-    assert jobs.count("train_condition") == 4 and jobs.count("tune_condition") == 2
+    assert jobs.count("train_condition") == 7 and jobs.count("tune_condition") == 2  # with 2 references, 1 repeat
 
 
 def test_scoring_anew_needs_the_weights(checkout, again):

@@ -31,7 +31,7 @@ def report_facts():
         "registration": frozen,
         "claims": canonical(STUDY.claims),
         "configfiles": overlays(),
-        "one_base": len(set(STUDY.bases().values())) == 1 and not STUDY.generated(STUDY.conditions[0]),
+        "bases_of_blocks": STUDY.bases(),
         "conditions": conditions,
         "streams": {name: settings("streams", name) for name in STUDY.streams},
         "figures": settings("figures"),

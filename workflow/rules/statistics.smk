@@ -118,7 +118,7 @@ rule list_deviations:
     input:
         **({"registration": str(REGISTRATION)} if REGISTRATION.exists() else {}),
         scores=of_streams("tables/scores"),
-        runs=[run.run.manifest for stream in STUDY.streams for run in STUDY.runs(stream)],
+        runs=[run.run.manifest for stream in STUDY.streams for run in STUDY.trained(stream)],
     output:
         f"{RESULTS}/statistics/deviations.csv",
     log:
@@ -135,7 +135,7 @@ rule list_deviations:
             "analysis": registration.analysis(workflow.basedir),
         },
         streams=STUDY.streams,
-        runs=[[stream, run.condition, run.block] for stream in STUDY.streams for run in STUDY.runs(stream)],
+        runs=[[stream, run.condition, run.block] for stream in STUDY.streams for run in STUDY.trained(stream)],
         code=code("scripts/statistics/list_deviations.py"),
     script:
         "../../scripts/statistics/list_deviations.py"

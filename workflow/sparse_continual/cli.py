@@ -58,7 +58,11 @@ def _register(options) -> str:
     made = registration.register(study, study.claims, ROOT, path, options.pilot)
     lines = [f"{path}: registered {made['registered']}, SHA-256 {made['sha256']}"]
     done = [
-        cell for stream in study.streams for cell in study.runs(stream) if Path(cell.run.manifest).exists()
+        manifest
+        for manifest in dict.fromkeys(
+            run.run.manifest for stream in study.streams for run in study.trained(stream)
+        )
+        if Path(manifest).exists()
     ]
     if done:
         lines.append(

@@ -236,6 +236,11 @@ def _check_values(config: dict) -> list[str]:
             "study.secondary.savings: found with keep_weights: none, expected all or last: relearning begins "
             "from the last weights"
         )
+    if study["blocks"] % study["blocks_per_base"]:
+        lines.append(
+            f"study.blocks_per_base: found {study['blocks_per_base']} with {study['blocks']} blocks, expected a"
+            " divisor: every base needs as many blocks"
+        )
     if study["blocks_per_base"] > 1:
         for name in study["conditions"]:
             base = config["conditions"][name]["base"]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from sparse_continual.errors import UserError
 from sparse_continual.registry import nearest
+from sparse_continual.statistics import tables
 
 COLUMN = 3.4
 BLACK, ORANGE, SKY, GREEN, BLUE, RED = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
@@ -174,7 +175,7 @@ def primary(contrasts):
 
 def true(column):
     """A column of `true` and `false`, however it was read, as booleans; what is empty is not true."""
-    return column.map(lambda value: str(value).lower() == "true").astype(bool)
+    return column.map(tables.true).astype(bool)
 
 
 def schema(title: str, **own: dict) -> dict:

@@ -18,6 +18,7 @@ CAPTION = (
     " thick line is the interval, the thin line the one widened for all separate claims, the pale band the"
     " margin within which the claim would call two arms equivalent; an arrow head says that a line goes on."
     " The word is the verdict by the claim's own rule, below it the number of blocks (or bases) behind it."
+    " A cross says that the learning gate failed: its number is description and cannot be read as forgetting less."
     " For forgetting, left of zero is less."
 )
 # verdict -> marker, face, edge

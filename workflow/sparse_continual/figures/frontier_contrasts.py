@@ -11,10 +11,11 @@ SCHEMA = _style.schema("Forgetting at equal learning")
 TABLES = ("statistics/frontier_contrasts",)
 PLACE = 5  # in the report
 CAPTION = (
-    "Difference in forgetting of each contrast, plus side less minus side, in points, over tuning blocks"
-    " (validation scores): read off both frontiers at equal learning accuracy, at equal validation loss, and"
-    " at the learning rates that the rule chose. Lines are intervals over blocks; n is the number of blocks"
-    " in which the frontiers meet, if not all the same."
+    "Difference in forgetting of each contrast, plus side less minus side, in points, over the n tuning blocks on"
+    " their validation splits, which enter no claim: read off both frontiers at equal learning accuracy, at equal"
+    " validation loss, and at the learning rates that the rule chose. Lines are intervals over tuning blocks; n is"
+    " the number of them in which the frontiers meet, if not all the same. Description: where the learning gate of"
+    " a contrast failed, it cannot be read as forgetting less."
 )
 _AT = {
     "learning": ("o", _style.BLACK, "equal learning"),

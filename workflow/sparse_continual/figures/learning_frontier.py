@@ -11,8 +11,8 @@ SCHEMA = _style.schema("Forgetting against learning over the learning-rate grid"
 TABLES = ("statistics/frontier",)
 PLACE = 4  # in the report
 CAPTION = (
-    "Each dot is a learning rate of the grid, small to large along the line, mean over tuning blocks"
-    " (validation scores; they enter no test). The ring marks the rate that the rule chose. The other"
+    "Each dot is a learning rate of the grid, small to large along the line, mean over the tuning blocks"
+    " on their validation splits (they enter no test). The ring marks the rate that the rule chose. The other"
     " conditions are drawn in grey. Further right is more learning, further down less forgetting."
 )
 

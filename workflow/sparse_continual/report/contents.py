@@ -6,20 +6,22 @@ from pathlib import Path
 from sparse_continual.report import rates
 from sparse_continual.report.guard import withheld
 from sparse_continual.report.view import count, table
-from sparse_continual.report.words import Words, absent
+from sparse_continual.report.words import Words, absent, probability
 from sparse_continual.statistics import tables
 
 PRIMARY = ("forgetting", "forward_transfer")
-_TOLD = ("mean", "lower", "upper", "simultaneous_lower", "simultaneous_upper", "p", "holm_p", "sign_flip_p")
+_TOLD = (
+    "mean lower upper simultaneous_lower simultaneous_upper detectable p gate_p holm_p sign_flip_p".split()
+)
 
 
 def of_stream(
-    folder: Path, name: str, found: dict, budget: list[dict], facts: dict, claims, words: Words
+    folder: Path, name: str, found: dict, primary: list[dict], budget: list[dict], facts: dict, words: Words
 ) -> dict:
     """The tables of one stream by name.
 
-    `folder` is the stream's, `found` its statistics and tables, `budget` the rows of budget.csv, `claims` the
-    claims as the page shows them.
+    `folder` is the stream's, `found` its statistics and tables, `primary` its rows of primary_rows, `budget` the
+    rows of budget.csv.
     """
 
     def made(key, rows, columns, file="", caption=""):
@@ -35,7 +37,6 @@ def of_stream(
     beside = contrasts[(contrasts.role != "primary") | (contrasts.scale != "raw")]
     gates = contrasts[(contrasts.role == "primary") & (contrasts.minus != "")].drop_duplicates("contrast")
     priced = [_price(row, facts, words) for row in budget if row["stream"] == name]
-    primary = [row | {"claims": _claims_on(row, name, claims, words)} for row in primary_rows(contrasts)]
     secondary = "page.secondary"
     return {
         "name": name,
@@ -65,7 +66,7 @@ def of_stream(
         "primary": made(
             "primary",
             primary,
-            "contrast estimand metric n unit mean lower upper p sign_flip_p hedges_g gate_passed claims note",
+            "contrast estimand metric n unit gate mean lower upper hedges_g claims note",
             "statistics/contrasts.csv",
         ),
         "gates": made(
@@ -133,7 +134,7 @@ def of_claims(rows: list[dict], words: Words) -> dict:
         "claims",
         [_quiet(row) for row in rows],
         "claim verdict role stream contrast estimand metric n unit mean lower upper simultaneous_lower"
-        " simultaneous_upper p holm_p sign_flip_p detectable gate_passed note",
+        " simultaneous_upper p gate_p holm_p sign_flip_p detectable gate_passed note",
         "../statistics/claims.csv",
     )
 
@@ -144,7 +145,7 @@ def of_members(claim: str, members: list[dict], words: Words) -> dict:
         words,
         f"members-{claim}",
         [_quiet(row) for row in members],
-        "claim contrast estimand metric n mean lower upper p sign_flip_p gate_passed",
+        "claim contrast estimand metric n mean lower upper p gate_p sign_flip_p gate_passed",
         caption=words("page.claims.members"),
     )
 
@@ -203,29 +204,48 @@ def of_digests(path: Path, words: Words) -> dict:
     return table(words, "digests", named, "stream condition block run scores", "../index.csv")
 
 
-def primary_rows(contrasts) -> list[dict]:
-    """The rows of contrasts.csv on a primary metric, raw."""
+def primary_rows(contrasts, stream: str, claims: list[dict], words: Words) -> list[dict]:
+    """The rows of contrasts.csv on a primary metric, raw, with their gate and the claims that rest on them.
+
+    `claims` are the rows of claims.csv. Where the gate of a row, or of a claim on it, failed, the row has no
+    estimate. Members of joint claims are tested through those and have no verdict here. `holm_p` and `verdict`
+    are lists of words, one per claim.
+    """
     rows = contrasts[
         (contrasts.role == "primary") & contrasts.metric.isin(PRIMARY) & (contrasts.scale == "raw")
     ]
-    return rows.to_dict("records")
+    return [_with_claims(row, stream, claims, words) for row in rows.to_dict("records")]
+
+
+def _with_claims(row, stream, claims, words):
+    key = (row["contrast"], row["metric"], stream)
+    resting = [_quiet(claim) for claim in claims if rests_on(claim) == key]
+    quiet = any(silent(claim) for claim in resting) or not tables.true(row["gate_passed"])
+    gate = "failed" if quiet else "passed" if row["minus"] else "none"
+    told = [claim for claim in resting if claim["role"] != "component"]
+    verdicts = [words.name("verdicts", claim["verdict"]).lower() for claim in told]
+    named = [f"{claim['claim']} ({word})" for claim, word in zip(told, verdicts, strict=True)]
+    return (
+        row
+        | (dict.fromkeys((*_TOLD, "hedges_g"), "") if quiet else {})
+        | {"gate": words(f"gate.{gate}"), "claims": words.join(named), "verdict": verdicts}
+        | {"holm_p": ["--" if absent(claim["holm_p"]) else probability(claim["holm_p"]) for claim in told]}
+    )
+
+
+def rests_on(claim: dict) -> tuple[str, str, str]:
+    """(contrast, metric, stream) of a row of claims.csv."""
+    return claim["contrast"], claim["metric"], claim["stream"]
+
+
+def silent(claim: dict) -> bool:
+    """Whether a gate forbids to speak of the estimate in a row of claims.csv."""
+    return claim["verdict"] == "gate failed" or (claim["verdict"] != "not tested" and withheld(claim))
 
 
 def _quiet(row):
     """A row of claims.csv, without its estimate and tests where a gate forbids to speak of them."""
-    if row["verdict"] == "gate failed" or (row["verdict"] != "not tested" and withheld(row)):
-        return row | dict.fromkeys(_TOLD, "")
-    return row
-
-
-def _claims_on(row, stream, claims, words) -> str:
-    """Names and verdicts of the claims that test a row of contrasts."""
-    key = (row["contrast"], row["metric"])
-    return words.join(
-        f"{claim['name']} ({claim['word'].lower()})"
-        for claim in claims
-        if (claim["contrast"], claim["metric"]) == key and claim["stream"] in ("", stream)
-    )
+    return row | dict.fromkeys(_TOLD, "") if silent(row) else row
 
 
 def _price(row, facts, words) -> dict:

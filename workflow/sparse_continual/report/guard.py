@@ -5,9 +5,12 @@ a table alone: here the word is held against the row's numbers once more, so tha
 or made by other code, stops the page instead of reaching it.
 """
 
+import re
+
 from sparse_continual.errors import UserError
-from sparse_continual.report.words import absent, true
+from sparse_continual.report.words import absent
 from sparse_continual.statistics.judge import KEEPS_MORE, UNGATED
+from sparse_continual.statistics.tables import true
 from sparse_continual.statistics.verdict import MINIMUM_BLOCKS, WORDS
 
 STRONG = ("shown", "contradicted", "equivalent")
@@ -35,12 +38,21 @@ def keeper(row: dict) -> str:
     if row["verdict"] == "equivalent":
         return "both"
     side = row["gate_side"]
-    turned = row["verdict"] == "contradicted" or (
-        row["verdict"] == "gate failed" and true(row["gate_passed"])
-    )
-    if turned and row["metric"] in KEEPS_MORE:
+    if row["verdict"] == "contradicted" and row["metric"] in KEEPS_MORE:
         return {"plus": "minus", "minus": "plus"}[side]
     return side
+
+
+def undefined(row: dict, members=()) -> tuple[str, str, str] | None:
+    """(metric, blocks in which it is not defined, blocks) where a claim's metric is not defined in all blocks.
+
+    Of an all_of claim, that of the first such member.
+    """
+    for measured in members or [row]:
+        found = re.search(r"not defined in (\d+) of (\d+) blocks", str(measured["note"]))
+        if found:
+            return (measured["metric"], *found.groups())
+    return None
 
 
 def check(row: dict, members: list[dict] = (), instrument: bool = True) -> None:
@@ -66,6 +78,10 @@ def check(row: dict, members: list[dict] = (), instrument: bool = True) -> None:
         sides = {"both": ("plus", "minus")}.get(keeper(row), (keeper(row),))
         if not all(learnt(row, side) for side in sides):
             _refuse(row, "the learning gate that it needs is not passed")
+    if verdict == "gate failed" and true(row["gate_passed"]):
+        _refuse(row, "its learning gate is passed")
+    if verdict in (*STRONG, "not distinguished", "gate failed") and undefined(row, members):
+        _refuse(row, "its metric is not defined in every block")
     if verdict in STRONG and not (row["n"] >= MINIMUM_BLOCKS and true(row["exact_reaches_level"])):
         _refuse(row, f"n = {row['n']:g} is too few for any verdict but a descriptive one")
     if verdict == "equivalent":
@@ -79,9 +95,12 @@ def _tested(row, members):
     if rule == "equivalence":
         if row["verdict"] == "shown" or not _outside(row):
             _refuse(row, "its simultaneous interval does not lie beyond the margin")
+        _gates(row, [row])
         return
     if absent(row["holm_p"]) or not row["holm_p"] < level:
         _refuse(row, f"its Holm-adjusted p is not below {level:g}")
+    if not row["holm_p"] >= max(row["p"], row["gate_p"]):
+        _refuse(row, "its Holm-adjusted p is below that of its test or of its learning gate")
     if not row["sign_flip_p"] < level:
         _refuse(row, "the exact sign-flip test does not agree")
     if rule == "all_of":
@@ -120,10 +139,18 @@ def _equivalent(row, members):
     limit = row["level"] / max(row["tests"], 1)
     if absent(row["tost_p"]) or not row["tost_p"] < limit:
         _refuse(row, f"its TOST p is not below {limit:.3g}")
+    _gates(row, members or [row])
     for measured in members or [row]:
         margin, lower = measured["claim_margin"], measured["equivalence_lower"]
         if not absent(lower) and not -margin < lower <= measured["equivalence_upper"] < margin:
             _refuse(row, f"the equivalence interval of {measured['contrast']} passes the margin")
+
+
+def _gates(row, measured):
+    """The learning gates keep the level over the number of claims, as claims on a margin need."""
+    limit = row["level"] / max(row["tests"], 1)
+    if not all(one["gate_p"] < limit for one in measured):
+        _refuse(row, f"the p of its learning gate is not below {limit:.3g}")
 
 
 def _outside(row):

@@ -19,7 +19,7 @@ _SPECIAL = {
     "×": r"$\times$",
     "‖": r"$\Vert$",
 }
-_COLUMNS = ("contrast", "estimand", "metric", "n", "mean", "lower", "upper", "p", "sign_flip_p")
+_COLUMNS = ("contrast", "estimand", "metric", "n", "mean", "lower", "upper", "gate", "holm_p", "verdict")
 
 
 def escaped(text) -> str:
@@ -28,7 +28,7 @@ def escaped(text) -> str:
 
 
 def primary(study: str, streams: dict[str, list[dict]], words: Words) -> str:
-    """A `table` environment per stream, from its primary rows of contrasts.csv.
+    """A `table` environment per stream, from its rows of contents.primary_rows.
 
     Needs the package booktabs, and for Chinese a class or package such as ctex.
     """
@@ -48,7 +48,7 @@ def _table(study, stream, rows, words, several):
         caption += " " + words("page.latex.scope")
     yield r"\begin{table}"
     yield rf"\caption{{{escaped(caption)}}}"
-    yield r"\begin{tabular}{lllrrrrrr}"
+    yield r"\begin{tabular}{lllrrrrlll}"
     yield r"\toprule"
     yield " & ".join(escaped(words.name("headers", column)) for column in _COLUMNS) + r" \\"
     yield r"\midrule"
@@ -60,12 +60,11 @@ def _table(study, stream, rows, words, several):
         ]
         cells += [f"{row['n']:g}"]
         cells += ["--" if absent(row[key]) else signed(row[key]) for key in ("mean", "lower", "upper")]
-        cells += ["--" if absent(row[key]) else _p(row[key]) for key in ("p", "sign_flip_p")]
+        cells += [row["gate"]]
+        cells += [
+            "--" if not row[key] else words("join.semicolon").join(row[key]) for key in ("holm_p", "verdict")
+        ]
         yield " & ".join(escaped(cell) for cell in cells) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
     yield r"\end{table}"
-
-
-def _p(p):
-    return "<.001" if p < 0.001 else "1" if round(p, 3) >= 1 else f"{p:.3f}".removeprefix("0")

@@ -5,6 +5,9 @@ import math
 from sparse_continual.report import rates
 from sparse_continual.report.sentences import cannot_reach
 from sparse_continual.report.words import Words, absent
+from sparse_continual.statistics.compare import bases_of
+from sparse_continual.statistics.contrasts import shared
+from sparse_continual.statistics.findings import planned_n
 from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
 from sparse_continual.streams.settings import filled
 from sparse_continual.streams.sources.facts import MEMORY, SCHEMA
@@ -30,6 +33,21 @@ def limits(facts: dict, budget: list[dict], streams: dict, claims: list[dict], w
     return [line for line in found if line]
 
 
+def units(facts: dict) -> tuple[int, str]:
+    """(n, "block" or "base"): what the study's statistics count."""
+    bases = facts["bases_of_blocks"]
+    return planned_n(bases), "base" if shared(bases) else "block"
+
+
+def bases_kind(facts: dict) -> str:
+    """How many bases the blocks start from: `one` for all, `shared` by some, or each its `own`."""
+    bases = facts["bases_of_blocks"]
+    generated = all(base["source"] == "generated" for base in facts["bases"].values())
+    if bases_of(bases) == "one for all blocks" or not generated:
+        return "one"
+    return "shared" if shared(bases) else "own"
+
+
 def _phase(facts, words):
     return "" if facts["phase"] == "confirmatory" else words(f"limits.phase.{facts['phase']}")
 
@@ -42,11 +60,12 @@ def _estimands(facts, words):
 
 
 def _blocks(facts, words):
-    n, level = facts["study"]["blocks"], facts["study"]["statistics"]["level"]
+    n, unit = units(facts)
+    level = facts["study"]["statistics"]["level"]
     smallest = 2.0 ** (1 - n)
     if n < MINIMUM_BLOCKS or smallest >= level:
-        return words.count("limits.blocks.few", n, why=cannot_reach(smallest, level, words))
-    return words("limits.blocks.enough", n=n)
+        return words.count(f"limits.blocks.{unit}.few", n, why=cannot_reach(smallest, level, unit, words))
+    return words(f"limits.blocks.{unit}.enough", n=n)
 
 
 def _bases(facts, budget, words):
@@ -54,11 +73,8 @@ def _bases(facts, budget, words):
     size = f"{sizes[0]:,}"
     if len(sizes) > 1:
         size = words("numbers.range", lower=size, upper=f"{sizes[-1]:,}")
-    kind = "one" if facts["one_base"] else "own"
-    if facts["study"].get("blocks_per_base", 1) > 1 and not facts["one_base"]:
-        kind = "shared"
     bases = words.join(f"`{name}`" for name in facts["bases"])
-    return words(f"limits.bases.{kind}", bases=bases, size=size)
+    return words(f"limits.bases.{bases_kind(facts)}", bases=bases, size=size)
 
 
 def _topologies(facts, words):
@@ -142,6 +158,9 @@ def _verdicts(claims, words):
         yield words(f"limits.verdicts.not_distinguished.{'tost' if margins else 'plain'}")
     if "gate failed" in verdicts:
         yield words("limits.verdicts.gate_failed")
+    skewed = [f"`{row['claim']}`" for row in claims if not absent(row["bootstrap_lower"])]
+    if skewed:
+        yield words("limits.skew", claims=words.join(skewed))
     if "exploratory" in verdicts:
         yield words("limits.verdicts.exploratory")
 

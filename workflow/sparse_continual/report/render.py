@@ -13,7 +13,7 @@ from sparse_continual import files
 from sparse_continual.errors import UserError
 from sparse_continual.report import contents, latex, rates
 from sparse_continual.report.differ import differ
-from sparse_continual.report.limits import limits
+from sparse_continual.report.limits import bases_kind, limits, units
 from sparse_continual.report.sentences import details, finding, names_in, seen
 from sparse_continual.report.view import figure, in_order
 from sparse_continual.report.words import TEMPLATES, Words, absent, decimal, signed
@@ -33,7 +33,8 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
 
     `root` is results/<study>. `facts` is the slice of config: study, phase, language, registration
     ({path, digest} or None), claims (those of the claims file), configfiles (those beside the default),
-    one_base, and the bases, topologies, mechanisms, streams, conditions and figures that the study uses.
+    bases_of_blocks (block -> base), and the bases, topologies, mechanisms, streams, conditions and figures that
+    the study uses.
     `environment` is what environment.gather found.
 
     Raises UserError when an instrument check failed, or a verdict is not carried by its row.
@@ -52,7 +53,13 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
         figure(root / name, name, each, facts, words) for name in found for each in in_order(facts["figures"])
     ]
     claims = _claims(facts, rows, chosen, figures, words)
+    primary = {
+        name: contents.primary_rows(stream["contrasts"], name, study["claims"], words)
+        for name, stream in found.items()
+    }
+    n, unit = units(facts)
     values = {
+        "units": {"n": n, "unit": unit, "bases": bases_kind(facts)},
         "facts": facts,
         "claims": claims,
         "counts": _counts(claims, words),
@@ -63,7 +70,8 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
         ],
         "limits": limits(facts, budget, found, study["claims"], words),
         "streams": [
-            contents.of_stream(root / name, name, found[name], budget, facts, claims, words) for name in found
+            contents.of_stream(root / name, name, found[name], primary[name], budget, facts, words)
+            for name in found
         ],
         "equivalence": contents.of_equivalence(study["claims"], words),
         "loads": contents.of_loads(study["loads"], words),
@@ -89,7 +97,6 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
     made = _templates(words)
     files.write(page, made(True).get_template("report.html.j2").render(values))
     files.write(extract, made(False).get_template("findings.md.j2").render(values))
-    primary = {name: contents.primary_rows(stream["contrasts"]) for name, stream in found.items()}
     files.write(export, latex.primary(facts["study"]["name"], primary, words))
 
 
@@ -126,12 +133,41 @@ def _claims(facts, rows, chosen, figures, words) -> list[dict]:
                 "metric": row["metric"],
                 "differ": "" if contrast is None else differ(contrast, facts["conditions"], chosen, words),
                 "stream": "" if absent(row["stream"]) else row["stream"],
+                "same": _same(row, rows, words),
                 "figure": _claim_figure(claim, row, figures),
                 "members": contents.of_members(name, members, words) if members else None,
                 "reason": claim.get("reason", {}).get(words.language, ""),
             }
         )
     return shown
+
+
+def _same(row, rows, words) -> str:
+    """Which other claims rest on the same differences, so that nobody counts them as further evidence."""
+    if absent(row["contrast"]):
+        return ""
+    own = contents.rests_on(row)
+    test = [row["rule"], row["direction"]]
+    others = [other for other in rows.values() if other is not row and contents.rests_on(other) == own]
+    found = []
+    for key, same in (("test", True), ("differences", False)):
+        named = [
+            _named(other, rows, words)
+            for other in others
+            if ([other["rule"], other["direction"]] == test) == same
+        ]
+        if named:
+            found.append(words(f"page.claims.same.{key}", claims=words.join(named)))
+    return " ".join(found)
+
+
+def _named(row, rows, words):
+    """A claim's name; of a member, with that of the claim that it belongs to."""
+    joint = next(
+        (f"`{other}`" for other, its in rows.items() if row["claim"] in names_in(its["members"])), ""
+    )
+    name = f"`{row['claim']}`"
+    return words("page.claims.member", claim=name, joint=joint) if joint else name
 
 
 def _same_names(rows, planned):

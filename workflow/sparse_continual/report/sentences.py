@@ -5,7 +5,7 @@ sentence opens with the verdict, its scope and the study's phase, so that quotin
 more than the whole. Names of conditions stand in backticks, which the page turns into code.
 """
 
-from sparse_continual.report.guard import check, gated, keeper, withheld
+from sparse_continual.report.guard import check, gated, keeper, undefined, withheld
 from sparse_continual.report.words import Words, absent, decimal, points, signed
 from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
 
@@ -28,14 +28,14 @@ def finding(row: dict, contrast: dict | None, words: Words, members=(), instrume
     if verdict == "not tested":
         return words("sentences.not_tested", **fields)
     if row["rule"] == "all_of":
-        return words(f"sentences.all_of.{key}", **fields, **_joint(row, words))
+        return words(f"sentences.all_of.{key}", **fields, **_joint(row, members, words))
     fields |= {"units": units(row, words), "metric": words.name("metrics", row["metric"])}
     if verdict == "gate failed" or withheld(row):
         fields |= {"gate": _gate(row, contrast, words)}
     else:
         fields |= {"estimate": _estimate(row, contrast, words), "interval": _interval(row, contrast, words)}
     if verdict == "descriptive":
-        fields |= {"why": cannot_reach(row["sign_flip_smallest"], row["level"], words)}
+        fields |= {"why": _why(row, (), words)}
     if verdict in ("descriptive", "exploratory"):
         return words(f"sentences.{key}.{'withheld' if withheld(row) else 'told'}", **fields)
     if verdict == "gate failed":
@@ -55,7 +55,9 @@ def details(row: dict, contrast: dict | None, words: Words) -> list[str]:
         return []
     found = []
     if verdict in TESTED and row["rule"] in ("superiority", "noninferiority"):
-        if verdict != "not distinguished" or row["holm_p"] < row["level"]:
+        if verdict in ("shown", "contradicted") or (
+            verdict == "not distinguished" and row["holm_p"] < row["level"]
+        ):
             found.append(_exact(row, words))
         if not absent(row["bootstrap_lower"]):
             found.append(
@@ -68,21 +70,21 @@ def details(row: dict, contrast: dict | None, words: Words) -> list[str]:
                 words("details.tost", tost=_tost(row, words), margin=f"{100 * row['claim_margin']:g}")
             )
     if verdict in TESTED and gated(row):
-        found.append(
-            words("details.gate", bound=_bound(row, words), learnt=signed(row["learning_difference"]))
-        )
+        both = row["rule"] == "equivalence" or verdict == "equivalent"
+        fields = {"bound": _bound(row, words), "learnt": signed(row["learning_difference"])}
+        fields |= {} if both else {"p": words.p(row["gate_p"])}
+        found.append(words(f"details.gate.{'both' if both else 'counted'}", **fields))
     found.append(_learning(row, contrast, words))
     return [line for line in found if line]
 
 
 def seen(row: dict, words: Words) -> list[str]:
-    """What the blocks of this claim could have seen: the smallest true difference, and equivalence."""
+    """What the blocks of this claim could have seen: a true difference of which size, and equivalence."""
     if row["verdict"] in ("not tested", "gate failed") or row["rule"] == "all_of" or withheld(row):
         return []
     found = []
     if not absent(row["detectable"]):
-        key = "missed" if row["verdict"] == "not distinguished" else "detectable"
-        found.append(words(f"details.{key}", size=points(row["detectable"]), n=f"{row['n']:g}"))
+        found.append(words("details.detectable", size=points(row["detectable"]), n=f"{row['n']:g}"))
     if row["verdict"] in ("equivalent", "not distinguished", "descriptive") and not absent(row["tost_power"]):
         power = row["tost_power"]
         text = words("numbers.unlikely") if power < 0.01 else decimal(round(power, 2))
@@ -90,11 +92,25 @@ def seen(row: dict, words: Words) -> list[str]:
     return found
 
 
-def cannot_reach(smallest: float, level: float, words: Words) -> str:
-    """Why no test can be read: the exact test's `smallest` p, or too few blocks at a generous level."""
+def cannot_reach(smallest: float, level: float, unit: str, words: Words) -> str:
+    """Why no test can be read: the exact test's `smallest` p, or too few units at a generous level."""
     if absent(smallest) or smallest < level:
-        return words("details.few", minimum=MINIMUM_BLOCKS)
+        return words(f"details.few.{unit}", minimum=MINIMUM_BLOCKS)
     return words("details.out_of_reach", p=words.p(smallest), level=decimal(level))
+
+
+def _why(row, members, words):
+    """Why a row is only described: too few units, or a metric that is not defined in all blocks."""
+    reasons = []
+    smallest, level = row["sign_flip_smallest"], row["level"]
+    if row["n"] < MINIMUM_BLOCKS or not smallest < level:
+        reasons.append(cannot_reach(smallest, level, row["unit"], words))
+    lacking = undefined(row, members)
+    if lacking:
+        metric, missing, blocks = lacking
+        metric = words.name("metrics", metric)
+        reasons.append(words("details.undefined", metric=metric, missing=missing, blocks=blocks))
+    return words("join.semicolon").join(reasons or [cannot_reach(smallest, level, row["unit"], words)])
 
 
 def units(row: dict, words: Words) -> str:
@@ -134,7 +150,7 @@ def _head(row, words):
     )
 
 
-def _joint(row, words):
+def _joint(row, members, words):
     """Fields on an all_of claim: its members, those that do not hold, the test."""
     names = {key: names_in(row[key]) for key in ("members", "failed_members")}
     quoted = {key: words.join(f"`{name}`" for name in found) for key, found in names.items()}
@@ -145,7 +161,7 @@ def _joint(row, words):
         "missing": len(names["failed_members"]),
         "test": "" if absent(row["holm_p"]) else _test(row, words),
         "units": units(row, words),
-        "why": cannot_reach(row["sign_flip_smallest"], row["level"], words),
+        "why": _why(row, members, words),
     }
 
 
@@ -193,7 +209,10 @@ def _interval(row, contrast, words):
 
 
 def _test(row, words):
+    """The adjusted p; of a claim with a learning gate it is that of the larger of both."""
     source = words("test.exact") if row["p_source"] == "sign-flip" else ""
+    if gated(row) or (row["rule"] == "all_of" and row["gate_p"] > 0):
+        source += words("test.gate")
     return words.count("test.holm", row["tests"], p=words.p(row["holm_p"]), source=source)
 
 

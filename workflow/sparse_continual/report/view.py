@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from sparse_continual import registry
-from sparse_continual.report.words import Words, absent, points, signed, true
+from sparse_continual.report.words import Words, absent, points, probability, signed
 
 LIMIT = 200  # rows of a table on the page; the file has all
 # Where a figure stands; one that is not named here stands with the secondary results.
@@ -38,7 +38,7 @@ KINDS = {
     "role": "words:roles",
     "scale": "words:scales",
     **dict.fromkeys("gate_passed passed primary exact_reaches".split(), "flag"),
-    **dict.fromkeys("p holm_p sign_flip_p tost_p".split(), "p"),
+    **dict.fromkeys("p gate_p holm_p sign_flip_p tost_p".split(), "p"),
     **dict.fromkeys(
         "mean level_mean lower upper simultaneous_lower simultaneous_upper equivalence_lower equivalence_upper"
         " learning_difference learning_lower".split(),
@@ -106,9 +106,9 @@ def _cell(words, value, kind, row):
         "points": lambda: signed(float(value)),
         "size": lambda: points(float(value)),
         "number": lambda: f"{float(value):.3g}".replace("-", "−"),
-        "p": lambda: "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0"),
+        "p": lambda: probability(value),
         "count": lambda: count(value),
-        "flag": lambda: words(f"truth.{str(true(value)).lower()}"),
+        "flag": lambda: words(f"truth.{str(value).lower()}"),
     }.get(kind, lambda: str(value))()
     raw = f"{value:.10g}" if isinstance(value, float) else str(value)
     return {"text": text, "value": raw, "code": kind == "code"}

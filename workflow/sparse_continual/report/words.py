@@ -66,9 +66,8 @@ class Words:
 
     def p(self, p: float) -> str:
         """`p = .012`, `p < .001`, or `p = 1`."""
-        if round(p, 3) >= 1:
-            return "p = 1"
-        return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("= 0.", "= .")
+        text = probability(p)
+        return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def signed(share: float) -> str:
@@ -82,6 +81,13 @@ def points(share: float) -> str:
     return f"{100 * abs(share):.1f}"
 
 
+def probability(p: float) -> str:
+    """A p value: `.012`, `< .001`, or `1`."""
+    if round(p, 3) >= 1:
+        return "1"
+    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+
+
 def decimal(value: float) -> str:
     """A probability or level without its leading zero: `.05`."""
     return f"{value:g}".replace("0.", ".", 1)
@@ -90,11 +96,6 @@ def decimal(value: float) -> str:
 def absent(value) -> bool:
     """Whether a cell of a table is empty."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def true(value) -> bool:
-    """Whether a cell of a table says true."""
-    return str(value).lower() == "true"
 
 
 def _read(path: Path) -> dict:

@@ -28,6 +28,14 @@ TAKES = {
     "equivalence": NEEDS["equivalence"] | {"stream"},
 }
 
+# Metrics that compare with runs beside the stream -> the study.references that these are
+REFERENCES = {
+    "forward_transfer_single": "single",
+    "intransigence": "joint",
+    "intransigence_last": "joint",
+}
+RATIOS = ("fraction_lost", "retention_area")  # not defined in a block in which nothing was gained
+
 
 def load(path, study: dict, figures) -> list[dict]:
     """The claims of the file at `path`, with `stream` filled in where the study has one stream.
@@ -67,7 +75,8 @@ def _mistakes(claims: list[dict], study: dict, figures: list[str]) -> list[str]:
     by_name = {claim["name"]: claim for claim in claims}
     contrasts = {contrast["name"]: contrast for contrast in study["contrasts"]}
     asked = list(dict.fromkeys(claim["contrast"] for claim in claims if "contrast" in claim))
-    if asked and not contrasts.keys() & set(asked):
+    typing_error = len(asked) == 1 and nearest(asked[0], contrasts)
+    if asked and not contrasts.keys() & set(asked) and not typing_error:
         some = ", ".join(asked[:3]) + (", ..." if len(asked) > 3 else "")
         return [
             f"found claims on contrasts {some}, of which study {study['name']!r} has none; name the study's own file in"
@@ -111,9 +120,35 @@ def _mistakes(claims: list[dict], study: dict, figures: list[str]) -> list[str]:
             if key in claim and claim[key] not in known:
                 hint = nearest(claim[key], known)
                 lines.append(f"{where}.{key}: found {claim[key]!r}, expected a name in {place}{hint}")
+        lines += _metric_mistakes(claim, contrasts, study)
         if claim.get("contrast") in contrasts:
             lines += _stream_mistakes(claim, contrasts[claim["contrast"]], study["streams"])
     return lines
+
+
+def _metric_mistakes(claim: dict, contrasts: dict, study: dict) -> list[str]:
+    """A metric that the study does not measure, or that a confirmatory claim cannot rest on."""
+    metric = claim.get("metric")
+    where = f"{claim['name']}.metric: found {metric!r}"
+    if metric in RATIOS and claim["role"] != "exploratory":
+        return [
+            f"{where} in a {claim['role']} claim, expected a metric that every block has; a block that learnt nothing"
+            " has none of this one, so take forgetting, or make the claim exploratory"
+        ]
+    if metric == "savings" and "savings" not in study["secondary"]:
+        return [f"{where}, which this study does not measure; set study.secondary.savings"]
+    contrast = contrasts.get(claim.get("contrast"))
+    if metric not in REFERENCES or contrast is None:
+        return []
+    references, kind = study["references"], REFERENCES[metric]
+    missing = [arm for arm in (*contrast["plus"], *contrast["minus"]) if arm not in references[kind]]
+    if missing:
+        return [
+            f"{where}, which needs {kind} runs of {', '.join(missing)}; name them in study.references.{kind}"
+        ]
+    if metric == "intransigence" and references["joint_at"] != "all":
+        return [f"{where}, expected intransigence_last, or study.references.joint_at: all"]
+    return []
 
 
 def _stream_mistakes(claim: dict, contrast: dict, streams: list[str]) -> list[str]:

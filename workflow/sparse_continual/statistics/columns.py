@@ -293,7 +293,7 @@ TABLES = {
         "p": "two-sided p of the claim's test; of all_of the largest of its members",
         "p_source": "which test p is from",
         "tests": "number of separate confirmatory claims",
-        "holm_p": "p adjusted over them by Holm's method",
+        "holm_p": "the larger of p and gate_p, adjusted over them by Holm's method",
         "sign_flip_p": "two-sided p of the exact sign-flip test",
         "sign_flip_smallest": "smallest p that the sign-flip test can reach with these units",
         "exact_reaches_level": "whether that is below the level",
@@ -306,6 +306,8 @@ TABLES = {
         "learning_lower": "one-sided lower bound of that difference",
         "learning_upper": "one-sided upper bound of that difference",
         "gate_side": "the side that must be shown to learn no less",
+        "gate_p": "one-sided p that the side that the estimate points to learnt no less, up to the margin; 0"
+        " where there is no gate",
         "gate_passed": "whether it is, up to the learning margin",
         "members": "claims that must all hold",
         "failed_members": "those of them that do not",
@@ -344,10 +346,10 @@ TABLES = {
     "instrument": {
         "check": "what was checked",
         "arm": "arm or contrast it was checked on",
-        "passed": "whether it passed",
+        "passed": "true, false, or not applicable",
         "value": "what was found",
         "expected": "what was expected",
-        "why": "why the check is there",
+        "why": "what is wrong, where it failed",
     },
     "deviations": {
         "kind": "kind of deviation from the registration",

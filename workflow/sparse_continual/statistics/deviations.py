@@ -2,7 +2,8 @@
 
 The study's design is computed again from its config and compared key by key with the registered one, and with what
 the tables say was run. A claim counts as exploratory when runs that it rests on are older than the registration,
-or when it, its contrast, its arms, the blocks or the rules that it is judged by are not the registered ones.
+or when it, its contrast, its arms or the runs that its metric needs beside are not the registered ones. All claims
+do when the blocks, their orders, the training, the scoring, the rules or the code that they are judged by are not.
 """
 
 from datetime import datetime
@@ -10,6 +11,7 @@ from datetime import datetime
 from sparse_continual import files
 from sparse_continual.errors import UserError
 from sparse_continual.statistics import tables
+from sparse_continual.statistics.claims import REFERENCES
 from sparse_continual.statistics.findings import refuse_pilot
 from sparse_continual.statistics.judge import counted
 from sparse_continual.statistics.registration import read
@@ -23,7 +25,7 @@ def list_deviations(path, planned_path, now: dict, ran: dict, output) -> None:
 
     path: where the registration would lie (planned_path: the same, or None where there is none); now: {study, design,
     analysis} of the config as it is; ran: {scores: stream -> scores.csv, runs: [[stream, condition, block,
-    run.json], ...]}.
+    run.json], ...]}, one for every trained run: cells, references and repeats.
 
     A study without a registration has no plan to deviate from; that a confirmatory one lacks it is one row
     of kind `registration`.
@@ -60,10 +62,16 @@ def tabled(scores: dict) -> dict:
 
 
 def finish_times(runs: list) -> dict:
-    """{(stream, condition, block): when the run was finished, or None where its run.json does not say}."""
+    """{(stream, condition, block): when the first of its runs was finished, or None where a run.json does not say}.
+
+    A cell has its own run, and those of its references and repeat: the oldest counts. Relearning savings start
+    from the cell's last weights, so they are no older than it.
+    """
+    found: dict = {}
+    for stream, condition, block, path in runs:
+        found.setdefault((stream, condition, block), []).append(files.read_json(path).get("finished"))
     return {
-        (stream, condition, block): files.read_json(path).get("finished")
-        for stream, condition, block, path in runs
+        key: None if None in times else min(times, key=datetime.fromisoformat) for key, times in found.items()
     }
 
 
@@ -81,7 +89,7 @@ def deviations(registration: dict, now: dict, ran: dict, finished: dict) -> list
     rows += _blocks(planned, ran)
     for kind, key in (("contrast", "contrasts"), ("claim", "claims")):
         rows += _keyed(kind, _named(planned[key]), _named(current[key]))
-    for key in ("statistics", "training", "tuning", "scoring"):
+    for key in ("statistics", "training", "tuning", "scoring", "references", "repeat", "secondary"):
         rows += [_row(key, *found) for found in _values("", planned[key], current[key])]
     for key in ("seed", "phase", "primary_metrics", "exclusion"):
         if planned[key] != current[key]:
@@ -100,7 +108,7 @@ def deviations(registration: dict, now: dict, ran: dict, finished: dict) -> list
     for (stream, condition), count in counts.items():
         what = f"{condition}, stream {stream}"
         rows.append(
-            _row("older run", what, "after the registration", f"{count} runs before it, or without a time")
+            _row("older run", what, "after the registration", f"{count} blocks before it, or without a time")
         )
     return rows + _exploratory(rows, planned, current, set(counts))
 
@@ -123,6 +131,9 @@ def _exploratory(rows: list[dict], planned: dict, current: dict, older: set) -> 
             return general
         if "contrast" not in claim:
             return next(filter(None, (why(by_name[name]) for name in claim.get("all_of", ()))), "")
+        beside = next((row for row in rows if (row["kind"], row["what"]) in _beside(claim["metric"])), None)
+        if beside:
+            return f"{beside['kind']} {beside['what']}, for {claim['metric']}, is not as registered"
         contrast = contrasts[claim["contrast"]]
         if contrast["name"] in changed["contrast"]:
             return f"contrast {contrast['name']} is not as registered"
@@ -142,15 +153,18 @@ def _exploratory(rows: list[dict], planned: dict, current: dict, older: set) -> 
 
 
 def _general(rows: list[dict], planned: list[dict], current: list[dict]) -> str:
-    """What makes every claim exploratory: another n, other rules, or fewer claims to adjust for; or nothing."""
+    """What makes every claim exploratory, or nothing.
+
+    Another n, other orders, another training or scoring, other rules or another code, or fewer claims to adjust for.
+    """
     left = {claim["name"] for claim in current if counted(claim)}
     for claim in planned:
         if counted(claim) and claim["name"] not in left:
             return f"claim {claim['name']}, which the others were to be adjusted for, is not tested"
     for row in rows:
-        if row["kind"] in ("block", "primary_metrics") or (
-            row["kind"] == "statistics" and row["what"] in _RULES
-        ):
+        if row["kind"] == "code":
+            return "judged by other code than registered"
+        if row["kind"] in _GENERAL or (row["kind"] == "statistics" and row["what"] in _RULES):
             return " ".join(f"{row['kind']} {row['what']} is not as registered".split())
     return ""
 
@@ -161,7 +175,18 @@ def _bound(claim: dict) -> dict:
 
 
 _BINDING = ("contrast", "condition", "stream")
+_GENERAL = ("block", "order", "training", "scoring", "primary_metrics")
 _RULES = ("level", "learning_margin")
+
+
+def _beside(metric: str) -> set[tuple]:
+    """(kind, what) of the changes in what is run beside the cells that a claim on `metric` rests on."""
+    if metric == "savings":
+        return {("secondary", "savings"), ("secondary", "savings.steps")}
+    if metric in REFERENCES:
+        kind = REFERENCES[metric]
+        return {("references", kind), *([("references", "joint_at")] if kind == "joint" else [])}
+    return set()
 
 
 def _keyed(kind: str, planned: dict, current: dict) -> list[dict]:

@@ -5,6 +5,10 @@ What a word needs is in `verdict`; here is what is counted for it:
 - an intersection-union claim (rule `all_of`) says that all of its members hold: its p is the largest of
   theirs, and 1 where they do not point the same way. Its members are tested through it alone
   (Berger, Technometrics 24 (1982) 295);
+- a claim on forgetting or transfer says that the difference is there and that the side it favours learnt no less, up
+  to the margin. So its p is the larger of the test's and of the learning gate's, on the side that the estimate
+  points to: the family-wise level then holds for gates too (Berger again);
+- a claim whose metric is not defined in every block, which collapses can cause, is described and not judged;
 - Holm's adjustment runs over the separate confirmatory claims. Claims of equivalence hold one place
   each and are tested at level / number of claims, which keeps the family-wise level over both kinds;
 - claims of non-inferiority test the difference against their margin instead of 0.
@@ -26,7 +30,7 @@ COLUMNS = (
     " simultaneous_lower simultaneous_upper bootstrap_lower bootstrap_upper p p_source tests holm_p sign_flip_p"
     " sign_flip_smallest exact_reaches_level tost_p equivalence_lower"
     " equivalence_upper detectable tost_power learning_difference learning_lower learning_upper gate_side"
-    " gate_passed members failed_members level margin bases phase verdict figure note"
+    " gate_p gate_passed members failed_members level margin bases phase verdict figure note"
 ).split()
 _TEXT = (
     "claim role rule stream contrast estimand metric direction unit p_source exact_reaches_level"
@@ -122,20 +126,33 @@ def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: i
         "simultaneous_lower": wide[0],
         "simultaneous_upper": wide[1],
         "note": note(differences, len(bases), bases),
+        "_complete": len(differences) == len(bases),
         **_gate(claim, contrast, sign, samples, settings, stream),
     }
     flip, smallest = paired.sign_flip(d - null)
     found |= {"sign_flip_p": flip, "sign_flip_smallest": smallest}
+    gates = found["_gates"]
     if margin > 0:
         found["tost_p"], lower, upper = paired.tost(d, margin, level / max(tests, 1))
         found |= {"equivalence_lower": lower, "equivalence_upper": upper}
+        found["_tost_claim_p"] = _largest(found["tost_p"], gates["both"])
     if claim["rule"] == "equivalence":
-        outside = wide[0] > margin or wide[1] < -margin
-        return found | {"p": found["tost_p"], "p_source": "tost", "_toward": not outside, "_bootstrap": True}
+        gated = gates["both"] < level / max(tests, 1)
+        outside = gated and (wide[0] > margin or wide[1] < -margin)
+        return found | {
+            "p": found["tost_p"],
+            "p_source": "tost",
+            "gate_p": gates["both"],
+            "_claim_p": found["_tost_claim_p"],
+            "_toward": not outside,
+            "_bootstrap": True,
+        }
     p = paired.t_test(d - null)[1]
     # without variance between units no t test is defined; the exact test still is
     found["p"], found["p_source"] = (flip, "sign-flip") if math.isnan(p) else (p, "t")
     found["_toward"] = bool(sign * (d.mean() - null) > 0)
+    found["gate_p"] = gates["claimed" if found["_toward"] else "opposite"]
+    found["_claim_p"] = max(found["p"], found["gate_p"])
     found["_bootstrap"] = True
     runs = [(name, arm) for name in contrast.get("streams", [stream]) for arm in arms(contrast)]
     collapsed = any(settings["collapsed"].get(run) for run in runs)
@@ -147,18 +164,23 @@ def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: i
 
 
 def _gate(claim: dict, contrast: dict, sign: int, samples: dict, settings: dict, stream: str) -> dict:
-    """Whether the side that learning less would help is shown to learn no less, up to the margin.
+    """Whether the side that learning less would help is shown to learn no less, up to the margin, and with what p.
 
     For a claim of less forgetting, and for metrics that do not mirror forgetting, that is the plus side;
     where the minus side is said to forget less, the minus side; for equivalence both. A level has no other
     side, and a claim on learning itself needs no gate.
     """
     if claim["metric"] in UNGATED or is_level(contrast):
-        return {"gate_side": "", "gate_passed": True, "_reversed": True, "_both": True}
+        return {
+            "gate_side": "",
+            "gate_passed": True,
+            "_gates": {"claimed": 0.0, "opposite": 0.0, "both": 0.0},
+        }
     learning, _ = units(samples[stream, claim["contrast"], LEARNING], settings["bases"])
     level, margin = settings["level"], settings["learning_margin"]
     lower, upper = paired.lower_bound(learning, level), -paired.lower_bound(-learning, level)
     passed = {"plus": bool(lower > -margin), "minus": bool(upper < margin)}
+    p = {"plus": paired.above(learning, -margin), "minus": paired.above(-learning, -margin)}
     keeps = KEEPS_MORE.get(claim["metric"], 0)
     side = "minus" if keeps == -sign else "plus"
     other = side if keeps == 0 else {"plus": "minus", "minus": "plus"}[side]
@@ -170,10 +192,14 @@ def _gate(claim: dict, contrast: dict, sign: int, samples: dict, settings: dict,
         "learning_upper": upper,
         "gate_side": side,
         "gate_passed": passed[side],
+        "_gates": {"claimed": p[side], "opposite": p[other], "both": max(p.values())},
         "_other": other,
-        "_reversed": passed[other],
-        "_both": all(passed.values()),
     }
+
+
+def _largest(*values: float) -> float:
+    """The largest of p values; NaN where one of them is."""
+    return math.nan if any(map(math.isnan, values)) else max(values)
 
 
 def _joint(members: list[dict]) -> dict:
@@ -184,17 +210,16 @@ def _joint(members: list[dict]) -> dict:
         "p_source": "largest of members",
         "sign_flip_smallest": max(member["sign_flip_smallest"] for member in members),
         "gate_passed": all(member["gate_passed"] for member in members),
-        "_reversed": all(member["_reversed"] for member in members),
-        "_both": all(member["_both"] for member in members),
+        "_complete": all(member["_complete"] for member in members),
         "_bootstrap": all(member["_bootstrap"] for member in members),
         "_toward": members[0]["_toward"],
     }
     agree = len({member["_toward"] for member in members}) == 1
-    for key in ("p", "sign_flip_p"):
+    for key in ("p", "gate_p", "_claim_p", "sign_flip_p"):
         found[key] = max(member[key] for member in members) if agree else 1.0
     if all("tost_p" in member for member in members):
-        tost = [member["tost_p"] for member in members]
-        found["tost_p"] = math.nan if any(map(math.isnan, tost)) else max(tost)
+        for key in ("tost_p", "_tost_claim_p"):
+            found[key] = _largest(*(member[key] for member in members))
         found["claim_margin"] = max(member["claim_margin"] for member in members)
     streams = dict.fromkeys(member["stream"] for member in members)
     metrics = dict.fromkeys(member["metric"] for member in members)
@@ -210,13 +235,13 @@ def _adjust(claims: list[dict], found: dict, settings: dict, tests: int) -> None
     tested = [c for c in family if not _exploratory(c, settings) and c["rule"] != "equivalence"]
     names = [claim["name"] for claim in tested]
     padding = [1.0] * (len(family) - len(tested))
-    adjusted = paired.holm([found[name]["p"] for name in names] + padding)
+    adjusted = paired.holm([found[name]["_claim_p"] for name in names] + padding)
     for name, p in zip(names, adjusted, strict=False):
         found[name]["holm_p"] = float(p)
     for claim in family:
         measured = found[claim["name"]]
         if claim["rule"] == "equivalence" and not _exploratory(claim, settings):
-            measured["holm_p"] = min(1.0, measured["p"] * tests)
+            measured["holm_p"] = min(1.0, measured["_claim_p"] * tests)
         measured["tests"] = tests
     for measured in found.values():
         if measured:
@@ -233,18 +258,20 @@ def _word(claim: dict, found: dict, settings: dict, tests: int) -> str:
         exploratory=_exploratory(claim, settings),
         n=found["n"],
         exact_smallest=found["sign_flip_smallest"],
+        complete=found["_complete"],
         gate_passed=found["gate_passed"],
-        gate_reversed=found["_reversed"],
-        gate_both=found["_both"],
-        p=found.get("holm_p", found["p"]),
+        p=found.get("holm_p", found["_claim_p"]),
         exact_p=found["sign_flip_p"],
         bootstrap_agrees=found["_bootstrap"],
         toward=found["_toward"],
-        tost_p=found.get("tost_p", math.nan),
+        tost_p=found.get("_tost_claim_p", math.nan),
         tost_level=settings["level"] / max(tests, 1),
     )
-    if word == "gate failed" and found["gate_passed"]:  # the opposite of the claim, and its own gate
+    reversed_ = claim["rule"] != "equivalence" and not found["_toward"]
+    if word == "not distinguished" and reversed_ and found["p"] < settings["level"] <= found["gate_p"]:
+        # the other side forgot less, but is not shown to have learnt as much
         found |= {"gate_passed": False, "gate_side": found.get("_other", "")}
+        return "gate failed"
     return word
 
 
@@ -258,11 +285,15 @@ def _members(claims: list[dict], found: dict, words: dict, level: float) -> None
         if claim["rule"] != "all_of":
             continue
         joint, word = found[claim["name"]], words[claim["name"]]
-        factor = max(1.0, joint.get("holm_p", joint["p"]) / joint["p"]) if joint["p"] > 0 else 1.0
+        factor = (
+            max(1.0, joint.get("holm_p", joint["_claim_p"]) / joint["_claim_p"])
+            if joint["_claim_p"] > 0
+            else 1.0
+        )
         failed = [
             name
             for name in claim["all_of"]
-            if own[name] not in ("shown", "exploratory") or found[name]["p"] * factor >= level
+            if own[name] not in ("shown", "exploratory") or found[name]["_claim_p"] * factor >= level
         ]
         joint["members"] = " ".join(claim["all_of"])
         decided = word in ("shown", "contradicted", "equivalent", "exploratory")

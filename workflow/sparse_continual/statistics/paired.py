@@ -4,6 +4,8 @@ The block is the unit of replication: every function takes one difference per bl
 items. Intervals are t intervals, which keep their level from three blocks on where percentile and BCa
 bootstrap ones do not; the exact sign-flip test needs no normality and is the check on the t test; the
 bootstrap-t interval stands beside where differences are skewed, and equivalence is two one-sided tests.
+
+Every function raises ValueError for a value that is not finite: which blocks have no value is for its caller to say.
 """
 
 import math
@@ -12,9 +14,18 @@ from functools import lru_cache
 import numpy as np
 
 
+def _finite(values, what: str = "differences") -> list[float]:
+    """`values` as plain floats, all of them finite."""
+    found = np.asarray(values, dtype=float).tolist()
+    wrong = [value for value in found if not math.isfinite(value)]
+    if wrong:
+        raise ValueError(f"{what}: found {wrong[0]} among {len(found)} values, expected finite ones")
+    return found
+
+
 def constant(differences) -> bool:
     """Whether all differences are equal up to rounding, so that no t test is defined."""
-    values = np.asarray(differences, dtype=float).tolist()
+    values = _finite(differences)
     low, high = min(values), max(values)
     return high - low <= 1e-12 * max(1.0, high, -low)
 
@@ -37,6 +48,18 @@ def lower_bound(differences, level: float) -> float:
     if not error > 0:  # 0 without variance, NaN for one block
         return mean - error
     return mean - _quantile(1 - level, n) * error
+
+
+def above(differences, bound: float) -> float:
+    """One-sided p of the t test that the mean lies above `bound`.
+
+    It is below a level exactly where `lower_bound` at that level is above `bound`. 1 for one block; 0 or 1
+    where all differences are equal.
+    """
+    n, mean, error = _moments(differences)
+    if not error > 0:
+        return 0.0 if mean - error > bound else 1.0
+    return _tail((mean - bound) / error, n)
 
 
 def t_test(differences) -> tuple[float, float]:
@@ -67,7 +90,7 @@ def skewed(differences) -> bool:
     if not error > 0:
         return False
     variance = error**2 * (n - 1)  # over n
-    third = math.fsum((value - mean) ** 3 for value in np.asarray(differences, dtype=float).tolist()) / n
+    third = math.fsum((value - mean) ** 3 for value in _finite(differences)) / n
     return abs(third) > variance**1.5
 
 
@@ -79,7 +102,7 @@ def bootstrap_t(differences, level: float, seed: int = 0, resamples: int = 9999)
     interval may be open (-inf or inf) but is never too short. Equal arguments give equal intervals.
     Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 12.5.
     """
-    d = np.asarray(differences, dtype=float)
+    d = np.asarray(_finite(differences))
     n = len(d)
     if n < 5 or constant(d):
         return math.nan, math.nan
@@ -108,7 +131,7 @@ def _moments(differences) -> tuple[int, float, float]:
 
     On plain floats: for the few blocks of a study that is several times faster than on arrays.
     """
-    values = np.asarray(differences, dtype=float).tolist()
+    values = _finite(differences)
     n = len(values)
     mean = math.fsum(values) / n
     if n < 2 or constant(values):
@@ -136,7 +159,7 @@ def sign_flip(differences) -> tuple[float, float]:
     All 2**n signs are counted, by halves, so that n = 40 still fits. Differences of zero cannot be
     flipped and so do not count towards the smallest p.
     """
-    d = np.asarray(differences, dtype=float)
+    d = np.asarray(_finite(differences))
     d = d[d != 0]
     if len(d) == 0:
         return 1.0, 1.0
@@ -156,7 +179,7 @@ def _signs(n: int) -> np.ndarray:
 
 def holm(p_values) -> np.ndarray:
     """Holm's step-down adjusted p values, in the given order."""
-    p = np.asarray(p_values, dtype=float)
+    p = np.asarray(_finite(p_values, "p values"))
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
     adjusted = np.empty(len(p))
@@ -169,7 +192,7 @@ def effect_size(differences) -> tuple[float, float]:
 
     NaN where there is no variance; Hedges' factor needs three blocks.
     """
-    d = np.asarray(differences, dtype=float)
+    d = np.asarray(_finite(differences))
     if len(d) < 2 or constant(d):
         return math.nan, math.nan
     d_z = float(d.mean() / d.std(ddof=1))

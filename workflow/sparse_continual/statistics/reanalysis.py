@@ -47,6 +47,8 @@ def reanalyse(path) -> str:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
     lines = check_schema("", content, yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+    if not lines and not math.isfinite(content["level"]):
+        lines = [f"level: found {content['level']}, expected a finite number"]
     lines = lines or [line for entry in content["comparisons"] for line in _mistakes(entry)]
     if lines:
         raise ConfigError(f"{path}: {line}" for line in lines)
@@ -66,12 +68,19 @@ def reanalyse(path) -> str:
 def _mistakes(entry: dict) -> list[str]:
     """What no schema can say of a comparison."""
     where, lines = entry["name"], []
+    for key in ("n", "mean", "sd"):
+        if not math.isfinite(entry.get("summary", {}).get(key, 0)):
+            return [f"{where}: summary.{key}: found {entry['summary'][key]}, expected a finite number"]
     if ("summary" in entry) == ("plus" in entry) or ("plus" in entry) != ("minus" in entry):
         return [f"{where}: expected plus and minus, or a summary, and not both"]
     for side in (entry[key] for key in ("plus", "minus") if key in entry):
         own = f"{where}: {side['method']}"
         if ("values" in side) == ("logs" in side) or ("logs" in side) != ("importer" in side):
             lines.append(f"{own}: expected values, or logs with their importer, and not both")
+            continue
+        wrong = [value for value in side.get("values", ()) if not math.isfinite(value)]
+        if wrong:
+            lines.append(f"{own}: found value {wrong[0]}, expected finite numbers")
             continue
         found, expected = len(side.get("values", side.get("logs"))), len(entry.get("blocks", ()))
         if found != expected:
@@ -156,13 +165,24 @@ def _values(side: dict, metric: str, folder: Path) -> tuple[list[float], list[st
         return side["values"], []
     importer, values, notes = registry.load(IMPORTERS, side["importer"]), [], []
     for log in side["logs"]:
-        foreign = importer.read(folder / log)
+        foreign = _read(importer, folder / log)
         found, reasons = foreign.metrics()
         if metric not in found:
             raise UserError(f"{folder / log}: {metric} cannot be computed: {reasons[metric]}")
         values.append(100 * found[metric])
         notes += foreign.notes
     return values, list(dict.fromkeys(notes))
+
+
+def _read(importer, log: Path):
+    """The matrix of a log; a log that is none of the importer's is told with what it expects."""
+    try:
+        return importer.read(log)
+    except UserError as error:
+        expected = getattr(importer, "EXPECTED", "")
+        if not expected or "expected" in str(error):
+            raise
+        raise UserError(f"{error}; {expected}") from None
 
 
 def _spread(n: int, mean: float, sd: float) -> np.ndarray:

@@ -4,6 +4,10 @@ A registration is one YAML file, written once, before the study is run, and comm
 never overwritten, and carries the SHA-256 of its own content, so that an edit by hand is seen. `deviations`
 holds it against what was run.
 
+The date and the hash are the study's own word: whoever edits the file can compute another hash, and set the clock
+back. They show a slip. What proves that the registration came first is the commit that holds it, pushed to where
+others see it before the first run.
+
 After Hofman et al., Pre-registration for Predictive Modeling (arXiv 2311.18807), and Nosek et al., PNAS 115 (2018)
 2600.
 """
@@ -18,10 +22,11 @@ import yaml
 from sparse_continual import code
 from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical, sha256
-from sparse_continual.statistics import metrics, tables
+from sparse_continual.statistics import metrics, power, tables
 from sparse_continual.statistics.contrasts import shared
 from sparse_continual.statistics.findings import planned_n, power_rows, refuse_pilot
 from sparse_continual.statistics.judge import counted
+from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
 from sparse_continual.streams.orders import PILOT
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "preregistration.schema.yaml"
@@ -75,6 +80,9 @@ def design(study, claims: list[dict]) -> dict:
         "training": own["training"],
         "tuning": {**own["tuning"], "rule": TUNING},
         "scoring": own["scoring"],
+        "references": own["references"],
+        "repeat": own["repeat"],
+        "secondary": own["secondary"],
         "exclusion": EXCLUSION,
     }
     runs = {
@@ -102,8 +110,8 @@ def register(study, claims: list[dict], root, path, pilot=None) -> dict:
     root: the folder that the Snakefile lies in; pilot: results folder of a pilot study, whose SDs are taken for the
     power of this one, or None.
 
-    Raises UserError for a study that is no confirmatory one or has no confirmatory claim, for a
-    pilot's blocks, and for a registration that is already there.
+    Raises UserError for a study that is no confirmatory one or has no confirmatory claim, for
+    fewer than two units, for a pilot's blocks, and for a registration that is already there.
     """
     if study.study["phase"] != "confirmatory":
         raise UserError(
@@ -115,6 +123,11 @@ def register(study, claims: list[dict], root, path, pilot=None) -> dict:
         )
     frozen = design(study, claims)
     refuse_pilot(frozen["blocks"], frozen["phase"])
+    if planned_n(frozen["bases"]) < 2:
+        raise UserError(
+            f"study.blocks: found 1, expected at least 2, and {MINIMUM_BLOCKS} for anything to be shown; without a"
+            " spread over blocks nothing is tested"
+        )
     sds = pilot_sds(pilot, frozen) if pilot else []
     content = {
         "form": 1,
@@ -127,6 +140,7 @@ def register(study, claims: list[dict], root, path, pilot=None) -> dict:
     }
     content = {key: canonical(value) for key, value in content.items()}
     content["sha256"] = sha256(content)
+    in_words(content)  # what cannot be told afterwards must not take the name
     _create(Path(path), content)
     return content
 
@@ -138,7 +152,10 @@ def _without_nan(row: dict) -> dict:
 def _create(path: Path, content: dict) -> None:
     """Write a file that must not exist, whole or not at all."""
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a file of that name, or a folder that is not writable
+        raise UserError(f"{path.parent}: no folder that can be written to ({error.strerror})") from None
     try:
         handle = open(path, "x", encoding="utf-8")
     except FileExistsError:
@@ -146,13 +163,17 @@ def _create(path: Path, content: dict) -> None:
             f"{path}: there already; a registration is never overwritten. For another design give the study another"
             " name"
         ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
     try:
         with handle:
             handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
-    except BaseException:  # a full disk must leave no half of a registration
+    except BaseException as error:  # a full disk must leave no half of a registration
         path.unlink()
+        if isinstance(error, OSError):
+            raise UserError(f"{path}: cannot be written ({error.strerror})") from None
         raise
 
 
@@ -194,6 +215,11 @@ def pilot_sds(folder, frozen: dict) -> list[dict]:
     found = []
     for stream in frozen["streams"]:
         path = Path(folder) / stream / "statistics" / "differences.csv"
+        if not path.is_file():
+            raise UserError(
+                f"{path}: no results of a pilot there; expected the results folder of a study that was run with"
+                " study.phase: pilot"
+            )
         frame = tables.read(path)
         own = sorted({block for block in frame.block if not block.startswith(PILOT)})
         if own:
@@ -216,25 +242,55 @@ def pilot_sds(folder, frozen: dict) -> list[dict]:
 
 def in_words(registration: dict) -> list[str]:
     """What the planned n can and cannot show, a line each, for the terminal."""
-    bases, rows = registration["design"]["bases"], registration["power"]
-    unit = "base" if shared(bases) else "block"
+    planned, rows = registration["design"], registration["power"]
+    unit, n = "base" if shared(planned["bases"]) else "block", planned_n(planned["bases"])
+    if not rows:
+        return [f"n = {_count(n, unit)}; no difference is tested"]
     first = rows[0]
     lines = [
-        f"n = {planned_n(bases)} {unit}s; {first['tests']} separate confirmatory claims, tested at level"
+        f"n = {_count(n, unit)}; {_count(first['tests'], 'separate confirmatory claim')}, tested at level"
         f" {first['level']:g} for all of them together"
     ]
-    if not first["exact_reaches"]:
-        lines.append("At this n the exact sign-flip test cannot reach the level: nothing can be shown.")
-    return lines + [_line(row, unit) for row in rows]
+    if n < MINIMUM_BLOCKS:
+        lines.append(
+            f"Warning: below {MINIMUM_BLOCKS} {unit}s every claim is described only, whatever the numbers: nothing can"
+            " be shown."
+        )
+    elif not first["exact_reaches"]:
+        lines.append(
+            "Warning: at this n the exact sign-flip test cannot reach the level: nothing can be shown."
+        )
+    if n < 2:
+        return lines
+    pilot = {(sd["stream"], sd["contrast"], sd["metric"]): sd["n"] for sd in _pilot(registration)}
+    return lines + [
+        _line(row, unit, pilot.get((row["stream"], row["contrast"], row["metric"]))) for row in rows
+    ]
 
 
-def _line(row: dict, unit: str) -> str:
+def _pilot(registration: dict) -> list[dict]:
+    """The pilot's SDs: of a registration, or of a plan, which has them in its design."""
+    return registration.get("pilot") or registration["design"].get("pilot", [])
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _line(row: dict, unit: str, pilot_n: int | None) -> str:
     needed = "more than 100,000" if row["blocks_for_effect"] is None else row["blocks_for_effect"]
     line = (
         f"{row['contrast']}, {row['metric']}, {row['source']} SD {100 * row['sd']:.1f} points: detects"
-        f" {100 * row['detectable']:.1f} points with power .8; {100 * row['effect']:g} points need {needed}"
-        f" {unit}s"
+        f" {100 * row['detectable']:.1f} points with power .8"
     )
+    if row["source"] == "pilot" and pilot_n:
+        upper = power.upper_sd(row["sd"], pilot_n)
+        worst = power.detectable(row["n"], upper, row["level"] / row["tests"])
+        line += (
+            f" ({100 * worst:.1f} at {100 * upper:.1f}, the upper 80 % confidence limit of an SD from"
+            f" {_count(pilot_n, unit)})"
+        )
+    line += f"; {100 * row['effect']:g} points need {needed} {unit}s"
     if not (row["margin"] or 0) > 0:  # NaN as computed, None as read from a file
         return line
     return (

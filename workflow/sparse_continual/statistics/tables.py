@@ -8,7 +8,7 @@ TEXT = frozenset(
     "stream condition block task part stop contrast estimand plus minus metric scale role unit base bases note"
     " kind topology matrix module pattern at scores left_out which estimator component condition_or_contrast"
     " quantity skewed p_source gate_passed exact_reaches_level exact_reaches claim rule"
-    " direction gate_side members failed_members phase verdict figure check arm expected why source what"
+    " direction gate_side members failed_members phase verdict figure check arm passed expected why source what"
     " planned run".split()
 )
 
@@ -31,6 +31,11 @@ def read(path):
         keep_default_na=False,
         na_values={column: [""] for column in numbers},
     )
+
+
+def true(value) -> bool:
+    """Whether a cell says true, however it was read; an empty one does not."""
+    return str(value).lower() == "true"
 
 
 def write(path, frame) -> None:
