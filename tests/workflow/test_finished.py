@@ -161,7 +161,9 @@ def test_slurm_profile(checkout, tmp_path):
     pytest.importorskip("snakemake_executor_plugin_slurm")
     done = snakemake(checkout, tmp_path, *tiny("-n", "--workflow-profile", checkout / "profiles" / "slurm"))
     jobs = [job[0] for job in planned(done)]
-    assert jobs.count("train_condition") == 7 and jobs.count("tune_condition") == 2  # with 2 references, 1 repeat
+    assert (
+        jobs.count("train_condition") == 7 and jobs.count("tune_condition") == 2
+    )  # with 2 references, 1 repeat
 
 
 def test_scoring_anew_needs_the_weights(checkout, again):
