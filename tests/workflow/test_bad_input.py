@@ -231,3 +231,13 @@ def test_results_that_cannot_be_written_to(checkout, tmp_path):
     assert done.returncode != 0
     assert f"{results}: not writable" in said and "Traceback" not in said
     assert not list(results.iterdir())
+
+
+def test_a_registration_edited_by_hand(checkout, tmp_path):
+    path = tmp_path / "studies" / "tiny.preregistration.yaml"
+    path.parent.mkdir()
+    path.write_text("form: 1\nstudy: tiny\n")
+    done = snakemake(checkout, tmp_path, *tiny("-n"))
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and "Traceback" not in said
+    assert "studies/tiny.preregistration.yaml: " in said and "restore the file as it was registered" in said

@@ -7,6 +7,7 @@ from sparse_continual import code as code_digests
 from sparse_continual.config import ConfigError, checked
 from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical
+from sparse_continual.statistics import registration
 from sparse_continual.study import Study
 from sparse_continual.topologies.check import variants as topology_variants
 
@@ -32,6 +33,7 @@ def open_study():
         )
     try:
         study = Study(checked(config))
+        registration.pilot_of(registration.path_of(study.name))  # refuses one that was edited by hand
         _writable(Path("results"))
     except (ConfigError, UserError) as error:
         sys.exit(str(error))

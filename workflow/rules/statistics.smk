@@ -1,5 +1,3 @@
-from sparse_continual.statistics import registration
-
 REGISTRATION = registration.path_of(STUDY.name)
 ESTIMATED = (
     "metrics summary differences contrasts flags frontier frontier_blocks frontier_contrasts components sensitivity"
