@@ -1,8 +1,6 @@
+from sparse_continual.statistics.estimate import WRITTEN
+
 REGISTRATION = registration.path_of(STUDY.name)
-ESTIMATED = (
-    "metrics summary differences contrasts flags frontier frontier_blocks frontier_contrasts components sensitivity"
-    " specification retention slopes"
-).split()
 # densities describe topologies, which no estimate is made from
 ESTIMATED_FROM = [name for name in STUDY.measured() if name != "densities"]
 JUDGED = ("claims", "power", "loads")
@@ -63,7 +61,7 @@ rule estimate:
     input:
         [f"{RESULTS}/{{stream}}/tables/{name}.csv" for name in ESTIMATED_FROM],
     output:
-        **{name: f"{RESULTS}/{{stream}}/statistics/{name}.csv" for name in ESTIMATED},
+        **{name: f"{RESULTS}/{{stream}}/statistics/{name}.csv" for name in WRITTEN},
     log:
         f"{RESULTS}/logs/estimate/{{stream}}.log",
     threads: 1

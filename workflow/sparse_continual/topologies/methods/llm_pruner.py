@@ -17,6 +17,7 @@ that whole groups allow; recovery training is part of the published method.
 """
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
+from sparse_continual.topologies.export import SETTINGS as EXPORT
 
 SCHEMA = {
     "type": "object",
@@ -33,23 +34,7 @@ SCHEMA = {
             "default": "sum",
             "description": "how the matrices of a group are put together",
         },
-        "export": {
-            "enum": ["compact", "masked"],
-            "default": "compact",
-            "description": "compact: the model becomes a smaller dense one; masked: same shapes, whole lines absent",
-        },
-        "first": {
-            "type": "integer",
-            "minimum": 0,
-            "default": 0,
-            "description": "first blocks that are left whole",
-        },
-        "last": {
-            "type": "integer",
-            "minimum": 0,
-            "default": 0,
-            "description": "last blocks that are left whole",
-        },
+        **EXPORT,
     },
 }
 PATTERNS = ("structured",)

@@ -15,6 +15,7 @@ whole: that needs `export: masked`. Cost: one adapter training run, one R x C pr
 gradient of W is kept. Limits: Llama-like blocks only; queries go with the keys that they read.
 """
 
+from sparse_continual.topologies.export import SETTINGS as EXPORT
 from sparse_continual.topologies.training import SETTINGS
 
 SCHEMA = {
@@ -35,23 +36,7 @@ SCHEMA = {
             "default": 10,
             "description": "steps between two prunings",
         },
-        "export": {
-            "enum": ["compact", "masked"],
-            "default": "compact",
-            "description": "compact: the model becomes a smaller dense one; masked: same shapes, whole lines absent",
-        },
-        "first": {
-            "type": "integer",
-            "minimum": 0,
-            "default": 0,
-            "description": "first blocks that are left whole",
-        },
-        "last": {
-            "type": "integer",
-            "minimum": 0,
-            "default": 0,
-            "description": "last blocks that are left whole",
-        },
+        **EXPORT,
     },
 }
 PATTERNS = ("structured",)
