@@ -30,7 +30,7 @@ from sparse_continual.identity import seed_of
 from sparse_continual.statistics import contrasts as rules
 from sparse_continual.statistics import power
 from sparse_continual.statistics.claims import load
-from sparse_continual.statistics.judge import LEARNING, counted, judge
+from sparse_continual.statistics.judge import LEARNING, counted, gated, judge
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (6, 10, 20)
@@ -125,13 +125,16 @@ class Design:
 
     def plan(self, claim: dict, n: int) -> dict:
         """The workflow's own plan for a claim, given the true SD of its difference."""
-        metric = METRICS.index(claim["metric"])
-        weights = self.weights[claim["contrast"]]
-        variance = float(weights**2 @ np.array([sd[metric] ** 2 for sd in ARM_SD.values()]))
-        variance += float(weights.sum() * BLOCK_SD[metric]) ** 2  # of a level alone
-        return power.plan(
-            n, math.sqrt(variance), claim["margin"], claim["margin"], self.level, len(self.family)
-        )
+        gate = (self._sd(claim, LEARNING), self.margin) if gated(claim, self.contrasts[claim["contrast"]]) else None
+        sd = self._sd(claim, claim["metric"])
+        return power.plan(n, sd, claim["margin"], claim["margin"], self.level, len(self.family), gate)
+
+    def _sd(self, claim: dict, metric: str) -> float:
+        """The true SD of a claim's difference in `metric`."""
+        number, weights = METRICS.index(metric), self.weights[claim["contrast"]]
+        variance = float(weights**2 @ np.array([sd[number] ** 2 for sd in ARM_SD.values()]))
+        variance += float(weights.sum() * BLOCK_SD[number]) ** 2  # of a level alone
+        return math.sqrt(variance)
 
 
 def scenarios(design: Design, n: int) -> list[Scenario]:

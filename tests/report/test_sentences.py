@@ -113,7 +113,7 @@ def test_equivalent():
     words = (
         "Were the true difference exactly 0, equality within ±5 points would have been found with probability"
     )
-    rest = ", the learning gates left out; at any other difference less often."
+    rest = ", if arms also learn alike; at any other difference less often."
     assert seen(ALIKE | {"tost_power": 0.834}, EN)[1] == f"{words} .83{rest}"
     assert seen(ALIKE | {"tost_power": 0.001}, EN)[1] == f"{words} less than .01{rest}"
     gates = details(ALIKE, LOCK, EN)[0]

@@ -93,7 +93,8 @@ def test_every_claim_has_a_row(tmp_path):
     assert set(claims.tests.dropna()) == {3}
     row = claims.loc["less"]
     assert row.detectable == pytest.approx(power.detectable(10, row.sd, 0.05 / 3))
-    assert row.tost_power == pytest.approx(power.tost_power(10, row.sd, 0.03, 0.05 / 3))
+    both = power.tost_power(10, row.sd, 0.03, 0.05 / 3) * power.tost_power(10, row.learning_sd, 0.05, 0.05 / 3)
+    assert row.tost_power == pytest.approx(both)
     assert np.isnan(claims.loc["still"].tost_power) and claims.loc["ideal"].estimand == ""
     assert claims.loc["less"].bases == "one per block" and claims.loc["still"].gate_side == ""
 
@@ -163,6 +164,10 @@ def test_power_is_of_the_plan_the_pilot_and_the_study(tmp_path):
         assert row.detectable == pytest.approx(power.detectable(10, row.sd, 0.05 / 3))
     assert list(found.margin.notna()) == [True, True, True, False, False, False, False]
     assert set(found.exact_reaches) == {"true"}
+    gate = dict(zip(zip(found.source, found.contrast, strict=True), found.gate_power, strict=True))
+    assert gate["planning", "lock"] == pytest.approx(power.gate_power(10, 0.04, 0.05, 0.05 / 3))
+    assert gate["observed", "lock"] == pytest.approx(power.gate_power(10, WOBBLE.std(ddof=1), 0.05, 0.05 / 3))
+    assert np.isnan(gate["planning", "level"])  # a level has no gate
 
 
 def test_loads_are_bits_per_nonzero_weight_of_the_plus_side(tmp_path):

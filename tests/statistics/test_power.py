@@ -63,6 +63,26 @@ def test_tost_power_against_simulated_tests(n, margin, true):
     assert power.tost_power(n, 1, margin, 0.05, true) == pytest.approx(found, abs=0.005)
 
 
+@pytest.mark.parametrize(("n", "margin", "level"), [(3, 3, 0.05), (6, 1.7, 0.05 / 6), (20, 0.6, 0.01)])
+def test_gate_and_gated_power_against_simulated_tests(n, margin, level):
+    generator = np.random.default_rng(n)
+    learning, d = generator.normal(0, 0.02, (2, 100_000, n))
+    gates = [
+        stats.ttest_1samp(side, -0.02 * margin, axis=1, alternative="greater").pvalue < level
+        for side in (learning, -learning)
+    ]
+    assert power.gate_power(n, 0.02, 0.02 * margin, level) == pytest.approx(np.mean(gates[0]), abs=0.005)
+    inside = [stats.ttest_1samp(side, -0.04, axis=1, alternative="greater").pvalue < level for side in (d, -d)]
+    found = power.gated_tost_power(n, 0.02, 0.04, level, (0.02, 0.02 * margin))
+    assert found == pytest.approx(np.mean(np.all([*gates, *inside], axis=0)), abs=0.005)
+
+
+def test_a_claim_without_a_gate_or_without_spread_in_learning_has_the_power_of_its_tests():
+    for gate in (None, (0.0, 0.05)):
+        assert power.gated_tost_power(6, 0.02, 0.04, 0.05, gate) == power.tost_power(6, 0.02, 0.04, 0.05)
+    assert math.isnan(power.gated_tost_power(6, 0.02, 0.04, 0.05, (math.nan, 0.05)))
+
+
 @pytest.mark.parametrize("n", [2, 3, 6, 100])
 @pytest.mark.parametrize("level", [0.05, 0.001])
 def test_no_effect_is_found_as_often_as_the_level_says(n, level):
@@ -109,5 +129,8 @@ def test_plan_is_at_the_first_step_of_holm():
     assert found["tost_power"] == pytest.approx(power.tost_power(6, 0.04, 0.05, 0.0125))
     blocks = found["blocks_for_effect"]
     assert power.detectable(blocks, 0.04, 0.0125) <= 0.06 < power.detectable(blocks - 1, 0.04, 0.0125)
-    assert found["exact_reaches"] is True
+    assert found["exact_reaches"] is True and math.isnan(found["gate_power"])
+    gated = power.plan(n=6, sd=0.04, margin=0.05, effect=0.06, level=0.05, tests=4, gate=(0.02, 0.03))
+    assert gated["gate_power"] == pytest.approx(power.gate_power(6, 0.02, 0.03, 0.0125))
+    assert gated["tost_power"] == pytest.approx(power.gated_tost_power(6, 0.04, 0.05, 0.0125, (0.02, 0.03)))
     assert power.plan(5, 0.04, 0.05, 0.06, 0.05, 1)["exact_reaches"] is False

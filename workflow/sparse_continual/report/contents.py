@@ -177,7 +177,7 @@ def of_power(rows: list[dict], words: Words) -> dict:
     """What n can see."""
     columns = (
         "source stream contrast metric n sd:size level tests detectable effect blocks_for_effect margin tost_power"
-        " exact_reaches"
+        " gate_power exact_reaches"
     )
     return table(words, "power", rows, columns, "../statistics/power.csv")
 

@@ -51,7 +51,7 @@ KINDS = {
         "count",
     ),
     **dict.fromkeys(
-        "hedges_g density density_lowest density_highest share level tost_power ratio bits_per_nonzero steps"
+        "hedges_g density density_lowest density_highest share level tost_power gate_power ratio bits_per_nonzero steps"
         " update_norm relative_update ends_share".split(),
         "number",
     ),

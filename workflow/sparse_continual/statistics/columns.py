@@ -301,7 +301,7 @@ TABLES = {
         "equivalence_lower": "lower end of the interval that those tests look at",
         "equivalence_upper": "upper end of the same",
         "detectable": "smallest true difference found with power .8 at this n and spread, adjusted for all tests",
-        "tost_power": "chance that equivalence is shown when there is no difference",
+        "tost_power": "chance that equivalence is shown when there is no difference, in learning neither",
         "learning_difference": "mean difference in learning accuracy",
         "learning_lower": "one-sided lower bound of that difference",
         "learning_upper": "one-sided upper bound of that difference",
@@ -309,6 +309,7 @@ TABLES = {
         "gate_p": "one-sided p that the side that the estimate points to learnt no less, up to the margin; 0"
         " where there is no gate",
         "gate_passed": "whether it is, up to the learning margin",
+        "learning_sd": "standard deviation over units of the difference in learning accuracy",
         "members": "claims that must all hold",
         "failed_members": "those of them that do not",
         "level": "error rate of tests and intervals",
@@ -340,7 +341,8 @@ TABLES = {
         "blocks_for_effect": "units needed to find the wished effect with power .8",
         "effect": "difference that the study wishes to be able to see",
         "margin": "margin of equivalence",
-        "tost_power": "chance that equivalence is shown when there is no difference",
+        "tost_power": "chance that equivalence is shown when there is no difference, in learning neither",
+        "gate_power": "chance that an arm that learns as much passes the learning gate; empty without a gate",
         "exact_reaches": "whether the sign-flip test can reach the level with n units",
     },
     "instrument": {

@@ -11,14 +11,14 @@ from sparse_continual.errors import UserError
 from sparse_continual.statistics import power, tables
 from sparse_continual.statistics.contrasts import arms, shared
 from sparse_continual.statistics.instrument import refuse_failed
-from sparse_continual.statistics.judge import COLUMNS, LEARNING, counted, judge, stream_of
+from sparse_continual.statistics.judge import COLUMNS, LEARNING, counted, gated, judge, stream_of
 from sparse_continual.statistics.metrics import PRIMARY
 from sparse_continual.statistics.summary import described
 from sparse_continual.streams.orders import PILOT
 
 POWER = (
     "source stream contrast metric n sd level tests detectable blocks_for_effect effect margin tost_power"
-    " exact_reaches"
+    " gate_power exact_reaches"
 ).split()
 LOADS = "stream bits_per_nonzero contrast estimand metric n mean sd lower upper".split()
 
@@ -117,7 +117,10 @@ def with_power(row: dict) -> dict:
     level = row["level"] / (row["tests"] if row["tests"] >= 1 else 1)
     seen = {"detectable": power.detectable(int(row["n"]), row["sd"], level)}
     if row["claim_margin"] > 0:
-        seen["tost_power"] = power.tost_power(int(row["n"]), row["sd"], row["claim_margin"], level)
+        gate = (row["learning_sd"], row["margin"]) if row["gate_side"] else None
+        seen["tost_power"] = power.gated_tost_power(
+            int(row["n"]), row["sd"], row["claim_margin"], level, gate
+        )
     return row | seen
 
 
@@ -130,7 +133,7 @@ def power_rows(plan: dict, rows: list[dict] = ()) -> list[dict]:
     """
     contrasts = {contrast["name"]: contrast for contrast in plan["contrasts"]}
     statistics, found = plan["statistics"], {}
-    observed = {row["claim"]: row["sd"] for row in rows}
+    observed = {row["claim"]: (row["sd"], row["learning_sd"]) for row in rows}
     pilot = {(sd["stream"], sd["contrast"], sd["metric"]): sd["sd"] for sd in plan["pilot"]}
     tests = sum(map(counted, plan["claims"]))
     for claim in plan["claims"]:
@@ -139,18 +142,21 @@ def power_rows(plan: dict, rows: list[dict] = ()) -> list[dict]:
         contrast = contrasts[claim["contrast"]]
         key = (stream_of(claim, contrast), claim["contrast"], claim["metric"])
         double = "streams" in contrast or len(contrast["minus"]) == 2
+        planned = statistics["planning_sd"] * (math.sqrt(2) if double else 1)
+        learning = (*key[:2], LEARNING)
         sds = {
-            "planning": statistics["planning_sd"] * (math.sqrt(2) if double else 1),
-            "pilot": pilot.get(key, math.nan),
-            "observed": observed.get(claim["name"], math.nan),
+            "planning": (planned, planned),
+            "pilot": (pilot.get(key, math.nan), pilot.get(learning, math.nan)),
+            "observed": observed.get(claim["name"], (math.nan, math.nan)),
         }
-        for source, sd in sds.items():
+        for source, (sd, learning_sd) in sds.items():
             if sd > 0:
-                found.setdefault((source, *key), _power(source, key, sd, claim, plan, max(tests, 1)))
+                gate = (learning_sd, statistics["learning_margin"]) if gated(claim, contrast) else None
+                found.setdefault((source, *key), _power(source, key, sd, gate, claim, plan, max(tests, 1)))
     return list(found.values())
 
 
-def _power(source, key, sd, claim, plan, tests) -> dict:
+def _power(source, key, sd, gate, claim, plan, tests) -> dict:
     statistics, margin = plan["statistics"], claim.get("margin", math.nan)
     seen = power.plan(
         planned_n(plan["bases"]),
@@ -159,6 +165,7 @@ def _power(source, key, sd, claim, plan, tests) -> dict:
         statistics["effect"],
         statistics["level"],
         tests,
+        gate,
     )
     if not margin > 0:
         seen |= {"margin": math.nan, "tost_power": math.nan}

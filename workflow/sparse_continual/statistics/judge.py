@@ -30,7 +30,7 @@ COLUMNS = (
     " simultaneous_lower simultaneous_upper bootstrap_lower bootstrap_upper p p_source tests holm_p sign_flip_p"
     " sign_flip_smallest exact_reaches_level tost_p equivalence_lower"
     " equivalence_upper detectable tost_power learning_difference learning_lower learning_upper gate_side"
-    " gate_p gate_passed members failed_members level margin bases phase verdict figure note"
+    " gate_p gate_passed learning_sd members failed_members level margin bases phase verdict figure note"
 ).split()
 _TEXT = (
     "claim role rule stream contrast estimand metric direction unit p_source exact_reaches_level"
@@ -91,6 +91,11 @@ def stream_of(claim: dict, contrast: dict) -> str:
 def counted(claim: dict) -> bool:
     """Whether a claim holds a place among the tests that are adjusted for each other."""
     return claim["role"] == "confirmatory" and claim["rule"] != "untested"
+
+
+def gated(claim: dict, contrast: dict) -> bool:
+    """Whether a claim has a learning gate: a level has no other side, and a claim on learning itself needs none."""
+    return claim["metric"] not in UNGATED and not is_level(contrast)
 
 
 def _exploratory(claim: dict, settings: dict) -> bool:
@@ -167,10 +172,9 @@ def _gate(claim: dict, contrast: dict, sign: int, samples: dict, settings: dict,
     """Whether the side that learning less would help is shown to learn no less, up to the margin, and with what p.
 
     For a claim of less forgetting, and for metrics that do not mirror forgetting, that is the plus side;
-    where the minus side is said to forget less, the minus side; for equivalence both. A level has no other
-    side, and a claim on learning itself needs no gate.
+    where the minus side is said to forget less, the minus side; for equivalence both.
     """
-    if claim["metric"] in UNGATED or is_level(contrast):
+    if not gated(claim, contrast):
         return {
             "gate_side": "",
             "gate_passed": True,
@@ -190,6 +194,7 @@ def _gate(claim: dict, contrast: dict, sign: int, samples: dict, settings: dict,
         "learning_difference": float(learning.mean()),
         "learning_lower": lower,
         "learning_upper": upper,
+        "learning_sd": float(learning.std(ddof=1)) if len(learning) > 1 else math.nan,
         "gate_side": side,
         "gate_passed": passed[side],
         "_gates": {"claimed": p[side], "opposite": p[other], "both": max(p.values())},

@@ -44,6 +44,32 @@ def tost_power(n: int, sd: float, margin: float, level: float, true: float = 0.0
     return _expected(passes, n - 1, [(room - shift) / critical, room / critical])
 
 
+def gate_power(n: int, sd: float, margin: float, level: float) -> float:
+    """Power of the learning gate, a one-sided t test of "no less, up to `margin`" at `level`, where both learn alike.
+
+    NaN below two blocks or without an SD.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if not sd > 0 or n < 2:
+        return math.nan
+    room, critical = margin / sd * math.sqrt(n), -float(stdtrit(n - 1, level))
+    return _expected(
+        lambda s: ndtr(room - critical * s), n - 1, [(room + far) / critical for far in (-6, 0, 6)]
+    )
+
+
+def gated_tost_power(n: int, sd: float, margin: float, level: float, gate: tuple | None) -> float:
+    """Power of a claim of equivalence: of its two tests, and of the learning gate on both sides.
+
+    gate: (SD of the difference in learning, its margin), None for a claim without a gate. True differences are 0; the
+    two differences are taken as independent, so the product is too low where they go together. NaN as `tost_power`;
+    differences in learning without any spread always pass.
+    """
+    passes = tost_power(n, sd, margin, level)
+    return passes if gate is None or gate[0] == 0 else passes * tost_power(n, *gate, level)
+
+
 def detectable(n: int, sd: float, level: float, power: float = 0.8) -> float:
     """Smallest true mean difference that a two-sided t test at `level` finds with `power`.
 
@@ -98,11 +124,15 @@ def exact_reaches(n: int, level: float) -> bool:
     return 2.0 ** (1 - n) < level
 
 
-def plan(n: int, sd: float, margin: float, effect: float, level: float, tests: int) -> dict:
+def plan(
+    n: int, sd: float, margin: float, effect: float, level: float, tests: int, gate: tuple | None = None
+) -> dict:
     """What n blocks can show of one of `tests` claims tested together at `level`.
 
-    `detectable`, `blocks_for_effect` and `tost_power` are at level / tests: Holm's first step, which is
-    the hardest. `exact_reaches` is at `level`: the exact sign-flip test is a condition of every claim and is
+    gate: (SD of the difference in learning, its margin) where the claim has a learning gate. `detectable`,
+    `blocks_for_effect`, `tost_power` and `gate_power` are at level / tests: Holm's first step, which is the hardest.
+    `detectable` and `blocks_for_effect` are of the test alone: they hold where `gate_power`, NaN without a gate, is
+    near 1. `tost_power` counts the gate on both sides. `exact_reaches` is at `level`: the exact sign-flip test is a condition of every claim and is
     never adjusted, so where it is false nothing can be shown, however many the tests.
     """
     each = level / tests
@@ -115,7 +145,8 @@ def plan(n: int, sd: float, margin: float, effect: float, level: float, tests: i
         "blocks_for_effect": blocks_for(effect, sd, each),
         "effect": effect,
         "margin": margin,
-        "tost_power": tost_power(n, sd, margin, each),
+        "tost_power": gated_tost_power(n, sd, margin, each, gate),
+        "gate_power": gate_power(n, *gate, each) if gate else math.nan,
         "exact_reaches": exact_reaches(n, level),
     }
 

@@ -25,7 +25,7 @@ from sparse_continual.identity import canonical, sha256
 from sparse_continual.statistics import metrics, power, tables
 from sparse_continual.statistics.contrasts import shared
 from sparse_continual.statistics.findings import planned_n, power_rows, refuse_pilot
-from sparse_continual.statistics.judge import counted
+from sparse_continual.statistics.judge import LEARNING, counted
 from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
 from sparse_continual.streams.orders import PILOT
 
@@ -206,7 +206,7 @@ def pilot_of(path) -> list[dict]:
 
 
 def pilot_sds(folder, frozen: dict) -> list[dict]:
-    """SDs of a pilot's paired differences, on the primary metrics: {stream, contrast, metric, n, sd} each.
+    """SDs of a pilot's paired differences, on the primary metrics and on learning: {stream, contrast, metric, n, sd} each.
 
     folder: the pilot's results folder; frozen: the design that they are for, whose contrasts they must have. Raises
     UserError for a folder without the tables, and for blocks that are not a pilot's: the blocks of a study
@@ -228,7 +228,7 @@ def pilot_sds(folder, frozen: dict) -> list[dict]:
                 " study.phase: pilot"
             )
         names = {contrast["name"] for contrast in frozen["contrasts"]}
-        rows = frame[(frame.scale == "raw") & frame.metric.isin(metrics.PRIMARY) & frame.contrast.isin(names)]
+        rows = frame[(frame.scale == "raw") & frame.metric.isin([*metrics.PRIMARY, LEARNING]) & frame.contrast.isin(names)]
         for (contrast, metric), group in rows.groupby(["contrast", "metric"], sort=False):
             units = group.groupby("base", sort=False).difference.mean()
             values = units if len(units) > 1 else group.difference
@@ -277,6 +277,11 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
+def _known(value: float | None) -> bool:
+    """Whether there is a number: there is NaN as computed, None as read from a file."""
+    return value is not None and value == value
+
+
 def _line(row: dict, unit: str, pilot_n: int | None) -> str:
     needed = "more than 100,000" if row["blocks_for_effect"] is None else row["blocks_for_effect"]
     line = (
@@ -291,9 +296,11 @@ def _line(row: dict, unit: str, pilot_n: int | None) -> str:
             f" {_count(pilot_n, unit)})"
         )
     line += f"; {100 * row['effect']:g} points need {needed} {unit}s"
-    if not (row["margin"] or 0) > 0:  # NaN as computed, None as read from a file
+    if _known(row["gate_power"]):
+        line += f"; an arm that learns as much passes the learning gate with power {row['gate_power']:.2f}"
+    if not _known(row["tost_power"]):
         return line
     return (
-        f"{line}; equivalence within {100 * row['margin']:g} points has power {row['tost_power']:.2f} where there is"
-        " no difference"
+        f"{line}; equivalence within {100 * row['margin']:g} points has power {row['tost_power']:.2f} where there"
+        " is no difference"
     )
