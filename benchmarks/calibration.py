@@ -125,7 +125,11 @@ class Design:
 
     def plan(self, claim: dict, n: int) -> dict:
         """The workflow's own plan for a claim, given the true SD of its difference."""
-        gate = (self._sd(claim, LEARNING), self.margin) if gated(claim, self.contrasts[claim["contrast"]]) else None
+        gate = (
+            (self._sd(claim, LEARNING), self.margin)
+            if gated(claim, self.contrasts[claim["contrast"]])
+            else None
+        )
         sd = self._sd(claim, claim["metric"])
         return power.plan(n, sd, claim["margin"], claim["margin"], self.level, len(self.family), gate)
 

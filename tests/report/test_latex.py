@@ -95,3 +95,24 @@ def test_missing_numbers_one_checkpoint_and_odd_names():
     captions = re.findall(r"\\caption{(.*)}\n", tex)
     assert "For this checkpoint." in read(captions[0]) and "stream: news." in read(captions[1])
     assert made_up.CONTRASTS and tex.endswith("\\end{table}\n")
+
+
+@pytest.mark.parametrize(
+    ("rule", "verdict", "expected"),
+    [
+        ("noninferiority", "shown", "shown (not inferior by more than 3 points)"),
+        ("noninferiority", "not distinguished", "not distinguished"),
+        ("superiority", "shown", "shown"),
+    ],
+)
+def test_a_claim_of_noninferiority_says_that_this_is_what_was_shown(rule, verdict, expected):
+    import pandas
+
+    from sparse_continual.report.contents import primary_rows
+
+    row = {"contrast": "lock", "metric": "forgetting", "minus": "unlocked", "role": "primary", "scale": "raw"}
+    claim = {"contrast": "lock", "metric": "forgetting", "stream": "people", "claim": "kept", "rule": rule}
+    claim |= {"role": "confirmatory", "verdict": verdict, "claim_margin": 0.03, "holm_p": 0.01}
+    claim |= {"gate_passed": "true", "gate_side": "plus", "estimand": "lock"}
+    frame = pandas.DataFrame([row | {"gate_passed": "true"}])
+    assert primary_rows(frame, "people", [claim], Words("en"))[0]["verdict"] == [expected]

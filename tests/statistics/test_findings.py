@@ -93,7 +93,9 @@ def test_every_claim_has_a_row(tmp_path):
     assert set(claims.tests.dropna()) == {3}
     row = claims.loc["less"]
     assert row.detectable == pytest.approx(power.detectable(10, row.sd, 0.05 / 3))
-    both = power.tost_power(10, row.sd, 0.03, 0.05 / 3) * power.tost_power(10, row.learning_sd, 0.05, 0.05 / 3)
+    both = power.tost_power(10, row.sd, 0.03, 0.05 / 3) * power.tost_power(
+        10, row.learning_sd, 0.05, 0.05 / 3
+    )
     assert row.tost_power == pytest.approx(both)
     assert np.isnan(claims.loc["still"].tost_power) and claims.loc["ideal"].estimand == ""
     assert claims.loc["less"].bases == "one per block" and claims.loc["still"].gate_side == ""

@@ -72,7 +72,9 @@ def test_gate_and_gated_power_against_simulated_tests(n, margin, level):
         for side in (learning, -learning)
     ]
     assert power.gate_power(n, 0.02, 0.02 * margin, level) == pytest.approx(np.mean(gates[0]), abs=0.005)
-    inside = [stats.ttest_1samp(side, -0.04, axis=1, alternative="greater").pvalue < level for side in (d, -d)]
+    inside = [
+        stats.ttest_1samp(side, -0.04, axis=1, alternative="greater").pvalue < level for side in (d, -d)
+    ]
     found = power.gated_tost_power(n, 0.02, 0.04, level, (0.02, 0.02 * margin))
     assert found == pytest.approx(np.mean(np.all([*gates, *inside], axis=0)), abs=0.005)
 

@@ -223,7 +223,7 @@ def _with_claims(row, stream, claims, words):
     quiet = any(silent(claim) for claim in resting) or not tables.true(row["gate_passed"])
     gate = "failed" if quiet else "passed" if row["minus"] else "none"
     told = [claim for claim in resting if claim["role"] != "component"]
-    verdicts = [words.name("verdicts", claim["verdict"]).lower() for claim in told]
+    verdicts = [_verdict(claim, words) for claim in told]
     named = [f"{claim['claim']} ({word})" for claim, word in zip(told, verdicts, strict=True)]
     return (
         row
@@ -231,6 +231,14 @@ def _with_claims(row, stream, claims, words):
         | {"gate": words(f"gate.{gate}"), "claims": words.join(named), "verdict": verdicts}
         | {"holm_p": ["--" if absent(claim["holm_p"]) else probability(claim["holm_p"]) for claim in told]}
     )
+
+
+def _verdict(claim: dict, words: Words) -> str:
+    """The verdict as a table says it: of a claim shown by non-inferiority, that this is what was shown."""
+    verdict = words.name("verdicts", claim["verdict"]).lower()
+    if claim["rule"] != "noninferiority" or claim["verdict"] != "shown":
+        return verdict
+    return words("inferior", verdict=verdict, margin=f"{100 * claim['claim_margin']:g}")
 
 
 def rests_on(claim: dict) -> tuple[str, str, str]:
