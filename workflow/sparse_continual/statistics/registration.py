@@ -228,7 +228,11 @@ def pilot_sds(folder, frozen: dict) -> list[dict]:
                 " study.phase: pilot"
             )
         names = {contrast["name"] for contrast in frozen["contrasts"]}
-        rows = frame[(frame.scale == "raw") & frame.metric.isin([*metrics.PRIMARY, LEARNING]) & frame.contrast.isin(names)]
+        rows = frame[
+            (frame.scale == "raw")
+            & frame.metric.isin([*metrics.PRIMARY, LEARNING])
+            & frame.contrast.isin(names)
+        ]
         for (contrast, metric), group in rows.groupby(["contrast", "metric"], sort=False):
             units = group.groupby("base", sort=False).difference.mean()
             values = units if len(units) > 1 else group.difference
