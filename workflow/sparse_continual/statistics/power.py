@@ -132,8 +132,9 @@ def plan(
     gate: (SD of the difference in learning, its margin) where the claim has a learning gate. `detectable`,
     `blocks_for_effect`, `tost_power` and `gate_power` are at level / tests: Holm's first step, which is the hardest.
     `detectable` and `blocks_for_effect` are of the test alone: they hold where `gate_power`, NaN without a gate, is
-    near 1. `tost_power` counts the gate on both sides. `exact_reaches` is at `level`: the exact sign-flip test is a condition of every claim and is
-    never adjusted, so where it is false nothing can be shown, however many the tests.
+    near 1. `tost_power` counts the gate on both sides. `exact_reaches` is at `level`: the exact sign-flip test is
+    a condition of every claim and is never adjusted, so where it is false nothing can be shown, however many the
+    tests.
     """
     each = level / tests
     return {

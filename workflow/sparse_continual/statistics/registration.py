@@ -206,7 +206,9 @@ def pilot_of(path) -> list[dict]:
 
 
 def pilot_sds(folder, frozen: dict) -> list[dict]:
-    """SDs of a pilot's paired differences, on the primary metrics and on learning: {stream, contrast, metric, n, sd} each.
+    """SDs of a pilot's paired differences, on the primary metrics and on learning accuracy.
+
+    Returns {stream, contrast, metric, n, sd} each.
 
     folder: the pilot's results folder; frozen: the design that they are for, whose contrasts they must have. Raises
     UserError for a folder without the tables, and for blocks that are not a pilot's: the blocks of a study
