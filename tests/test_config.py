@@ -367,6 +367,44 @@ def test_numbers_and_keys_as_yaml_reads_them():
             "sparse_2of4",
             "conditions.matched_flops.match: expected a dense topology: a control is dense",
         ),
+        # topologies at init, and teachers
+        (
+            "topologies.sparse_2of4.at",
+            "start",
+            "topologies.sparse_2of4.at: found 'start', expected one of trained, init",
+        ),
+        (
+            "topologies.wanda",
+            {"method": "wanda", "pattern": "2:4", "at": "init"},
+            "topologies.wanda.at: found init with method 'wanda', expected random, magnitude, snip or imp: other "
+            "methods need a trained model",
+        ),
+        (
+            "topologies.dense.at",
+            "init",
+            "topologies.dense.at: found init with method 'dense', expected random",
+        ),
+        (
+            "bases.tiny.recovery.distillation",
+            {"logits": 0},
+            "bases.tiny.recovery.distillation.logits: found 0, expected more than 0",
+        ),
+        (
+            "bases.tiny.recovery.distillation",
+            {"temperature": 2},
+            "bases.tiny.recovery.distillation: found neither logits nor squarehead, expected the weight of at least "
+            "one; without distillation leave the key out",
+        ),
+        (
+            "bases.tiny.recovery.distillation",
+            {"squarehead": 1, "teacher": "tiny"},
+            "bases.tiny.recovery.distillation: unknown key 'teacher'; there are logits, squarehead, temperature",
+        ),
+        (
+            "bases.tiny.pretraining.distillation",
+            {"logits": 1},
+            "bases.tiny.pretraining: unknown key 'distillation'",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_line(key, value, line):
@@ -382,6 +420,28 @@ def test_a_published_base_has_no_matched_control_and_recovers_on_its_mixture_alo
         (line,) = [line for line in lines if line.startswith(f"conditions.{name}.match")]
         assert "base 'tiny' is not generated, so no control of another shape can be pretrained" in line
     assert len(lines) == 3
+
+
+def test_a_published_base_has_no_topology_at_init():
+    local = {"source": "local", "path": "checkpoints/base"}
+    lines = mistakes(
+        ("bases.tiny", local),
+        ("topologies.sparse_2of4.at", "init"),
+        ("study.conditions", ["dense", "sparse", "masked_writes"]),
+        ("study.contrasts", []),
+    )
+    assert lines == [
+        f"conditions.{name}: found 'sparse_2of4', which is made at init, on base 'tiny', expected a generated base: "
+        "no other has its initial weights at hand"
+        for name in ("sparse.topology", "masked_writes.like")
+    ]
+
+
+def test_a_teachers_defaults():
+    config = checked(changed(("bases.tiny.recovery.distillation", {"squarehead": 1})))
+    assert config["bases"]["tiny"]["recovery"]["distillation"] == {"squarehead": 1, "temperature": 1}
+    assert "distillation" not in checked(DEFAULT)["bases"]["tiny"]["recovery"]
+    assert "at" not in checked(DEFAULT)["topologies"]["sparse_2of4"]
 
 
 def test_one_mistake_may_show_in_two_places():

@@ -248,12 +248,74 @@ def test_matched_shapes(default):
         assert model.inputs == default.model("dense", "1").inputs  # the same mixture, the same tokens
 
 
+def entities(study, condition, block="1"):
+    """The topology of a condition and the names of what it is made from, by role."""
+    made = study.topology(condition, block)
+    return made, {role: entity.name for role, entity in made.inputs.items()}
+
+
+def test_a_topology_at_init_is_made_from_the_initial_weights_of_its_base(default):
+    at_init = {"method": "random", "pattern": "2:4", "at": "init"}
+    study = study_of(topologies__sparse_2of4=at_init)
+    made, inputs = entities(study, "sparse")
+    dense, mixture = study.model("sparse", "1"), study.mixture("sparse", "1")
+    initial = study.get("models", inputs["model"])
+    assert initial.label == "tiny_initial" and not initial.inputs
+    assert {**initial.settings, "pretraining": dense.settings["pretraining"]} == dense.settings
+    assert inputs == {"model": initial.name, "mixture": mixture.name}
+    assert made.settings["pretraining"] == DEFAULT["bases"]["tiny"]["pretraining"]
+    assert made.settings["seed"] == dense.settings["seed"]  # so that its batches are the dense base's
+    assert made.settings["topology"] == {"method": "random", "pattern": "2:4"}
+    differs = {condition for stage, condition in differing(default, study) if stage == "models"}
+    assert differs == {"sparse", "unlocked", "sparse_lora", "sparse_replay", "masked_writes"}
+    again = study_of(topologies__sparse_2of4={**at_init, "method": "magnitude"})
+    assert entities(again, "sparse")[1]["model"] == initial.name
+    plain = {"method": "magnitude", "pattern": "2:4"}
+    written = study_of(topologies__sparse_2of4={**plain, "at": "trained"})
+    assert names(written) == names(default)
+
+
+def test_a_teacher_is_the_dense_parent(default):
+    """An input of its own at init alone: else it is the model that the topology is made from."""
+    distillation = {"logits": 1, "temperature": 2}
+    recovery = {**DEFAULT["bases"]["tiny"]["recovery"], "distillation": distillation}
+    study = study_of(bases__tiny__recovery=recovery)
+    found = differing(default, study)
+    assert {stage for stage, _ in found} == {"topologies", "tuning", "runs", "scores"}
+    assert {condition for _, condition in found} == set(study.conditions)  # the dense arms get the same loss
+    for condition in ("dense", "sparse", "matched_flops"):
+        made, inputs = entities(study, condition)
+        assert inputs.keys() == {"model", "mixture"}
+        assert made.settings["recovery"]["distillation"] == distillation
+    at_init = {"method": "magnitude", "pattern": "2:4", "at": "init"}
+    study = study_of(bases__tiny__recovery=recovery, topologies__sparse_2of4=at_init)
+    _, inputs = entities(study, "sparse")
+    assert inputs["teacher"] == study.model("dense", "1").name != inputs["model"]
+
+
+def test_what_is_trained_before_the_streams_is_counted_once(default):
+    """On 6 blocks and 2 for tuning: 3 shapes are pretrained; they and the sparse model recover."""
+    phases = default.preparation()
+    steps = [DEFAULT["bases"]["tiny"][kind]["steps"] for kind in ("pretraining", "recovery")]
+    assert [sum(phase["steps"] == n for phase in phases) for n in steps] == [8 * 3, 8 * 4]
+    assert not any(phase["teacher"] for phase in phases)
+    at_init = {"method": "magnitude", "pattern": "2:4", "at": "init"}
+    recovery = {**DEFAULT["bases"]["tiny"]["recovery"], "distillation": {"logits": 1}}
+    phases = study_of(topologies__sparse_2of4=at_init, bases__tiny__recovery=recovery).preparation()
+    assert [sum(phase["steps"] == n for phase in phases) for n in steps] == [8 * 4, 8 * 4]
+    assert {phase["teacher"] for phase in phases if phase["steps"] == steps[1]} == {True}
+    assert {phase["teacher"] for phase in phases if phase["steps"] == steps[0]} == {False}
+    alone = {"study__conditions": ["sparse"], "study__contrasts": [], "study__claims": None}
+    phases = study_of(topologies__sparse_2of4=at_init, **alone).preparation()
+    assert [sum(phase["steps"] == n for phase in phases) for n in steps] == [8, 8]  # no dense base
+
+
 def test_prices_name_every_condition(default):
     rows = default.priced("people")
     assert [row["condition"] for row in rows] == default.conditions
     by_name = {row["condition"]: row for row in rows}
     assert by_name["sparse"]["pattern"] == "2:4" and by_name["dense"]["pattern"] == "dense"
-    assert by_name["masked_writes"]["like"] == {"pattern": "2:4", "sparsity": None}
+    assert by_name["masked_writes"]["like"] == {"pattern": "2:4", "sparsity": None, "whole": 0}
     assert by_name["matched_flops"]["match"]["on"] == "flops"
     assert by_name["matched_flops"]["shape"] == default.shape("matched_flops")
     assert {row["steps"] for row in rows} == {DEFAULT["study"]["training"]["stop"]["steps"]}
@@ -343,3 +405,12 @@ def test_a_published_base_is_one_model_for_all_blocks(tmp_path):
     text.unlink()
     with pytest.raises(UserError, match="text.txt: no such file"):
         study_of(**changes, topologies__sparse_2of4=wanda).runs("people")
+
+
+def test_measuring_renames_topologies_and_what_is_made_from_them(default):
+    measured = study_of(study__measure_topologies=True)
+    stages = {stage for stage, _ in differing(default, measured)}
+    assert stages == {"topologies", "tuning", "runs", "scores"}
+    with pytest.raises(UserError, match="figures.methods_cost: shows costs.*study.measure_topologies"):
+        study_of(figures={"methods_cost": {}})
+    assert study_of(figures={"methods_cost": {}}, study__measure_topologies=True)

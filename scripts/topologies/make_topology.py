@@ -3,6 +3,7 @@
 from sparse_continual.script import job
 
 with job(snakemake):
+    import importlib
     from pathlib import Path
 
     from sparse_continual.csv_text import csv_text
@@ -17,6 +18,18 @@ with job(snakemake):
     mixture = load_mixture(snakemake.input.get("mixture"))
     model = read_manifest(snakemake.input.model)
     trusted = model.get("trust_remote_code", False)
-    facts, densities = make_topology(settings, model["folder"], mixture, folder, settings["seed"], trusted)
+    teacher = snakemake.input.get("teacher")
+    teacher = read_manifest(teacher)["folder"] if teacher else None
+    watch = None
+    if settings.get("measure"):
+        # by name, not by import: models that are not measured must not depend on how others are
+        measure = importlib.import_module("sparse_continual.topologies.measure")
+        watch = measure.Watch(measure.mixture_of(snakemake.input.get("mixture")), settings["seed"])
+    facts, densities = make_topology(
+        settings, model["folder"], mixture, folder, settings["seed"], trusted, teacher, watch
+    )
     write(snakemake.output.densities, csv_text(densities, list(densities[0])))
+    if watch:
+        for name, columns in measure.TABLES.items():
+            write(snakemake.output[name], csv_text(watch.rows[name], columns[2:]))
     write_manifest(snakemake.output.manifest, facts.pop("folder"), **facts)

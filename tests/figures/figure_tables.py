@@ -80,6 +80,7 @@ def study(conditions=CONDITIONS, contrasts=CONTRASTS, blocks=6, T=6, claims=CLAI
     }
     made = {"scores": _scores(rng, conditions, names, T), "densities": _densities(names)}
     made |= _frontier(rng, conditions, contrasts)
+    made |= _measured(conditions, names)
     made["metrics"] = pandas.DataFrame(
         [
             (condition, block, "all", metric, scale, value)
@@ -144,6 +145,35 @@ def _densities(names):
         for module in modules
     ]
     return pandas.DataFrame(rows, columns=["topology", "block", "layer", "module", "density", "pattern"])
+
+
+def _measured(conditions, names):
+    """Of topologies named like the conditions; the first is dense, the last was pruned at init."""
+    perplexities, errors, costs = [], [], []
+    for number, topology in enumerate(conditions):
+        stages = ["base", "pruned", "recovered"]
+        if number == 0 and len(conditions) > 1:
+            stages.remove("pruned")
+        elif number == len(conditions) - 1:
+            stages.insert(2, "trained")
+        for each, block in enumerate(names):
+            for step, stage in enumerate(stages):
+                value = 3.0 + 0.1 * each + (2.0**number if stage == "pruned" else 0.2 * number)
+                perplexities.append((topology, block, stage, value, 1000))
+                if step:
+                    costs.append((topology, block, stage, 0.3 * 2**number / step, 6e8, 1e7 * number / step))
+            if "pruned" in stages:
+                for matrix in range(7):
+                    errors.append((topology, block, f"m{matrix}", 0, "q_proj", 0.05 * (matrix + number)))
+    return {
+        "perplexities": pandas.DataFrame(
+            perplexities, columns="topology block stage perplexity tokens".split()
+        ),
+        "layer_errors": pandas.DataFrame(errors, columns="topology block matrix layer module error".split()),
+        "costs": pandas.DataFrame(
+            costs, columns="topology block stage seconds peak_bytes added_bytes".split()
+        ),
+    }
 
 
 def _frontier(rng, conditions, contrasts):

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from sparse_continual import registry
 from sparse_continual.errors import UserError
-from sparse_continual.figures import _draw, _style, forest
+from sparse_continual.figures import _draw, _style, forest, methods_perplexity
 from sparse_continual.statistics import paired, power, tables
 from sparse_continual.streams.settings import filled
 
@@ -429,3 +429,41 @@ def test_a_part_that_no_item_has_is_refused(full, name):
     )
     with pytest.raises(UserError, match=message):
         drawn(name, full, {"part": "memry"})
+
+
+# methods side by side
+
+
+def test_methods_perplexity_has_a_mark_per_stage_and_a_dot_per_matrix(full):
+    made = drawn("methods_perplexity", full)
+    left, right = made.axes
+    found = full["perplexities"]
+    own = found[(found.topology == "sparse") & (found.stage == "pruned")]
+    marks = {
+        stage: lines(left, marker=look[0], markersize=look[1], markerfacecolor=look[2])
+        for stage, look in methods_perplexity.STAGES.items()
+    }
+    (pruned,) = marks["pruned"]
+    names = [name for name in figure_tables.CONDITIONS if name not in ("dense", "sparse_replay")]
+    assert len(pruned.get_xdata()) == len(names)
+    assert pruned.get_xdata()[0] == pytest.approx(np.exp(np.log(own.perplexity).mean()))
+    (base,), (trained,), (recovered,) = marks["base"], marks["trained"], marks["recovered"]
+    assert (len(base.get_xdata()), len(trained.get_xdata()), len(recovered.get_xdata())) == (9, 1, 10)
+    dots = [line for line in lines(right, markersize=2.5) if len(line.get_xdata())]
+    assert [len(line.get_xdata()) for line in dots] == [7] * len(names)
+    assert list(dots[0].get_xdata()) == pytest.approx([0.05 * (matrix + 1) for matrix in range(7)])
+    medians = [line.get_xdata()[0] for line in lines(right, markersize=8)]
+    assert medians[0] == pytest.approx(0.05 * 4)
+    assert left.get_xscale() == right.get_xscale() == "log"
+
+
+def test_methods_cost_shows_the_median_of_every_step(full):
+    costs = full["costs"].copy()
+    costs.loc[(costs.topology == "sparse") & (costs.stage == "pruned") & (costs.block == "1"), "seconds"] = 99
+    made = drawn("methods_cost", {"costs": costs})
+    seconds, memory = made.axes
+    (pruned,) = lines(seconds, marker="o")
+    assert pruned.get_xdata()[0] == pytest.approx(0.6)  # one slow block moves no median
+    (added,) = lines(memory, marker="o")
+    assert added.get_xdata()[0] == pytest.approx(10)
+    assert {"pruning", "recovery", "pretraining under the mask"} <= words(made)

@@ -45,6 +45,44 @@ def test_pretrained_model(tmp_path):
     assert one == again != other
 
 
+def test_the_initial_model_is_what_pretraining_begins_from(tmp_path):
+    """Training at a rate of 0 changes nothing, so both are the same to the byte."""
+    alone = {key: value for key, value in SETTINGS.items() if key != "pretraining"}
+    idle = {**SETTINGS, "pretraining": {**PRETRAINING, "steps": 2, "learning_rate": 0.0}}
+    for weights in ({}, {"initial_weights": "normal"}, {"initial_weights": "scaled"}):
+        folders = [tmp_path / str(len(weights)) / name for name in ("idle", "initial", "other")]
+        generated.obtain({**idle, **weights}, 1, folders[0], MIXTURE)
+        assert generated.obtain({**alone, **weights}, 1, folders[1], []) == {}
+        generated.obtain({**alone, **weights}, 2, folders[2], [])
+        one, same, other = ((folder / "model.safetensors").read_bytes() for folder in folders)
+        assert one == same != other
+
+
+def test_scaled_weights_have_a_variance_of_one_over_inputs(tmp_path):
+    from sparse_continual.models.load import prunable
+
+    shape = {**SHAPE, "hidden_size": 128, "intermediate_size": 512}
+    for weights in ("normal", "scaled"):
+        generated.obtain(
+            {"source": "generated", "shape": shape, "initial_weights": weights}, 1, tmp_path / weights, []
+        )
+        model = load_model(tmp_path / weights)
+        for name, module in prunable(model).items():
+            wanted = {"normal": 0.02, "scaled": 512**-0.5 if "down_proj" in name else 128**-0.5}[weights]
+            spread = 4 / (2 * module.weight.numel()) ** 0.5  # four standard errors of a standard deviation
+            assert module.weight.std().item() == pytest.approx(wanted, rel=spread)
+        assert model.get_input_embeddings().weight.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_training_that_diverges_is_told(tmp_path):
+    settings = {**SETTINGS, "pretraining": {**PRETRAINING, "steps": 8, "learning_rate": 1e30}}
+    with pytest.raises(
+        UserError, match=r"diverged: the loss at step [2-8] of 8 is nan; lower its learning_rate of 1e\+30"
+    ):
+        generated.obtain(settings, 1, tmp_path, MIXTURE)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
 def test_heads_must_fit():
     generated.check(SETTINGS)
     for change, words in (

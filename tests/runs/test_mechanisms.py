@@ -348,3 +348,38 @@ def test_replay_is_deterministic_and_remembers(replayed):
     other.end_task(FIRSTS, COUNTS, 0)
     other.end_task(FIRSTS, COUNTS, 1)
     assert other.buffer != again.buffer
+
+
+@pytest.mark.parametrize("form", ["masked", "side"])
+def test_lora_on_matrices_that_are_stored_transposed(form):
+    """GPT-2: A reads the inputs; merged weights compute what the adapted model does; absent places stay empty."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from sparse_continual.runs.mechanism import Setting
+    from sparse_continual.runs.mechanisms.lora import Mechanism as Lora
+
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=32, n_positions=16, n_embd=8, n_layer=1, n_head=2)
+    model, plain = GPT2LMHeadModel(config).eval(), GPT2LMHeadModel(config).eval()
+    plain.load_state_dict(model.state_dict())
+    linears, exists = prunable(model), None
+    if form == "masked":
+        exists = {name: torch.rand_like(module.weight) < 0.5 for name, module in linears.items()}
+    shapes = {name: module.weight.shape for name, module in linears.items()}
+    lora = Lora(Setting(model, linears, exists, exists, "frozen", 3), {"rank": 2, "alpha": 4, "form": form})
+    rows = torch.randint(0, 32, (2, 9))
+    torch.testing.assert_close(model(rows).logits, plain(rows).logits)  # B is zero
+    if form == "masked":
+        for name, (inputs, outputs) in shapes.items():
+            assert lora.places.named[f"{name}.A"].shape == (2, inputs)
+            assert lora.places.named[f"{name}.B"].shape == (outputs, 2)
+    with torch.no_grad():
+        for parameter in lora.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        merged, before = lora.weights(), {n: p.clone() for n, p in plain.named_parameters() if n in shapes}
+        for name, weight in merged.items():
+            if name in before:
+                dict(plain.named_parameters())[name].copy_(weight)
+                changed = weight != before[name]
+                assert changed.any() and (exists is None or not (changed & ~exists[name]).any())
+        torch.testing.assert_close(model(rows).logits, plain(rows).logits, rtol=1e-4, atol=1e-5)

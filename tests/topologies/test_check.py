@@ -11,12 +11,12 @@ from sparse_continual.topologies.counts import matrices
 
 
 def test_counts_of_good_settings(shape):
-    sizes = matrices(shape)
-    total = sum(rows * columns for rows, columns in sizes.values())
-    assert check({"method": "dense"}, sizes) == total
-    assert check({"method": "magnitude", "pattern": "2:4"}, sizes) == total // 2
+    total = sum(rows * columns for rows, columns in matrices(shape).values())
+    assert check({"method": "dense"}, shape) == total
+    assert check({"method": "magnitude", "pattern": "2:4"}, shape) == total // 2
     wanted = {"method": "wanda", "pattern": "unstructured", "sparsity": 0.7, "calibration": {"sequences": 4}}
-    assert check(wanted, sizes) == round(0.3 * total)
+    assert check(wanted, shape) == round(0.3 * total)
+    assert check(wanted, {}) is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_counts_of_good_settings(shape):
 )
 def test_mistakes(shape, settings, words):
     with pytest.raises(UserError, match=words):
-        check(settings, matrices(shape))
+        check(settings, shape)
 
 
 def test_code_of_every_variant_that_is_used_is_watched():
@@ -73,9 +73,30 @@ def test_code_of_every_variant_that_is_used_is_watched():
     assert "topologies.methods.magnitude" in variants({"method": "maskllm", "pattern": "2:4"})
 
 
-def test_what_a_study_does_not_take(shape):
-    with pytest.raises(UserError, match="a study does not take pattern structured yet"):
-        check({"method": "llm_pruner", "pattern": "structured", "sparsity": 0.5}, matrices(shape))
+def test_counts_of_whole_heads_and_channels_by_hand(shape):
+    """2 key-value heads of 8 lines, each read by 2 queries, and 48 channels, all of a width of 32."""
+    head, channel = (8 + 8 + 16 + 16) * 32, 3 * 32
+
+    def kept(sparsity, **options):
+        settings = {"method": "llm_pruner", "pattern": "structured", "sparsity": sparsity, "export": "masked"}
+        return check(settings | options, shape)
+
+    assert kept(0.5) == 2 * (head + 24 * channel)
+    assert kept(0.4) == 2 * (2 * head + 28 * channel)  # no whole head, 19.2 channels
+    assert kept(0.7, last=1) == (head + 14 * channel) + (2 * head + 48 * channel)
+    with pytest.raises(UserError, match="first 1 and last 1 of 2 blocks left whole: none is pruned"):
+        kept(0.5, first=1, last=1)
+    with pytest.raises(UserError, match="gate_proj.weight: sparsity 0.99 leaves no channel"):
+        kept(0.99)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_a_study_does_not_take(shape, known):
+    settings = {"method": "llm_pruner", "pattern": "structured", "sparsity": 0.5}
+    with pytest.raises(
+        UserError, match="method llm_pruner: found export 'compact', expected masked in a study"
+    ):
+        check(settings, shape if known else {})
 
 
 def test_nothing_heavy_is_imported():

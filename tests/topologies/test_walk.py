@@ -59,3 +59,41 @@ def test_arguments_that_depend_on_the_row_are_taken_from_it(llama, rows):
     with torch.no_grad():
         states = model.model(rows[5][None], output_hidden_states=True).hidden_states
     assert torch.equal(found[0][5], states[1])
+
+
+def test_measuring_stops_at_the_last_input_and_misses_none(llama, rows):
+    """Sums over every matrix's inputs as in whole passes; after the first row the last matrix's product is left out."""
+    from sparse_continual.topologies.moments import Squares
+
+    model, seen, products = llama(), {}, []
+    for name, module in prunable(model).items():
+        module.register_forward_pre_hook(
+            lambda module, args, name=name: seen.setdefault(name, []).append(args[0].double())
+        )
+        module.register_forward_hook(lambda module, args, out, name=name: products.append(name))
+    with torch.no_grad():
+        model(rows)
+        whole = {name: found[0].square().sum((0, 1)) for name, found in seen.items()}
+        for block in blocks(model, prunable(model), rows):
+            products.clear()
+            measured = block.measure(Squares)
+            count = {name: products.count(name) for name in block.linears}
+            last = f"{block.name}.mlp.down_proj.weight"
+            assert count == dict.fromkeys(block.linears, len(rows)) | {last: 1}
+            for name in block.linears:
+                torch.testing.assert_close(measured[name].squares, whole[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_matrix_that_is_called_twice_is_measured_to_the_end(llama, rows):
+    """A block that runs its MLP twice: the second call's inputs count."""
+    from sparse_continual.topologies.moments import Squares
+
+    model = llama()
+    mlp, forward = model.model.layers[0].mlp, model.model.layers[0].mlp.forward
+    mlp.forward = lambda states: forward(states) + forward(2 * states)
+    with torch.no_grad():
+        block = next(iter(blocks(model, prunable(model), rows)))
+        squares = block.measure(Squares)["model.layers.0.mlp.up_proj.weight"].squares
+        mlp.forward = forward
+        once = block.measure(Squares)["model.layers.0.mlp.up_proj.weight"].squares
+    torch.testing.assert_close(squares, 5 * once)

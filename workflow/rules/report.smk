@@ -46,6 +46,7 @@ rule write_report:
         index=f"{RESULTS}/index.csv",
         runs=of_streams("tables/runs"),
         densities=of_streams("tables/densities"),
+        measures=[path for name in MEASURED for path in of_streams(f"tables/{name}")],
         statistics=[path for table in REPORTED for path in of_streams(f"statistics/{table}")],
         whole=[f"{RESULTS}/statistics/{table}.csv" for table in ("deviations", *JUDGED)],
         trained=[run.run.manifest for stream in STUDY.streams for run in STUDY.runs(stream)],

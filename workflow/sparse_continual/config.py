@@ -19,11 +19,12 @@ from sparse_continual.statistics.contrasts import check as check_contrasts
 SCHEMA = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
 VARIANTS = {
     "bases": ("models.sources", "source", ("mixture", "recovery")),
-    "topologies": ("topologies.methods", "method", ("pattern", "sparsity", "allocation", "counts")),
+    "topologies": ("topologies.methods", "method", ("pattern", "sparsity", "allocation", "counts", "at")),
     "mechanisms": ("runs.mechanisms", "kind", ()),
     "streams": ("streams.sources", "source", ()),
 }
 STORE = "store"  # results/store is shared by all studies
+INITIAL = ("random", "magnitude", "snip", "imp")  # methods whose choice means something before training
 
 
 class ConfigError(Exception):
@@ -265,6 +266,17 @@ def _check_values(config: dict) -> list[str]:
             lines.append(f"bases.{name}: missing key 'mixture'; a generated base is pretrained on one")
         if "recovery" in base and "mixture" not in base:
             lines.append(f"bases.{name}: recovery needs a mixture to train on; add bases.{name}.mixture")
+        if not {"logits", "squarehead"} & base.get("recovery", {}).get("distillation", {"logits": 1}).keys():
+            lines.append(
+                f"bases.{name}.recovery.distillation: found neither logits nor squarehead, expected the weight of at "
+                "least one; without distillation leave the key out"
+            )
+    for name, topology in config["topologies"].items():
+        if topology.get("at") == "init" and topology["method"] not in INITIAL:
+            lines.append(
+                f"topologies.{name}.at: found init with method {topology['method']!r}, expected "
+                f"{', '.join(INITIAL[:-1])} or {INITIAL[-1]}: other methods need a trained model"
+            )
     for name in config["study"]["conditions"]:
         lines += _check_condition(name, config)
     return lines
@@ -304,6 +316,14 @@ def _check_condition(name: str, config: dict) -> list[str]:
     ):
         if topology and config["topologies"][topology]["method"] == "dense":
             lines.append(f"{where}.{key}: found {topology!r}, which is dense, expected a sparse topology")
+    for key in ("topology", "like"):
+        topology = condition.get(key)
+        at_init = topology and config["topologies"][topology].get("at") == "init"
+        if at_init and config["bases"][condition["base"]]["source"] != "generated":
+            lines.append(
+                f"{where}.{key}: found {topology!r}, which is made at init, on base {condition['base']!r}, expected a "
+                "generated base: no other has its initial weights at hand"
+            )
     if "match" in condition:
         if not dense:
             lines.append(f"{where}.match: expected a dense topology: a control is dense")

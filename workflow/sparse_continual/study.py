@@ -9,6 +9,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
+from itertools import product
 from pathlib import Path
 
 from sparse_continual import registry
@@ -19,9 +20,9 @@ from sparse_continual.identity import canonical, seed_of, sha256
 from sparse_continual.statistics.claims import load as load_claims
 from sparse_continual.streams.lexicon import vocabulary
 from sparse_continual.streams.orders import PILOT, TUNING, order_of_block
-from sparse_continual.topologies.check import agreed, needs_text
 from sparse_continual.topologies.check import check as check_topology
-from sparse_continual.topologies.counts import matrices
+from sparse_continual.topologies.check import needs_text
+from sparse_continual.topologies.measure import TABLES as MEASURES
 
 ROOT = Path(__file__).resolve().parents[2]  # the checkout: where Snakefile, config.yaml and claims files lie
 STORE = "results/store"
@@ -206,7 +207,7 @@ class Study:
         if not match:
             return None
         parent = self.base_shape(self.condition(condition)["base"])
-        kept = check_topology(self.config["topologies"][match["to"]], matrices(parent))
+        kept = check_topology(self.config["topologies"][match["to"]], parent)
         rows = {(self._sizes(s)["row_tokens"], self._sizes(s)["answer_tokens"]) for s in self.streams}
         if match["on"] == "flops" and len(rows) > 1:
             raise UserError(
@@ -282,19 +283,45 @@ class Study:
         )
 
     @_once
+    def initial(self, condition: str, block: str) -> Entity:
+        """The condition's generated model before its pretraining: what a topology at init is made from."""
+        model = self.model(condition, block)
+        settings = {key: value for key, value in model.settings.items() if key != "pretraining"}
+        return self._entity("models", f"{model.label}_initial", settings)
+
+    @_once
     def topology(self, condition: str, block: str, like: str | None = None) -> Entity:
-        """The condition's model with its topology (or that of `like`), after recovery."""
+        """The condition's model with its topology (or that of `like`), after recovery.
+
+        One at init is made from the initial model, so it holds the base's pretraining too, and its dense parent,
+        where it is a teacher, is an input of its own.
+        """
         name, settings = like or self.condition(condition)["topology"], self.base(condition)
-        chosen = self.config["topologies"][name]
+        chosen = dict(self.config["topologies"][name])
+        at_init = chosen.pop("at", "trained") == "init"
         files = chosen.get("calibration", {}).get("files", ())
-        reads_mixture = "recovery" in settings or (needs_text(chosen) and not files and "mixture" in settings)
+        reads_mixture = (
+            at_init or "recovery" in settings or (needs_text(chosen) and not files and "mixture" in settings)
+        )
         slice_ = {"topology": chosen, "recovery": settings.get("recovery")}
+        if at_init:
+            slice_["pretraining"] = settings["pretraining"]
+        if self.study["measure_topologies"]:
+            slice_["measure"] = True
+            reads_mixture = "mixture" in settings
         slice_["files"] = {file: _content(file) for file in files}
         slice_["seed"] = (
             self.base_seed(block) if self.generated(condition) else seed_of("topology", self.seed)
         )
-        mixture = self.mixture(condition, block) if reads_mixture else None
-        return self._entity("topologies", name, slice_, model=self.model(condition, block), mixture=mixture)
+        distils = "distillation" in settings.get("recovery", {})
+        return self._entity(
+            "topologies",
+            name,
+            slice_,
+            model=self.initial(condition, block) if at_init else self.model(condition, block),
+            mixture=self.mixture(condition, block) if reads_mixture else None,
+            teacher=self.model(condition, block) if at_init and distils else None,
+        )
 
     @_once
     def stream(self, stream: str, condition: str, block: str) -> Entity:
@@ -483,12 +510,19 @@ class Study:
             found = self.condition(condition)
             shape = self.shape(condition)
             for topology in {found["topology"], found.get("like"), found.get("match", {}).get("to")} - {None}:
+                own = topology == found["topology"] or "match" not in found
                 try:
-                    agreed(self.config["topologies"][topology])
-                    if shape and (topology == found["topology"] or "match" not in found):
-                        check_topology(self.config["topologies"][topology], matrices(shape))
+                    check_topology(self.config["topologies"][topology], shape if own else {})
                 except UserError as error:
                     raise UserError(f"topologies.{topology}: {error}") from None
+
+        for name in self.config["figures"]:
+            wanted = {Path(table).name for table in registry.load("figures", name).TABLES} & MEASURES.keys()
+            if wanted and not self.study["measure_topologies"]:
+                raise UserError(
+                    f"figures.{name}: shows {', '.join(sorted(wanted))}, found study.measure_topologies false, "
+                    "expected true: models are measured only where a study asks; set it, or leave the figure out"
+                )
 
     def _refuse(self, where: str, package: str, settings: dict, **role) -> None:
         try:
@@ -531,12 +565,11 @@ class Study:
                     "condition": name,
                     "base": found["base"],
                     "topology": found["topology"],
-                    "pattern": topology.get("pattern", "dense"),
-                    "sparsity": topology.get("sparsity"),
+                    **_amounts(topology),
                     "mechanism": self.config["mechanisms"][found["mechanism"]],
                     "locked": found["locked"],
                     "writes": found["writes"],
-                    "like": like and {"pattern": like["pattern"], "sparsity": like.get("sparsity")},
+                    "like": like and _amounts(like),
                     "ends": training["ends"],
                     "shape": self.shape(name) or None,
                     "model": self.model(name, self.blocks[0]).manifest,
@@ -565,23 +598,41 @@ class Study:
         return count
 
     def preparation(self) -> list[dict]:
-        """Every pretraining and recovery that the study needs, once: {steps, batch_size, row_tokens, shape}."""
+        """Every pretraining and recovery that the study needs, once.
+
+        Each is {steps, batch_size, row_tokens, shape, teacher}, the last whether one is followed.
+        """
         phases = {}
         for condition in self.conditions:
-            base = self.base(condition)
             tokens = [
                 registry.load("streams.sources", entry["source"]).sizes(entry, role="base")["row_tokens"]
-                for entry in base.get("mixture", ())
+                for entry in self.base(condition).get("mixture", ())
             ]
-            made = {"pretraining": self.model, "recovery": self.topology}
-            for kind in made.keys() & base.keys():
-                for block in self.blocks + self.tuning_blocks:
-                    phases[kind, made[kind](condition, block).digest] = {
-                        **{key: base[kind][key] for key in ("steps", "batch_size")},
+            topologies = [
+                self.topology(condition, block, like)
+                for like in (None, self.condition(condition).get("like"))
+                for block in self.blocks + self.tuning_blocks
+            ]
+            made = [entity for topology in topologies for entity in (topology, *topology.inputs.values())]
+            for kind, entity in product(("pretraining", "recovery"), made):
+                training = entity.settings.get(kind)
+                if training:
+                    phases[kind, entity.digest] = {
+                        **{key: training[key] for key in ("steps", "batch_size")},
                         "row_tokens": max(tokens),
                         "shape": self.shape(condition),
+                        "teacher": "distillation" in training,
                     }
         return list(phases.values())
+
+
+def _amounts(topology: dict) -> dict:
+    """What of a topology's settings says how many weights stay: pattern, sparsity, blocks that are left whole."""
+    return {
+        "pattern": topology.get("pattern", "dense"),
+        "sparsity": topology.get("sparsity"),
+        "whole": topology.get("first", 0) + topology.get("last", 0),
+    }
 
 
 def _content(file: str) -> str:

@@ -2,8 +2,8 @@
 
 import csv
 
-from sparse_continual.budgets.arithmetic import Shape, training_flops
-from sparse_continual.budgets.price import hours, table
+from sparse_continual.budgets.arithmetic import Shape, forward_flops, training_flops
+from sparse_continual.budgets.price import STEP_SECONDS, hours, number, table
 from sparse_continual.files import read_json, read_manifest
 
 WORDS = ("stream", "condition", "base", "topology", "pattern", "shape", "matched_to", "matched_on")
@@ -32,19 +32,33 @@ def plan_text(study, budget, streams: list) -> str:
 
 
 def _preparation(study) -> str:
-    """What is trained before any stream: pretraining and recovery, each model once."""
-    phases = study.preparation()
-    total = sum(
-        hours(
-            phase["steps"],
-            training_flops(Shape(**phase["shape"]), phase["row_tokens"], ends_trained=True)
-            * phase["batch_size"]
-            * phase["row_tokens"],
+    """What is trained before any stream: pretraining and recovery, each model once; teachers apart."""
+    trainings = [phase | _phase_costs(phase) for phase in study.preparation()]
+    total = sum(phase["hours"] for phase in trainings)
+    count = f"{len(trainings)} trainings of bases (pretraining, recovery)"
+    lines = [f"Before the streams: {count}, {total:.2f} hours of one worker."]
+    taught = [phase for phase in trainings if phase["teacher"]]
+    if taught:
+        flops, total = (sum(phase[key] for phase in taught) for key in ("teacher_flops", "teacher_hours"))
+        lines.append(
+            f"Beside them the forward passes of the teachers of {len(taught)} recoveries: {number(flops)}FLOP, "
+            f"{total:.2f} hours."
         )
-        for phase in phases
-    )
-    count = f"{len(phases)} trainings of bases (pretraining, recovery)"
-    return f"Before the streams: {count}, {total:.2f} hours of one worker."
+    return "\n".join(lines)
+
+
+def _phase_costs(phase: dict) -> dict:
+    """hours of a training, and FLOPs and hours of a teacher's forward passes over the same rows."""
+    shape, tokens = Shape(**phase["shape"]), phase["batch_size"] * phase["row_tokens"]
+    forward = forward_flops(shape, phase["row_tokens"])["total"] * tokens
+    return {
+        "hours": hours(
+            phase["steps"], training_flops(shape, phase["row_tokens"], ends_trained=True) * tokens
+        ),
+        "teacher_flops": phase["steps"] * forward,
+        # as of the FLOPs, a third of a step's fixed time; at tiny size 0.4 of a step was measured in all
+        "teacher_hours": hours(phase["steps"], forward, step_seconds=STEP_SECONDS / 3),
+    }
 
 
 def _power(study) -> list[str]:

@@ -20,6 +20,7 @@ from sparse_continual.budgets.arithmetic import (
     training_flops,
 )
 from sparse_continual.topologies.counts import kept_counts, matrices
+from sparse_continual.topologies.export import kept_weights
 
 THROUGHPUT = 7e10  # FLOP/s
 STEP_SECONDS = 0.013  # of Python, launches, optimiser per training step
@@ -30,11 +31,12 @@ def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECON
     """One row of plain data per condition.
 
     A condition: condition, base, topology, pattern ("dense" for dense), sparsity (None for dense and N:M),
-    mechanism (its settings; one with a `rank` trains adapters, `form` masked or side), locked, writes
-    (all | masked | random) and `like` ({pattern, sparsity} that the writes take, unless all), ends (frozen |
-    trained), shape (keys of `Shape`; a matched control's own), row_tokens, answer_tokens, steps (per task),
-    batch_size, tasks, blocks, tuning_steps (of all trials), asked_steps (of all references, repeats and savings
-    that the study asks for; they count in `hours` alone), match (None or {to, on, error}).
+    whole (how many blocks a structured pattern leaves whole), mechanism (its settings; one with a `rank` trains
+    adapters, `form` masked or side), locked, writes (all | masked | random) and `like` ({pattern, sparsity,
+    whole} that the writes take, unless all), ends (frozen | trained), shape (keys of `Shape`; a matched
+    control's own), row_tokens, answer_tokens, steps (per task), batch_size, tasks, blocks, tuning_steps (of all
+    trials), asked_steps (of all references, repeats and savings that the study asks for; they count in `hours`
+    alone), match (None or {to, on, error}).
 
     Tokens are upper bounds: rows are counted at their greatest length. Theoretical FLOPs count weights that
     exist; an unlocked model's absent weights exist from its first step.
@@ -44,7 +46,7 @@ def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECON
 
 def _row(c: dict, throughput: float, step_seconds: float) -> dict:
     shape = Shape(**c["shape"])
-    nonzeros = _planned(shape, c["pattern"], c["sparsity"])
+    nonzeros = _planned(shape, c)
     head = head_share(c["row_tokens"], c["answer_tokens"])
     existing = nonzeros if c["locked"] else shape.prunable
     trained, theoretical, executed = _training(shape, c, existing, head)
@@ -87,8 +89,12 @@ def hours(steps: int, step_flops: float, throughput=THROUGHPUT, step_seconds=STE
     return steps * (step_seconds + step_flops / throughput) / 3600
 
 
-def _planned(shape: Shape, pattern: str, sparsity) -> int:
-    return sum(kept_counts(matrices(shape.settings()), pattern, sparsity).values())
+def _planned(shape: Shape, c: dict) -> int:
+    """Weights that stay of a shape under {pattern, sparsity, whole}."""
+    sizes, sparsity = matrices(shape.settings()), c.get("sparsity")
+    if c["pattern"] == "structured":
+        return sum(kept_weights(sizes, shape.kv_heads, sparsity, "masked", c["whole"], 0).values())
+    return sum(kept_counts(sizes, c["pattern"], sparsity).values())
 
 
 def _training(shape: Shape, c: dict, existing: int, head: float) -> tuple[int, float, float]:
@@ -107,7 +113,7 @@ def _training(shape: Shape, c: dict, existing: int, head: float) -> tuple[int, f
         return trained, *cost
     written = existing
     if c["writes"] != "all":
-        written = _planned(shape, c["like"]["pattern"], c["like"].get("sparsity"))
+        written = _planned(shape, c["like"])
     theoretical = training_flops(shape, tokens, existing, written, **common)
     return written + outside, theoretical, training_flops(shape, tokens, **common)
 

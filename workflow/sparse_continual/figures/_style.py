@@ -217,6 +217,20 @@ def fit(ax, points, intervals, upright: bool = False) -> None:
                 ax.plot(*at, mark, color=BLACK, ms=3, mew=0, clip_on=False)
 
 
+def logarithmic(ax) -> None:
+    """Make x logarithmic, once all is drawn, with at most four ticks as plain numbers, clear of the edges."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    ax.set_xscale("log")
+    low, high = (math.log10(end) for end in ax.get_xlim())
+    edge = 0.08 * (high - low)
+    ticks = [m * 10.0**k for k in range(math.floor(low), math.ceil(high)) for m in (1, 2, 5)]
+    ticks = [tick for tick in ticks if low + edge <= math.log10(tick) <= high - edge]
+    ax.xaxis.set_major_locator(FixedLocator(ticks[:: math.ceil(len(ticks) / 4) or 1]))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+
+
 def labels(names: list[str], below: list[str] | None = None, width: int = 20, least: float = 0) -> tuple:
     """(pairs, heights): names of rows with a few words `below` each, broken at `width` letters, and the
     inches that each row needs for them, at `least` so many."""

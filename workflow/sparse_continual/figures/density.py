@@ -18,7 +18,8 @@ CAPTION = (
 def draw(tables, settings):
     title = settings["title"]
     densities = tables["densities"]
-    densities = densities[densities.pattern != "dense"]
+    # whole matrices may be left dense in a topology that lacks weights elsewhere
+    densities = densities[densities.topology.isin(densities.topology[densities.pattern != "dense"])]
     if densities.empty:
         return _style.empty(title, "No topology of this study has absent weights.")
     names = list(dict.fromkeys(densities.topology))

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import torch
 
+from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.streams.batches import collate, loss_of, mixture_rows
 from sparse_continual.streams.tasks import concatenate
@@ -49,14 +50,15 @@ def rate(number: int, steps: int, warmup: int) -> float:
     return 0.55 + 0.45 * math.cos(math.pi * done)
 
 
-def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int) -> dict:
-    """Train on a base's own mixture: pretraining from scratch, and recovery under a fixed topology.
+def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int, loss_of=loss_of) -> dict:
+    """Train on a base's own mixture: pretraining, and recovery under a fixed topology.
 
     places, ends: the trainables (topologies/physical.py); mixture: [(share, Split)]; settings: steps,
-    batch_size, learning_rate, warmup.
+    batch_size, learning_rate, warmup; loss_of(model, batch): what is descended, nats a token unless given.
 
-    Returns {steps, tokens (real ones, padding not counted), final_loss (nats a token, mean of the last
-    tenth)}.
+    Returns {steps, tokens (real ones, padding not counted), final_loss (mean of the last tenth)}.
+
+    Raises UserError when the loss is no number any more.
     """
     shares, splits = zip(*mixture, strict=True)
     rows = concatenate(splits)
@@ -79,5 +81,21 @@ def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int) ->
             print(f"step {number + 1} of {settings['steps']}: loss {losses[-1].item():.4f}", flush=True)
             told = time.monotonic()
     model.eval()
-    last = torch.stack(losses[-max(1, len(losses) // 10) :]).mean().item()
-    return {"steps": settings["steps"], "tokens": tokens, "final_loss": last}
+    _refuse_divergence(losses, settings)
+    return {"steps": settings["steps"], "tokens": tokens, "final_loss": final(losses)}
+
+
+def final(values: list) -> float:
+    """Mean of the last tenth of a training's `values`, scalar tensors, at least of one."""
+    return torch.stack(values[-max(1, len(values) // 10) :]).mean().item()
+
+
+def _refuse_divergence(losses: list, settings: dict) -> None:
+    """Looked at once, at the end: a look at every step would wait for the device each time."""
+    broken = (~torch.stack(losses).isfinite()).nonzero().flatten()
+    if len(broken):
+        first = int(broken[0])
+        raise UserError(
+            f"training on the mixture diverged: the loss at step {first + 1} of {settings['steps']} is "
+            f"{losses[first].item()}; lower its learning_rate of {settings['learning_rate']:g}"
+        )

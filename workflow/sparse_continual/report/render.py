@@ -14,6 +14,7 @@ from sparse_continual.errors import UserError
 from sparse_continual.report import contents, latex, rates
 from sparse_continual.report.differ import differ
 from sparse_continual.report.limits import bases_kind, limits, units
+from sparse_continual.report.methods import MEASURED, of_methods
 from sparse_continual.report.sentences import details, finding, names_in, seen
 from sparse_continual.report.view import figure, in_order
 from sparse_continual.report.words import TEMPLATES, Words, absent, decimal, signed
@@ -43,7 +44,7 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
     with open(root / "budget.csv", newline="", encoding="utf-8") as handle:
         budget = list(csv.DictReader(handle))
     study = {name: tables.read(root / "statistics" / f"{name}.csv") for name in STUDY}
-    found = {name: _read(root / name) for name in facts["study"]["streams"]}
+    found = {name: _read(root / name, facts) for name in facts["study"]["streams"]}
     for name, stream in found.items():
         refuse_failed(stream["instrument"].to_dict("records"), f"{root.name}/{name}")
     study = {name: frame.to_dict("records") for name, frame in study.items()}
@@ -71,6 +72,7 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
         "limits": limits(facts, budget, found, study["claims"], words),
         "streams": [
             contents.of_stream(root / name, name, found[name], primary[name], budget, facts, words)
+            | {"methods": of_methods(name, found[name], facts, words)}
             for name in found
         ],
         "equivalence": contents.of_equivalence(study["claims"], words),
@@ -100,9 +102,12 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
     files.write(export, latex.primary(facts["study"]["name"], primary, words))
 
 
-def _read(folder: Path) -> dict:
+def _read(folder: Path, facts: dict) -> dict:
     found = {name: tables.read(folder / "statistics" / f"{name}.csv") for name in STREAM}
-    return found | {name: tables.read(folder / "tables" / f"{name}.csv") for name in ("runs", "densities")}
+    measured = MEASURED if facts["study"].get("measure_topologies") else ()
+    return found | {
+        name: tables.read(folder / "tables" / f"{name}.csv") for name in ("runs", "densities", *measured)
+    }
 
 
 def _claims(facts, rows, chosen, figures, words) -> list[dict]:

@@ -15,7 +15,8 @@ SECTIONS = {
     "paired_differences": "primary",
     "learning_frontier": "gates",
     "frontier_contrasts": "gates",
-    "density": "topology",
+    **dict.fromkeys(("density", "methods_perplexity"), "topology"),
+    "methods_cost": "environment",  # the one section that tells of times
     "accuracy_matrices": "curves",
     "stream_curves": "curves",
     "retained_bits": "curves",

@@ -34,12 +34,12 @@ def collect_scores(runs: list[tuple[str, str]], paths: list[str], output: str) -
 
 def collect_items(runs: list[tuple[str, str]], paths: list[str], output: str) -> None:
     """items.csv of every run: the score of every test item after every task."""
-    _collect(runs, paths, ITEMS, output)
+    collect(runs, paths, ITEMS, output)
 
 
 def collect_savings(runs: list[tuple[str, str]], paths: list[str], output: str) -> None:
     """savings.csv of every run."""
-    _collect(runs, paths, SAVINGS, output)
+    collect(runs, paths, SAVINGS, output)
 
 
 def collect_references(runs: list[tuple], paths: list[str], output: str) -> None:
@@ -95,18 +95,15 @@ def collect_trials(conditions: list[str], trials: list[str], chosen: list[str], 
 
 def collect_densities(topologies: list[tuple[str, str]], paths: list[str], output: str) -> None:
     """densities.csv of every topology; `topologies` holds the (name, block) of each of `paths`."""
-    rows = []
-    for (name, block), path in zip(topologies, paths, strict=True):
-        own = [column for column in DENSITIES if column not in ("topology", "block")]
-        rows += [{**row, "topology": name, "block": block} for row in _read(path, own)]
-    files.write(output, csv_text(rows, DENSITIES))
+    collect(topologies, paths, DENSITIES, output)
 
 
-def _collect(runs, paths, columns, output) -> None:
-    """One table of `columns` from tables of the same columns without condition and block."""
+def collect(names: list[tuple[str, str]], paths: list[str], columns: list[str], output: str) -> None:
+    """One table of `columns` from tables of the same columns without the first two: `names` holds what stands in
+    these for each of `paths`, such as (condition, block)."""
     rows = [
-        {"condition": condition, "block": block, **row}
-        for (condition, block), path in zip(runs, paths, strict=True)
+        {**dict(zip(columns, name, strict=False)), **row}
+        for name, path in zip(names, paths, strict=True)
         for row in _read(path, columns[2:])
     ]
     files.write(output, csv_text(rows, columns))

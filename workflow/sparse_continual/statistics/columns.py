@@ -106,6 +106,31 @@ TABLES = {
         "density": "nonzeros / weights",
         "pattern": "pattern of the topology",
     },
+    "perplexities": {
+        "topology": "name of the topology",
+        "block": "name of the block whose base was pruned",
+        "stage": "base: before anything was done; pruned; trained: after pretraining under the mask, at init;"
+        " recovered",
+        "perplexity": "exp of the mean loss, in nats, on held-out text of the base's own kind",
+        "tokens": "counted tokens of that text",
+    },
+    "layer_errors": {
+        "topology": "name of the topology",
+        "block": "name of the block whose base was pruned",
+        "matrix": "name of the weight matrix",
+        "layer": "number of the decoder layer, from 0",
+        "module": "kind of matrix within the layer",
+        "error": "norm of W X - V X over norm of W X: W before and V after pruning, X what the dense model gives the"
+        " matrix on calibration text",
+    },
+    "costs": {
+        "topology": "name of the topology",
+        "block": "name of the block whose base was pruned",
+        "stage": "the stage that the step led to: pruned, trained or recovered",
+        "seconds": "wall seconds of the step, measuring left out",
+        "peak_bytes": "highest memory of the process during the step",
+        "added_bytes": "that less what the process held when the step began",
+    },
     "items": {
         **_ARM,
         **_SCORE,

@@ -9,7 +9,7 @@ TEXT = frozenset(
     " kind topology matrix module pattern at scores left_out which estimator component condition_or_contrast"
     " quantity skewed p_source gate_passed exact_reaches_level exact_reaches claim rule"
     " direction gate_side members failed_members phase verdict figure check arm passed expected why source what"
-    " planned run".split()
+    " planned run stage".split()
 )
 
 

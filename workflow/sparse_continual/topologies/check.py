@@ -5,7 +5,7 @@ import importlib
 from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.topologies import calibration
-from sparse_continual.topologies.counts import kept_total, parse_pattern, refuse_empty
+from sparse_continual.topologies.counts import kept_total, matrices, parse_pattern, refuse_empty
 
 
 def agreed(settings: dict):
@@ -80,28 +80,45 @@ def variants(settings: dict) -> list[str]:
     return [*(f"topologies.methods.{name}" for name in methods), f"topologies.allocations.{allocation}"]
 
 
-def check(settings: dict, sizes: dict[str, tuple[int, int]]) -> int:
-    """How many weights all matrices of `sizes` (`counts.matrices`) keep under a topology's `settings`.
+def check(settings: dict, shape: dict) -> int | None:
+    """How many weights all matrices of a `shape` (`counts.matrices`) keep under a topology's `settings`.
 
+    With an empty `shape`, which is not known yet, only what needs none is checked, and the result is None.
     `settings`: {method, pattern, sparsity, allocation, counts, and what the method's SCHEMA has}; without a
     pattern, dense.
 
     Raises UserError for a method that is unknown or does not define the combination, a pattern that is
     malformed or does not fit a matrix (named), a sparsity that is missing or contradicts it, an allocation
-    that would leave a matrix empty as far as shapes tell, and a calibration file that is not there.
+    that would leave a matrix empty as far as shapes tell, a structured export that changes the shape, and a
+    calibration file that is not there.
     """
     _, allocation, options = agreed(settings)
     pattern = settings.get("pattern", "dense")
     if pattern == "dense" and "sparsity" in settings:
         raise UserError(f"method {settings['method']}: found sparsity {settings['sparsity']}, expected none")
-    if pattern == "structured":
-        raise UserError(
-            f"method {settings['method']}: a study does not take pattern structured yet: the result has another "
-            "shape; make the model with sparse_continual.topologies.prune and give it as a base of its own"
-        )
     calibration.check(settings.get("calibration", {}))
+    whole = _whole(settings) if pattern == "structured" else None
+    if not shape:
+        return None
+    sizes = matrices(shape)
+    if whole:
+        # by name, as above: no other topology depends on this code
+        counted = importlib.import_module("sparse_continual.topologies.export").kept_weights
+        return sum(counted(sizes, shape["kv_heads"], settings.get("sparsity"), **whole).values())
     total = kept_total(sizes, pattern, settings.get("sparsity"))
     module = registry.load("topologies.allocations", allocation)
     if module.NEEDS == "shapes":
         refuse_empty(module.kept(sizes, total, **options), allocation)
     return total
+
+
+def _whole(settings: dict) -> dict:
+    """{export, first, last} of a topology whose whole heads and channels go. Raises UserError for another shape."""
+    options = importlib.import_module("sparse_continual.topologies.export").SETTINGS
+    own = {key: settings.get(key, member["default"]) for key, member in options.items()}
+    if own["export"] != "masked":
+        raise UserError(
+            f"method {settings['method']}: found export {own['export']!r}, expected masked in a study, whose arms "
+            "share a shape; for the smaller dense model call sparse_continual.topologies.prune and give it as a base"
+        )
+    return own

@@ -9,8 +9,8 @@ def densities_of_masks(masks: dict, declared: str) -> list[dict]:
     """One row per matrix of numpy bool masks by weight name, of a declared pattern, in order of layer.
 
     Keys: matrix, layer (its block's number), module (such as "q_proj"), weights, nonzeros, density, and
-    pattern as counted: the declared N:M only if every group keeps exactly N, "dense" if nothing is absent,
-    else "unstructured".
+    pattern as counted: the declared N:M only if every group keeps exactly N, "structured" where it is
+    declared only if whole lines are absent and no other weight, "dense" if nothing is absent, else "unstructured".
     """
     rows = [
         {
@@ -36,6 +36,8 @@ def counted_pattern(mask, declared: str) -> str:
     """Pattern of one bool[rows, columns] numpy mask."""
     if mask.all():
         return "dense"
+    if declared == "structured" and (mask == mask.any(axis=1)[:, None] & mask.any(axis=0)).all():
+        return declared
     groups = parse_pattern(declared)
     if groups and mask.shape[1] % groups[1] == 0:
         kept, of = groups

@@ -1,5 +1,14 @@
-"""Settings of methods that remove whole heads and channels: what the result is, and which blocks stay whole."""
+"""What methods that remove whole heads and channels leave: their common settings, and exact counts from shapes
+alone, known before any model is. Pure Python: the planner imports this.
+"""
 
+from fractions import Fraction
+
+from sparse_continual.errors import UserError
+from sparse_continual.topologies.density import layer_of
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+MLP = ("gate_proj", "up_proj", "down_proj")
 SETTINGS = {
     "export": {
         "enum": ["compact", "masked"],
@@ -19,3 +28,59 @@ SETTINGS = {
         "description": "last blocks that are left whole",
     },
 }
+
+
+def kept_groups(name: str, heads: int, channels: int, sparsity) -> tuple[int, int]:
+    """(head groups, channels) that stay of a block: heads lost are rounded down to whole groups, channels up.
+
+    heads: of keys and values; name: of the block's gate matrix, for messages.
+
+    Raises UserError for a sparsity outside [0, 1), or one that leaves no channel.
+    """
+    if sparsity is None or not 0 <= sparsity < 1:
+        raise UserError(f"sparsity {sparsity}: pattern structured needs a sparsity with 0 <= sparsity < 1")
+    share = 1 - Fraction(str(sparsity))
+    left = int(channels * share)
+    if not left:
+        raise UserError(f"{name}: sparsity {sparsity} leaves no channel at all; choose a smaller one")
+    return heads - int(heads * (1 - share)), left
+
+
+def pruned_blocks(found: list, first: int, last: int, export: str) -> list:
+    """Those of the blocks that are pruned. Raises UserError when none is left, or a compact model would need two
+    widths.
+    """
+    chosen = found[first : len(found) - last]
+    if not chosen:
+        raise UserError(
+            f"found first {first} and last {last} of {len(found)} blocks left whole: none is pruned"
+        )
+    if export == "compact" and len(chosen) < len(found):
+        raise UserError(
+            f"found first {first} and last {last} blocks left whole with export compact: a config holds one width "
+            "for all blocks; use export: masked"
+        )
+    return chosen
+
+
+def kept_weights(
+    sizes: dict[str, tuple[int, int]], heads: int, sparsity, export, first, last
+) -> dict[str, int]:
+    """Name -> number of kept weights of each matrix of `sizes` (name -> (rows, columns)) of a Llama-like model.
+
+    heads: of keys and values, each with the queries that read it; the others as in SETTINGS.
+
+    Raises UserError as `kept_groups` and `pruned_blocks`.
+    """
+    pruned = pruned_blocks(sorted({layer_of(name) for name in sizes}), first, last, export)
+    gates = {layer_of(name): name for name in sizes if MLP[0] in name}
+    kept = {}
+    for name, (rows, columns) in sizes.items():
+        gate = gates[layer_of(name)]
+        channels = sizes[gate][0]
+        left = kept_groups(gate, heads, channels, sparsity if layer_of(name) in pruned else 0)
+        if name.split(".")[-2] in ATTENTION:
+            kept[name] = rows * columns // heads * left[0]
+        else:
+            kept[name] = rows * columns // channels * left[1]
+    return kept

@@ -1,12 +1,19 @@
-"""A model with its topology: pruned (or left dense), then trained on with the topology fixed."""
+"""A model with its topology: pruned (or left dense), then trained on with the topology fixed.
+
+What follows the pruning is one mechanism: of a trained model it is recovery, of an initial one pretraining on the
+rows of its dense counterpart, and then recovery. At init a method chooses, and the weights that stay are the initial
+ones, whatever it has trained meanwhile (imp: the lottery ticket, rewound to the start).
+"""
 
 import importlib
 from pathlib import Path
 
+import torch
+
 from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.models.load import load_model, load_tokenizer, matrix_of, prunable, save_model
-from sparse_continual.models.train import train_on_mixture
+from sparse_continual.models.train import final, train_on_mixture
 from sparse_continual.streams.tasks import concatenate
 from sparse_continual.topologies.calibration import DEFAULTS, rows_of_files, rows_of_model, rows_of_split
 from sparse_continual.topologies.check import needs_text
@@ -17,13 +24,23 @@ ZEROS = 0.05  # share of exact zeros above which a checkpoint is taken for a pru
 
 
 def make_topology(
-    settings: dict, source, mixture: list, folder, seed: int, trust_remote_code=False
+    settings: dict,
+    source,
+    mixture: list,
+    folder,
+    seed: int,
+    trust_remote_code=False,
+    teacher=None,
+    watch=None,
 ) -> tuple[dict, list[dict]]:
     """Make the model of a topology entity.
 
-    settings: {topology: {method, pattern, sparsity, ...}, recovery: settings or None}; source: folder of
-    the model; mixture: [(share, training Split)] of the base, [] when it declares none; folder: where
-    model and topology file go; trust_remote_code: whether to run the code that comes with the model.
+    settings: {topology: {method, pattern, sparsity, ...}, recovery: settings or None, pretraining: settings,
+    at init alone}; source: folder of the model, the initial one at init; mixture: [(share, training Split)] of
+    the base, [] when it declares none; folder: where model and topology file go; trust_remote_code: whether to
+    run the code that comes with the model; teacher: folder of the dense parent that a recovery with distillation
+    follows, the source itself unless given; watch: called as watch(stage, model) with the model as it came and after
+    every step (topologies/measure.py).
 
     Returns (facts for the manifest, among them the folder of the model to use; rows of densities.csv).
 
@@ -33,27 +50,35 @@ def make_topology(
     model = load_model(source, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(source, trust_remote_code)
     masks, facts = None, {"trust_remote_code": trust_remote_code}
+    watch = watch or (lambda stage, model: None)
+    watch("base", model)
     if chosen["method"] == "dense":
         _refuse_sparse(model, source)
     else:
-        topology = _prune(model, chosen, tokenizer, mixture, seed)
+        prune = _prune_initial if "pretraining" in settings else _prune
+        topology = prune(model, chosen, tokenizer, mixture, seed)
+        watch("pruned", model)
         topology.save(Path(folder) / topology.FILE)
         masks, facts["topology"] = topology.masks, topology.sha256
         facts["record"] = topology.record
-    if settings["recovery"]:
+    pretraining, recovery = settings.get("pretraining"), settings["recovery"]
+    if pretraining or recovery:
         linears = prunable(model)
         places = FixedPlaces(linears, masks) if masks else AllPlaces(linears)
-        facts["recovery"] = train_on_mixture(
-            model,
-            places,
-            Ends(model, linears, True),
-            mixture,
-            settings["recovery"],
-            seed_of("recovery", seed),
-        )
+        trained = model, places, Ends(model, linears, True), mixture
+    if pretraining:  # the seed of the dense base's own, so that the rows are the same
+        facts["pretraining"] = train_on_mixture(*trained, pretraining, seed)
+        watch("trained", model)
+    if recovery and "distillation" in recovery:
+        parent = load_model(teacher or source, trust_remote_code=trust_remote_code)
+        facts["recovery"] = _distil(trained, recovery, parent, seed_of("recovery", seed))
+    elif recovery:
+        facts["recovery"] = train_on_mixture(*trained, recovery, seed_of("recovery", seed))
+    if recovery:
+        watch("recovered", model)
     if masks:
         topology.check(model)
-    if masks or settings["recovery"]:
+    if masks or recovery:
         save_model(model, tokenizer, Path(folder) / "model")
         facts["folder"] = Path(folder) / "model"
     else:
@@ -62,6 +87,16 @@ def make_topology(
     linears = prunable(model)  # [outputs, inputs]: N:M is counted along a row
     exists = {name: matrix_of(linears[name], mask).cpu().numpy() for name, mask in exists.items()}
     return facts, densities_of_masks(exists, chosen.get("pattern", "dense"))
+
+
+def _distil(trained: tuple, recovery: dict, teacher, seed: int) -> dict:
+    """Recovery with a teacher: facts as without, and the last terms and what the teacher has read."""
+    # by name, not by import: what has no teacher must not depend on its code
+    module = importlib.import_module("sparse_continual.topologies.distillation")
+    loss = module.Distillation(teacher, **recovery["distillation"])
+    facts = train_on_mixture(*trained, recovery, seed, loss)
+    parts = {name: final([found[name] for found in loss.parts]) for name in loss.parts[0]}
+    return {**facts, "distillation": {**parts, "teacher_tokens": facts["tokens"]}}
 
 
 def _refuse_sparse(model, source) -> None:
@@ -76,6 +111,17 @@ def _refuse_sparse(model, source) -> None:
             f"({shares[worst]:.1%} of {worst}), and trained as dense these absent weights would grow; "
             "its zeros are not supported as a topology yet: expected a dense checkpoint"
         )
+
+
+@torch.no_grad()
+def _prune_initial(model, *how):
+    """As `_prune`, after which the weights that stay have their values from before."""
+    linears = prunable(model)
+    before = {name: module.weight.clone() for name, module in linears.items()}
+    topology = _prune(model, *how)
+    for name, weight in before.items():
+        linears[name].weight.copy_(weight.masked_fill(~topology.masks[name], 0.0))
+    return topology
 
 
 def _prune(model, chosen, tokenizer, mixture, seed):

@@ -7,6 +7,7 @@ are loaded at every start for their settings.
 from sparse_continual.errors import UserError
 
 EXACT = 4096  # inputs up to which second moments are held in float64
+PANEL = 128  # rows of a symmetric product that are computed together
 
 
 class Squares:
@@ -19,7 +20,10 @@ class Squares:
 
     def add(self, inputs) -> None:
         """Take in the inputs [..., columns] of one sequence."""
-        self.squares += inputs.reshape(-1, inputs.shape[-1]).double().square().sum(0)
+        import torch
+
+        own = inputs.reshape(-1, inputs.shape[-1]).to(torch.float64, copy=True)
+        self.squares += own.square_().sum(0)
 
     def norms(self):
         """float32 [columns]: the norm of each input over all tokens."""
@@ -39,7 +43,7 @@ class SecondMoments:
         import torch
 
         dtype = torch.float64 if columns <= EXACT else torch.float32
-        self.products = torch.zeros(columns, columns, dtype=dtype, device=device)
+        self._products = torch.zeros(columns, columns, dtype=dtype, device=device)
         self.sequences = 0
         self.notes = {}  # for the record: damping, dead inputs
         self._factors = {}
@@ -49,9 +53,19 @@ class SecondMoments:
         import torch
 
         quick = torch.promote_types(inputs.dtype, torch.float32)
-        inputs = inputs.reshape(-1, inputs.shape[-1]).to(quick if self.QUICK else self.products.dtype)
-        self.products += inputs.T @ inputs
+        inputs = inputs.reshape(-1, inputs.shape[-1]).to(quick if self.QUICK else self._products.dtype)
+        for at in range(
+            0, inputs.shape[1], PANEL
+        ):  # on and above the diagonal: the rest is mirrored when asked for
+            self._products[at : at + PANEL, at:] += inputs[:, at : at + PANEL].T @ inputs[:, at:]
         self.sequences += 1
+
+    @property
+    def products(self):
+        """X X^T [columns, columns] of all that was taken in."""
+        for at in range(PANEL, len(self._products), PANEL):
+            self._products[at:, at - PANEL : at] = self._products[at - PANEL : at, at:].T
+        return self._products
 
     def hessian(self):
         """H = 2 / n * X X^T [columns, columns] over n sequences, of the layer error 1/2 tr((v - w) H (v - w)^T)."""

@@ -53,7 +53,9 @@ def prune(
     options = options_of(f"method {method}", chosen.SCHEMA, options)
     linears = prunable(model)
     sizes = {name: tuple(matrix_of(module).shape) for name, module in linears.items()}
-    structured = pattern == "structured"
+    structured = None
+    if pattern == "structured":  # by name, not by import: other methods must not depend on its code
+        structured = importlib.import_module("sparse_continual.topologies.structured")
     total = None if structured else kept_total(sizes, pattern, sparsity)
     reads = needs_text(settings | options)
     rows = _rows(model, method, calibration) if reads else None
@@ -64,6 +66,7 @@ def prune(
     with _evaluating(model):
         job = Job(model, linears, rows or [], total, seed)
         if structured:
+            job.counts = structured.counts(model, linears, sparsity, options)
             chosen.prune_model(job, sparsity, **options)
         else:
             _run(job, chosen, options, sizes, settings, sparsity)
@@ -73,9 +76,7 @@ def prune(
     if structured:
         job.facts |= {"structured": options["export"], "dense_weights": sum(r * c for r, c in sizes.values())}
         if options["export"] == "compact":
-            masks = importlib.import_module("sparse_continual.topologies.structured").compact(
-                model, linears, masks
-            )
+            masks = structured.compact(model, linears, masks)
     record = {
         **settings,
         "sparsity": sparsity,

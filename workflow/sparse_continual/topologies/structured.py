@@ -5,15 +5,14 @@ is a row of gate, a row of up and a column of down. Blocks compete within themse
 """
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
 
 from sparse_continual.errors import UserError
+from sparse_continual.topologies.counts import Count
+from sparse_continual.topologies.export import ATTENTION, MLP, SETTINGS, kept_groups, kept_weights
 from sparse_continual.topologies.walk import block_of
 
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-MLP = ("gate_proj", "up_proj", "down_proj")
 INWARD = ("o_proj", "down_proj")  # their lines are columns
 
 
@@ -29,6 +28,10 @@ class Layer:
     width: int
     channels: int
     shapes: dict[str, tuple[int, int]]
+
+    def left(self, sparsity) -> tuple[int, int]:
+        """(head groups, channels) that stay, as `export.kept_groups` says."""
+        return kept_groups(self.names["gate_proj"], self.heads, self.channels, sparsity)
 
     def lines(self, part: str, values):
         """[groups] sums over each group's lines of `values`, one per row of a part (per column, inward)."""
@@ -63,36 +66,16 @@ def layers(model, linears: dict) -> list[Layer]:
     return found
 
 
-def kept_groups(layer: Layer, sparsity) -> tuple[int, int]:
-    """(head groups, channels) that stay of a block: heads lost are rounded down to whole groups, channels up.
+def counts(model, linears: dict, sparsity, options: dict) -> dict[str, Count]:
+    """Weight name -> Count of what a method of these `options` leaves of a Llama-like model.
 
-    Raises UserError for a sparsity outside [0, 1), or one that leaves no channel.
+    Raises UserError as `layers`, and for a sparsity or blocks left whole that do not fit.
     """
-    if sparsity is None or not 0 <= sparsity < 1:
-        raise UserError(f"sparsity {sparsity}: pattern structured needs a sparsity with 0 <= sparsity < 1")
-    share = 1 - Fraction(str(sparsity))
-    heads = layer.heads - int(layer.heads * (1 - share))
-    channels = int(layer.channels * share)
-    if not channels:
-        raise UserError(
-            f"{layer.names['gate_proj']}: sparsity {sparsity} leaves no channel at all; choose a smaller one"
-        )
-    return heads, channels
-
-
-def pruned_layers(found: list[Layer], first: int, last: int, export: str) -> list[Layer]:
-    """The blocks that are pruned. Raises UserError when none is left, or a compact model would need two widths."""
-    chosen = found[first : len(found) - last]
-    if not chosen:
-        raise UserError(
-            f"found first {first} and last {last} of {len(found)} blocks left whole: none is pruned"
-        )
-    if export == "compact" and len(chosen) < len(found):
-        raise UserError(
-            f"found first {first} and last {last} blocks left whole with export compact: a config holds one width "
-            "for all blocks; use export: masked"
-        )
-    return chosen
+    layers(model, linears)
+    sizes = {name: tuple(module.weight.shape) for name, module in linears.items()}
+    own = {key: options[key] for key in SETTINGS}
+    kept = kept_weights(sizes, model.config.num_key_value_heads, sparsity, **own)
+    return {name: Count(many) for name, many in kept.items()}
 
 
 def best(importance, kept: int):

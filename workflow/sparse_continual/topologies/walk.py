@@ -6,6 +6,8 @@ block's statistics and the hidden states of all rows are in memory.
 """
 
 import re
+from collections import Counter
+from contextlib import suppress
 
 import torch
 
@@ -41,12 +43,15 @@ class Block:
         Raises UserError naming a matrix that no calibration token reached (an expert).
         """
         statistics, leader, first = {}, {}, {}
+        calls, seen, once = Counter(), set(), False  # `once`: the first row called every matrix, and once
 
         def hook(name, linear):
             def record(module, args):
                 inputs = args[0]
+                calls[name] += 1
+                seen.add(name)
                 if name not in leader:
-                    leader[name] = next((other for other, seen in first.items() if seen is inputs), name)
+                    leader[name] = next((other for other, read in first.items() if read is inputs), name)
                     first[name] = inputs
                     if leader[name] == name:
                         columns = matrix_of(linear).shape[1]
@@ -54,13 +59,18 @@ class Block:
                     statistics[name] = statistics[leader[name]]
                 if leader[name] == name:
                     statistics[name].add(inputs)
+                if once and len(seen) == len(self.linears):
+                    raise _Read
 
             return record
 
         handles = [m.register_forward_pre_hook(hook(name, m)) for name, m in self.linears.items()]
         try:
             for row in range(len(self.inputs)) if rows is None else rows:
-                self.run(row)
+                seen.clear()
+                with suppress(_Read):
+                    self.run(row)
+                once = once or set(calls.values()) == {1} and len(calls) == len(self.linears)
         finally:
             for handle in handles:
                 handle.remove()
@@ -97,7 +107,7 @@ def block_of(name: str) -> str:
 
 
 class _Read(Exception):
-    """The first block's inputs are known; the rest of the pass would tell nothing new."""
+    """All inputs that are asked for are known; the rest of the pass would tell nothing new."""
 
 
 def _record_calls(model, modules, rows):

@@ -36,6 +36,12 @@ SCHEMA = {
                 },
             },
         },
+        "initial_weights": {
+            "enum": ["normal", "scaled"],
+            "description": "SD of the block matrices before pretraining: normal (when left out): 0.02; scaled: "
+            "1 / sqrt(inputs), without which queries and keys have next to no gradient there and snip at init "
+            "leaves them next to no weight",
+        },
         "pretraining": {
             "type": "object",
             "description": "training on the mixture from scratch: linear warm-up, then a cosine to a tenth",
@@ -87,7 +93,9 @@ def fingerprint(settings: dict) -> dict:
 def obtain(settings: dict, seed: int, folder, mixture) -> dict:
     """Pretrain the model of `settings` and save it with its tokenizer into `folder`.
 
-    mixture: [(share, training Split)]. Returns what was done: steps, tokens, final_loss.
+    mixture: [(share, training Split)]. Settings without `pretraining` are those of the initial model, which a
+    topology made at init begins from: it is saved as it is. Returns what was done: steps, tokens, final_loss;
+    {} for the initial model.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -114,9 +122,13 @@ def obtain(settings: dict, seed: int, folder, mixture) -> dict:
     )
     torch.manual_seed(seed_of("initial weights", seed))
     model = LlamaForCausalLM(config)
-    linears = prunable(model)
-    facts = train_on_mixture(
-        model, AllPlaces(linears), Ends(model, linears, True), mixture, settings["pretraining"], seed
-    )
+    facts, linears = {}, prunable(model)
+    if settings.get("initial_weights") == "scaled":
+        for module in linears.values():
+            torch.nn.init.normal_(module.weight, std=module.in_features**-0.5)
+    if "pretraining" in settings:
+        facts = train_on_mixture(
+            model, AllPlaces(linears), Ends(model, linears, True), mixture, settings["pretraining"], seed
+        )
     save_model(model, words, folder)
     return facts

@@ -15,6 +15,7 @@ import math
 import torch
 
 from sparse_continual.identity import seed_of
+from sparse_continual.models.load import matrix_of
 from sparse_continual.runs.mechanism import Mechanism as Base
 
 SCHEMA = {
@@ -39,10 +40,14 @@ SCHEMA = {
 
 
 class Product(torch.nn.Module):
-    """W -> W + mask * scale B A, for torch's parametrization of a Linear's weight."""
+    """W -> W + mask * scale B A, for torch's parametrization of a linear's weight; A reads the inputs also where the
+    weight is stored transposed (GPT-2's Conv1D).
+    """
 
-    def __init__(self, weight, exists, rank, scale, generator):
+    def __init__(self, module, exists, rank, scale, generator):
         super().__init__()
+        weight = matrix_of(module)  # [outputs, inputs]
+        self.transposed = weight is not module.weight
         rows, columns = weight.shape
         bound = 1 / math.sqrt(columns)  # kaiming_uniform_(a=sqrt(5)), as in the paper's code and in peft
         a = (2 * torch.rand(rank, columns, generator=generator) - 1) * bound
@@ -54,6 +59,7 @@ class Product(torch.nn.Module):
     def forward(self, weight):
         """The matrix that the model uses."""
         product = self.scale * (self.B @ self.A)
+        product = product.T if self.transposed else product
         return weight + (product if self.mask is None else product * self.mask)
 
 
@@ -104,7 +110,7 @@ class Mechanism(Base):
             generator = torch.Generator().manual_seed(seed_of("lora", setting.seed, name))
             exists = None if setting.exists is None else setting.exists[name]
             scale = self.settings["alpha"] / self.settings["rank"]
-            product = Product(module.weight, exists, self.settings["rank"], scale, generator)
+            product = Product(module, exists, self.settings["rank"], scale, generator)
             torch.nn.utils.parametrize.register_parametrization(module, "weight", product)
             named |= {f"{name}.A": product.A, f"{name}.B": product.B}
         return named

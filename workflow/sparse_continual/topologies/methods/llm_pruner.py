@@ -48,12 +48,13 @@ def prune_model(job, sparsity, importance, reduce, export, first, last):
     import torch
 
     from sparse_continual.topologies import structured
+    from sparse_continual.topologies.export import pruned_blocks
 
     found = structured.layers(job.model, job.linears)
     gradients, squares = slopes(job) if not importance.startswith("l") else ({}, {})
-    chosen = [layer.block for layer in structured.pruned_layers(found, first, last, export)]
+    chosen = [layer.block for layer in pruned_blocks(found, first, last, export)]
     for layer in found:
-        heads, channels = structured.kept_groups(layer, sparsity if layer.block in chosen else 0)
+        heads, channels = layer.left(sparsity if layer.block in chosen else 0)
         kept = []
         for parts, many in ((structured.ATTENTION, heads), (structured.MLP, channels)):
             values = []

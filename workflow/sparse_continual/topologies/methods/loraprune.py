@@ -54,11 +54,12 @@ def prune_model(
 
     from sparse_continual.identity import seed_of
     from sparse_continual.topologies import structured
+    from sparse_continual.topologies.export import pruned_blocks
     from sparse_continual.topologies.training import cubic, lm_loss, only_matrices, train
 
     found = structured.layers(job.model, job.linears)
-    chosen = structured.pruned_layers(found, first, last, export)
-    wanted = {layer.block: structured.kept_groups(layer, sparsity) for layer in chosen}
+    chosen = pruned_blocks(found, first, last, export)
+    wanted = {layer.block: layer.left(sparsity) for layer in chosen}
     seed, device = seed_of("loraprune", job.seed), job.model.device
     generator = torch.Generator().manual_seed(seed)
     weights = {name: module.weight.detach() for name, module in job.linears.items()}

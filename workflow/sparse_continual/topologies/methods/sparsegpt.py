@@ -43,6 +43,7 @@ PATTERNS = ("unstructured", "N:M")
 ALLOCATIONS = ("uniform", "erk", "owl")
 COUNTS = ("exact", "reference")
 NEEDS_CALIBRATION = True
+PART = 32  # columns of a block whose updates are made one by one
 
 
 class Statistics(SecondMoments):
@@ -82,30 +83,33 @@ def sweep(weight, factor, dead, choose, block: int, group: int):
     """Remove and update column by column.
 
     `choose(start, scores [R, width])` returns the mask of the columns from `start` on, `group` of them (which
-    divides `block`), when the sweep reaches them. Updates reach the columns of the same block at once and
-    those after it when the block ends.
+    divides `block`), when the sweep reaches them. Updates reach the columns of the same part of a block at once,
+    later parts when the part ends and later blocks when the block ends, so that most of it is matrix products.
 
     Returns (mask bool[R, C], weight [R, C] with zeros where the mask is False, loss [R]: each row's
     1/2 (v - w) H (v - w)^T with the damped H).
     """
     import torch
 
-    weight = weight.to(factor.dtype, copy=True)
-    mask = torch.ones(weight.shape, dtype=torch.bool, device=weight.device)
-    loss = weight.new_zeros(weight.shape[0])
-    for first in range(0, weight.shape[1], block):
-        last = min(first + block, weight.shape[1])
-        errors = weight.new_zeros(weight.shape[0], last - first)
-        for j in range(first, last):
-            if (j - first) % group == 0:
-                columns = slice(j, min(j + group, last))
-                scores = (weight[:, columns] / factor.diagonal()[columns]).square()
-                scores[:, dead[columns]] = 0
-                mask[:, columns] = choose(j, scores)
-            error = torch.where(mask[:, j], 0, weight[:, j] / factor[j, j])
-            weight[:, j].masked_fill_(~mask[:, j], 0)
-            weight[:, j + 1 : last] -= torch.outer(error, factor[j, j + 1 : last])
-            errors[:, j - first] = error
-            loss += error.square() / 2
-        weight[:, last:] -= errors @ factor[first:last, last:]
-    return mask, weight, loss
+    # inputs first: a column of the matrix is a row here, so that one step reads and writes what lies together
+    work = weight.T.to(factor.dtype, copy=True, memory_format=torch.contiguous_format)
+    mask = torch.ones(work.shape, dtype=torch.bool, device=work.device)
+    loss = work.new_zeros(work.shape[1])
+    part = PART if group == block else PART // group * group or group
+    for first in range(0, len(work), block):
+        last = min(first + block, len(work))
+        errors = work.new_zeros(last - first, work.shape[1])
+        for start in range(first, last, part):
+            end = min(start + part, last)
+            for j in range(start, end):
+                if (j - first) % group == 0:
+                    inputs = slice(j, min(j + group, last))
+                    scores = (work[inputs] / factor.diagonal()[inputs, None]).square()
+                    scores[dead[inputs]] = 0
+                    mask[inputs] = choose(j, scores.T.contiguous()).T
+                error = torch.div(work[j], factor[j, j], out=errors[j - first]).masked_fill_(mask[j], 0)
+                work[j + 1 : end].addr_(factor[j, j + 1 : end], error, alpha=-1)
+            work[end:last] -= factor[start:end, end:last].T @ errors[start - first : end - first]
+        work[last:] -= factor[first:last, last:].T @ errors
+        loss += errors.square().sum(0) / 2
+    return mask.T.contiguous(), work.masked_fill_(~mask, 0).T.contiguous(), loss

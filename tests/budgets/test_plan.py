@@ -1,0 +1,31 @@
+"""What is planned before the streams: trainings and, apart from them, the forward passes of teachers."""
+
+from types import SimpleNamespace
+
+from sparse_continual.budgets import plan
+
+SHAPE = {"hidden_size": 8, "intermediate_size": 16, "layers": 2, "heads": 2, "kv_heads": 2, "vocabulary": 32}
+PHASE = {"steps": 1000, "batch_size": 4, "row_tokens": 10, "shape": SHAPE}
+
+
+def told(*phases):
+    return plan._preparation(SimpleNamespace(preparation=lambda: list(phases))).split("\n")
+
+
+def test_a_teacher_costs_a_forward_pass_over_the_same_rows():
+    """Written out: 2 FLOPs a weight, the full square of attention, and the head at every position."""
+    weights = 2 * (4 * 8 * 8 + 3 * 8 * 16)
+    forward = 2 * weights + 4 * 10 * 8 * 2 + 2 * 8 * 32
+    without = {**PHASE, "teacher": False}
+    assert len(told(without)) == 1
+    trainings, teachers = told(without, {**PHASE, "teacher": True}, without)
+    assert trainings.startswith("Before the streams: 3 trainings of bases (pretraining, recovery), ")
+    flops = 1000 * 4 * 10 * forward
+    assert f"teachers of 1 recoveries: {flops / 1e6:.3g}MFLOP" in teachers
+
+
+def test_a_teacher_is_not_in_the_hours_of_the_trainings():
+    taught = {**PHASE, "steps": 10**7, "teacher": True}
+    assert told(taught)[0] == told({**taught, "teacher": False})[0]
+    cost = plan._phase_costs(taught)
+    assert 0.3 < cost["teacher_hours"] / cost["hours"] < 0.35

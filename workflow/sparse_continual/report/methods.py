@@ -1,0 +1,136 @@
+"""Methods side by side: what was measured of every topology while it was made, and what its arm did on the stream.
+
+Described only, and only in studies that measure their topologies (`study.measure_topologies`).
+"""
+
+import math
+
+from sparse_continual.report.view import table
+from sparse_continual.report.words import Words, points
+
+STAGES = ("base", "pruned", "trained", "recovered")
+MEASURED = ("perplexities", "layer_errors", "costs")  # tables that such a study has beside the others
+COLUMNS = (
+    "condition topology pattern density:number perplexity_base:number perplexity_pruned:number"
+    " perplexity_trained:number perplexity_recovered:number layer_error:number learning_accuracy:size"
+    " forgetting:points"
+)
+
+
+def of_methods(name: str, found: dict, facts: dict, words: Words) -> dict | None:
+    """{lines: sentences, table, costs} of the stream `name`, or None where nothing was measured.
+
+    found: tables of the stream, among them densities, summary, and those of MEASURED.
+    """
+    if not facts["study"].get("measure_topologies"):
+        return None
+    rows = _rows(found, facts)
+    caption = words("page.compared.table")
+    return {
+        "lines": _lines(rows, words),
+        "table": table(
+            words, f"{name}-methods", rows, COLUMNS, f"../{name}/tables/perplexities.csv", caption
+        ),
+        "costs": table(
+            words,
+            f"{name}-costs",
+            _costs(found["costs"], words),
+            "topology step:text wall_seconds:number peak_bytes:count added_bytes:count",
+            f"../{name}/tables/costs.csv",
+            words("page.compared.costs"),
+        ),
+    }
+
+
+def _rows(found, facts) -> list[dict]:
+    """One row per condition whose model the base's own shape has: means over blocks."""
+    perplexity = found["perplexities"].copy()
+    perplexity["perplexity"] = [math.log(value) for value in perplexity.perplexity]
+    perplexity = perplexity.groupby(["topology", "stage"]).perplexity.mean().to_dict()
+    errors = found["layer_errors"].groupby(["topology", "matrix"]).error.mean()
+    errors = errors.groupby("topology").median().to_dict()
+    densities = found["densities"].groupby("topology")[["nonzeros", "weights"]].sum()
+    patterns = found["densities"].groupby("topology").pattern.agg(lambda own: " ".join(dict.fromkeys(own)))
+    summary = found["summary"]
+    plain = summary[(summary.part == "all") & (summary.scale == "raw")]
+    levels = plain.set_index(["condition", "metric"])["mean"].to_dict()
+    rows = []
+    for name in facts["study"]["conditions"]:
+        condition = facts["conditions"][name]
+        topology = condition["topology"]
+        if "match" in condition or topology not in densities.index:
+            continue
+        known = {stage: perplexity.get((topology, stage)) for stage in STAGES}
+        rows.append(
+            {
+                "condition": name,
+                "topology": topology,
+                "pattern": patterns[topology],
+                "density": float(densities.nonzeros[topology] / densities.weights[topology]),
+                "layer_error": errors.get(topology),
+                **{f"perplexity_{k}": None if v is None else math.exp(v) for k, v in known.items()},
+                **{metric: levels.get((name, metric)) for metric in ("learning_accuracy", "forgetting")},
+            }
+        )
+    return rows
+
+
+def _costs(costs, words: Words) -> list[dict]:
+    """One row per topology and step: medians over blocks."""
+    found = costs.groupby(["topology", "stage"], sort=False)[
+        ["seconds", "peak_bytes", "added_bytes"]
+    ].median()
+    return [
+        {"topology": topology, "step": words(f"page.compared.steps.{stage}"), **row}
+        | {"wall_seconds": row["seconds"]}
+        for (topology, stage), row in zip(found.index, found.to_dict("records"), strict=True)
+    ]
+
+
+def _lines(rows: list[dict], words: Words) -> list[str]:
+    """Sentences on how far apart the methods are, each where there is something to say it of."""
+    unique = {row["topology"]: row for row in rows}
+    sparse = [row for row in unique.values() if row["density"] < 1]
+    later = [row for row in sparse if row["perplexity_trained"] is None]
+    dense = [row for row in unique.values() if row["density"] == 1]
+    lines = []
+    for stage in ("pruned", "recovered"):
+        ends = _ends(later, f"perplexity_{stage}", "{:.3g}")
+        if ends:
+            lines.append(words(f"page.compared.lines.{stage}", n=len(later), **ends))
+    if lines:
+        lines[0] += " " + words("page.compared.lines.base", base=f"{later[0]['perplexity_base']:.3g}")
+    if len(lines) == 2 and dense and dense[0]["perplexity_recovered"] is not None:
+        lines[1] += " " + words("page.compared.lines.dense", dense=f"{dense[0]['perplexity_recovered']:.3g}")
+    at_init = _ends(
+        [row for row in sparse if row["perplexity_trained"] is not None], "perplexity_recovered", "{:.3g}"
+    )
+    if at_init:
+        lines.append(words("page.compared.lines.init", **at_init))
+    arms = [row for row in rows if row["density"] < 1]
+    learnt, forgot = (_ends(arms, metric, None) for metric in ("learning_accuracy", "forgetting"))
+    if learnt and forgot:
+        lines.append(words("page.compared.lines.learning", **learnt))
+        lines.append(words("page.compared.lines.forgetting", **forgot))
+    return lines
+
+
+def _ends(rows, key, form) -> dict:
+    """{low, lowest, high, highest}: the smallest and largest value of a column and whose they are; {} of none.
+
+    form: format of a value; None: a share, in points.
+    """
+    rows = [row for row in rows if row[key] is not None and not math.isnan(row[key])]
+    if not rows:
+        return {}
+    name = "condition" if form is None else "topology"
+    found = {}
+    for side, where, choose in (("low", "lowest", min), ("high", "highest", max)):
+        row = choose(rows, key=lambda row: row[key])
+        found[side] = _points(row[key]) if form is None else form.format(row[key])
+        found[where] = row[name]
+    return found
+
+
+def _points(share: float) -> str:
+    return f"{'−' if share < 0 and points(share) != '0.0' else ''}{points(share)}"
