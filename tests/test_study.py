@@ -343,3 +343,41 @@ def test_a_published_base_is_one_model_for_all_blocks(tmp_path):
     text.unlink()
     with pytest.raises(UserError, match="text.txt: no such file"):
         study_of(**changes, topologies__sparse_2of4=wanda).runs("people")
+
+
+def test_a_topology_that_is_counted_is_named_by_its_base_where_several_have_it(tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from sparse_continual.models.load import save_model
+    from sparse_continual.streams.lexicon import tokenizer
+
+    words = tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    for name in ("one", "two"):
+        save_model(LlamaForCausalLM(config), words, tmp_path / name)
+    arm = {"topology": "found", "mechanism": "finetune"}
+    changes = {
+        "bases": {name: {"source": "local", "path": str(tmp_path / name)} for name in ("one", "two")},
+        "topologies__found": {"method": "counted"},
+        "conditions": {name: {"base": name, **arm} for name in ("one", "two")},
+        "study__conditions": ["one", "two"],
+        "study__contrasts": [
+            {"name": "x", "plus": ["one"], "minus": ["two"], "estimand": "as_published"},
+        ],
+        "study__claims": None,
+    }
+    study = study_of(**changes)
+    assert {name for name, _, _ in study.topologies("people")} == {"found of one", "found of two"}
+    assert study.counted() == {"found of one": "one", "found of two": "two"} and study.published() == {}
+    one, two = study.priced("people")
+    assert one["densities"] == f"{study.topology('one', '1').path}/densities.csv" != two["densities"]
+    assert one["shape"]["hidden_size"] == 16 and not study.fetched("one") and study.downloads("one") == []
+    alone = study_of(**changes | {"study__conditions": ["one"], "study__contrasts": []})
+    assert {name for name, _, _ in alone.topologies("people")} == {"found"}
+    assert alone.topology("one", "1").name == study.topology("one", "1").name

@@ -1,6 +1,12 @@
+from sparse_continual import registry
+
+
 def topology_code(wc):
     chosen = STUDY.get("topologies", wc.topology).settings["topology"]
-    prune = [] if chosen["method"] == "dense" else ["topologies.pruning"]
+    found = chosen["method"] == "dense" or hasattr(
+        registry.load("topologies.methods", chosen["method"]), "read"
+    )
+    prune = [] if found else ["topologies.pruning"]
     return code("scripts/topologies/make_topology.py", *topology_variants(chosen), *prune)
 
 

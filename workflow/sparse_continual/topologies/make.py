@@ -1,8 +1,9 @@
-"""A model with its topology: pruned (or left dense), then trained on with the topology fixed."""
+"""A model with its topology: pruned, or as it was found, then trained on with the topology fixed."""
 
 import importlib
 from pathlib import Path
 
+from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.models.load import load_model, load_tokenizer, matrix_of, prunable, save_model
@@ -13,7 +14,7 @@ from sparse_continual.topologies.check import needs_text
 from sparse_continual.topologies.density import densities_of_masks
 from sparse_continual.topologies.physical import AllPlaces, Ends, FixedPlaces
 
-ZEROS = 0.05  # share of exact zeros above which a checkpoint is taken for a pruned one
+ZEROS = 0.05  # share of exact zeros in block weights above which a checkpoint is a pruned one
 
 
 def make_topology(
@@ -27,16 +28,18 @@ def make_topology(
 
     Returns (facts for the manifest, among them the folder of the model to use; rows of densities.csv).
 
-    Raises UserError for a checkpoint that is sparse itself and is to be used as dense.
+    Raises UserError for a checkpoint that is sparse itself and is to be used as dense, or the other way round.
     """
     chosen = settings["topology"]
     model = load_model(source, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(source, trust_remote_code)
     masks, facts = None, {"trust_remote_code": trust_remote_code}
-    if chosen["method"] == "dense":
-        _refuse_sparse(model, source)
-    else:
-        topology = _prune(model, chosen, tokenizer, mixture, seed)
+    method = registry.load("topologies.methods", chosen["method"])
+    found = hasattr(method, "read")  # in the weights as they are
+    if chosen["method"] == "dense" or found:
+        _agree(model, source, found)
+    if chosen["method"] != "dense":
+        topology = method.read(model) if found else _prune(model, chosen, tokenizer, mixture, seed)
         topology.save(Path(folder) / topology.FILE)
         masks, facts["topology"] = topology.masks, topology.sha256
         facts["record"] = topology.record
@@ -53,7 +56,7 @@ def make_topology(
         )
     if masks:
         topology.check(model)
-    if masks or settings["recovery"]:
+    if settings["recovery"] or (masks and not found):
         save_model(model, tokenizer, Path(folder) / "model")
         facts["folder"] = Path(folder) / "model"
     else:
@@ -61,20 +64,30 @@ def make_topology(
     exists = masks or {name: module.weight != 0 for name, module in prunable(model).items()}
     linears = prunable(model)  # [outputs, inputs]: N:M is counted along a row
     exists = {name: matrix_of(linears[name], mask).cpu().numpy() for name, mask in exists.items()}
-    return facts, densities_of_masks(exists, chosen.get("pattern", "dense"))
+    densities = densities_of_masks(exists, chosen.get("pattern", "dense"))
+    if found:
+        densities = [{**row, "pattern": topology.record["patterns"][row["matrix"]]} for row in densities]
+    return facts, densities
 
 
-def _refuse_sparse(model, source) -> None:
+def _agree(model, source, sparse: bool) -> None:
+    """Raise UserError for a pruned checkpoint that is to be dense, or a dense one that is to be `sparse`."""
     weights = {name: module.weight for name, module in prunable(model).items()}
     zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
     share = sum(zeros.values()) / sum(weight.numel() for weight in weights.values())
-    if share > ZEROS:
-        shares = {name: zeros[name] / weight.numel() for name, weight in weights.items()}
-        worst = max(shares, key=shares.get)
+    shares = {name: zeros[name] / weight.numel() for name, weight in weights.items()}
+    worst = max(shares, key=shares.get)
+    zero = f"{share:.1%} of its block weights are exactly zero ({shares[worst]:.1%} of {worst})"
+    if share > ZEROS and not sparse:
         raise UserError(
-            f"{source}: the checkpoint is sparse itself: {share:.1%} of its block weights are exactly zero "
-            f"({shares[worst]:.1%} of {worst}), and trained as dense these absent weights would grow; "
-            "its zeros are not supported as a topology yet: expected a dense checkpoint"
+            f"{source}: the checkpoint is sparse itself: {zero}, and trained as dense these absent weights would "
+            "grow; expected a dense checkpoint; to take its zeros as the topology, use `method: counted`"
+        )
+    if share <= ZEROS and sparse:
+        raise UserError(
+            f"{source}: the checkpoint is not sparse: {zero}, and method counted takes the zeros of a pruned "
+            f"checkpoint as its topology; expected more than {ZEROS:.0%}; name the pruned checkpoint, or use "
+            "`method: dense`"
         )
 
 
