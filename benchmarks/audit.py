@@ -4,9 +4,9 @@
 
 Writes five blocks of the shape of Llama-2-7B in bfloat16 (two 2:4, two unstructured, one dense) to a temporary folder
 (TMPDIR says where; 4 GB are used for a while), in three layouts, and deletes them. Prints MB of the files per second,
-the best of the repeats, `cat` and the audit (imports apart) in turn: read from the disk, and with the files in the system's cache; and
-per second of processor time, which is the same on a busy machine. The peak is what the audit's process held beyond
-what it held before it began, pages of the files included.
+the best of the repeats, `cat` and the audit in turn, imports apart: read from the disk, and with the files in the
+system's cache; and per second of processor time. The peak is what the audit's process held beyond what it held
+before it began, pages of the files included.
 """
 
 import json
