@@ -8,8 +8,8 @@ import pytest
 WORDS = 40  # tokens that the toy rows are made of
 
 
-SHIPPED = """dense gmp imp l0 llm_pruner loraprune magnitude maskllm movement obc random shuffled snip sparsegpt
-wanda wandapp""".split()
+SHIPPED = """counted dense gmp imp l0 llm_pruner loraprune magnitude maskllm movement obc random shuffled snip
+sparsegpt wanda wandapp""".split()
 
 
 @pytest.fixture(scope="session", autouse=True)

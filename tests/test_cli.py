@@ -1,5 +1,6 @@
 """The command: one line per mistake and no traceback; what it writes and says."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from sparse_continual import cli
 from sparse_continual.statistics import registration
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "tests" / "models"))
+
+from fake_hub import FakeHub, files_of  # noqa: E402
 
 
 @pytest.fixture
@@ -80,12 +84,113 @@ def test_reanalyse(here, capsys):
     assert capsys.readouterr().err.startswith("none.yaml: cannot be read")
 
 
+@pytest.fixture
+def checkpoints(here):
+    """Folders `dense` and `sparse` (2:4) of one tiny Llama, and `config`, without weights, of a mixture."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=32, **sizes))
+    model.save_pretrained("dense")
+    with torch.no_grad():
+        for name, weight in model.model.layers.named_parameters():
+            if "proj" in name:
+                weight.mul_(torch.tensor([1, 0, 1, 0]).repeat(weight.shape[1] // 4))
+    model.save_pretrained("sparse")
+    (here / "config").mkdir()
+    (here / "config" / "config.json").write_text('{"model_type": "mixtral"}')
+
+
+def test_audit_on_the_terminal(checkpoints, capsys):
+    assert cli.main(["audit", "dense", "sparse", "config"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line and line[0].isdigit()] == [
+        "1. dense: dense",
+        "2. sparse: fixed-topology",
+        "3. config: activation-sparse",
+    ]
+    assert "2 within 1" in lines[-1] and max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["sparse", "config", "--json"], ["--json", "sparse", "config"], ["sparse", "config", "--json", "-"]],
+)
+def test_audit_as_json(checkpoints, capsys, arguments):
+    assert cli.main(["audit", *arguments]) == 0
+    sparse, config = json.loads(capsys.readouterr().out)
+    assert (sparse["path"], sparse["verdict"], sparse["pattern"]) == ("sparse", "fixed-topology", "2:4")
+    assert sparse["density"] == 0.5 and sparse["declared"] is None and sparse["moe"] is None
+    assert len(sparse["matrices"]) == 9 and sparse["reason"].startswith("fixed topology (2:4)")
+    assert config["verdict"] == "activation-sparse" and config["matrices"] == []
+    assert sparse["compared"] == []
+    assert (config["moe"]["experts"], config["moe"]["active_experts"]) == (8, 2)
+    assert config["moe"]["total_parameters"] == 46702792704
+
+
+def test_audit_to_files(checkpoints, here, capsys):
+    files = ["--json", "a.json", "--csv", "a.csv", "--figure", "a.svg"]
+    assert cli.main(["audit", "sparse", *files]) == 0
+    assert capsys.readouterr().out.startswith("sparse: fixed-topology")
+    (report,) = json.loads((here / "a.json").read_text())
+    assert len((here / "a.csv").read_text().splitlines()) == 1 + len(report["matrices"])
+    assert "<svg" in (here / "a.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments, line",
+    [
+        ([], "audit: found no checkpoint"),
+        (["nowhere"], "nowhere: no such folder"),
+        (["."], ".: no config.json"),
+        (["dense", "--figure", "a.gif"], "a.gif: found .gif, expected .png"),
+    ],
+)
+def test_audit_mistakes(checkpoints, capsys, arguments, line):
+    assert cli.main(["audit", *arguments]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith(line) and captured.err.count("\n") == 1
+
+
+def test_audit_of_repositories(checkpoints, here, monkeypatch, capsys):
+    """A published name is held against its entry in the registry; pickles are read once they may be converted."""
+    import torch
+    from safetensors.torch import load_file
+
+    files = files_of("sparse")
+    pickled = {"config.json": files["config.json"]}
+    torch.save(load_file("sparse/model.safetensors"), "weights.bin")
+    pickled["pytorch_model.bin"] = (here / "weights.bin").read_bytes()
+    with FakeHub() as hub:
+        hub.add("RedHatAI/Sparse-Llama-3.1-8B-2of4", files)
+        hub.add("someone/pickles", pickled)
+        hub.add("someone/closed", files, gated=True)
+        hub.patch(monkeypatch, here / "cache")
+        words = ["Sparse-Llama-3.1-8B-2of4", "someone/pickles", "--convert-pickles", "converted"]
+        assert cli.main(["audit", *words, "--json"]) == 0
+        published, converted = json.loads(capsys.readouterr().out)
+        assert published["declared"]["source"] == "registry" and published["declared"]["contradictions"] == []
+        assert published["density"] == converted["density"] == 0.5 and converted["declared"] is None
+        assert (here / "converted" / "someone--pickles" / "config.json").is_file()
+        for repo, line in (
+            ("someone/pickles", "pickled weights"),
+            ("someone/closed", "gated"),
+            ("no/one", "no such"),
+        ):
+            assert cli.main(["audit", repo]) == 1
+            captured = capsys.readouterr()
+            last = captured.err.splitlines()[-1]  # after the bar of the download
+            assert captured.out == "" and last.startswith(f"hub: {repo}") and line in last
+
+
 def test_as_a_program():
     command = [sys.executable, "-m", "sparse_continual.cli"]
     found = subprocess.run(
         [*command, "--help"], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT / "workflow")}
     )
     assert found.returncode == 0 and "register" in found.stdout and "reanalyse" in found.stdout
+    assert "audit" in found.stdout
     assert (
         subprocess.run(command, capture_output=True, env={"PYTHONPATH": str(ROOT / "workflow")}).returncode
         == 2

@@ -483,3 +483,97 @@ def test_a_condition_outside_the_study_may_wait():
     config["study"]["conditions"].append("later")
     with pytest.raises(ConfigError, match="conditions.later.locked"):
         checked(config)
+
+
+PUBLISHED = {
+    "sparse_llama": {"registry": "Sparse-Llama-3.1-8B-2of4"},
+    "llama": {"dense_of": "sparse_llama", "revision": "01" * 20},
+    "masked": {"registry": "LLaMA-3.1-8B-MaskLLM-C4"},
+}
+
+
+def checkpoints():
+    return (
+        *((f"bases.{name}", base) for name, base in deepcopy(PUBLISHED).items()),
+        ("topologies.as_published", {"method": "counted"}),
+        ("conditions.sparse", {"base": "sparse_llama", "topology": "as_published", "mechanism": "finetune"}),
+        ("conditions.unlocked.base", "sparse_llama"),
+        ("conditions.unlocked.topology", "as_published"),
+        ("conditions.dense.base", "llama"),
+        ("study.conditions", ["dense", "sparse", "unlocked"]),
+        ("study.claims", DROP),
+    )
+
+
+def between(estimand, plus="sparse", minus="dense"):
+    return ("study.contrasts", [{"name": "x", "plus": [plus], "minus": [minus], "estimand": estimand}])
+
+
+def test_a_published_base_is_named_by_the_registry_or_by_what_was_pruned_from_it():
+    bases = checked(changed(*checkpoints(), between("as_published")))["bases"]
+    assert bases["sparse_llama"]["source"] == bases["llama"]["source"] == "published"
+    assert bases["llama"]["registry"] == "Llama-3.1-8B" and "dense_of" not in bases["llama"]
+    assert bases["llama"]["revision"] == "01" * 20 and "revision" not in bases["sparse_llama"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        (
+            "bases.llama.dense_of",
+            "sparse_lama",
+            "bases.llama.dense_of: found 'sparse_lama', expected the name of a",
+        ),
+        (
+            "bases.llama.dense_of",
+            "tiny",
+            "bases.llama.dense_of: found 'tiny', expected the name of a base that has",
+        ),
+        ("bases.llama.registry", "phi-2", "bases.llama.dense_of: expected without registry"),
+        (
+            "bases.sparse_llama.registry",
+            "Sparse-Llama-3.1-8B-2of",
+            "bases.llama.dense_of: registry: no published model 'Sparse-Llama-3.1-8B-2of' (did you mean",
+        ),
+        (
+            "bases.sparse_llama.registry",
+            "Llama-3.1-8B",
+            "bases.llama.dense_of: the registry knows no dense counterpart of 'Llama-3.1-8B'",
+        ),
+        (
+            "bases.sparse_llama.repo",
+            "a/b",
+            "bases.sparse_llama: unknown key 'repo'; there are source, mixture, recovery, registry",
+        ),
+        (
+            "conditions.sparse.base",
+            "tiny",
+            "conditions.sparse.topology: found 'as_published', which counts the zeros of a pruned checkpoint, on base",
+        ),
+        (
+            "conditions.dense",
+            {
+                **{"base": "llama", "topology": "dense", "mechanism": "finetune"},
+                **{"writes": "masked", "like": "as_published"},
+            },
+            "conditions.dense.like: found 'as_published', whose weights are counted in the condition's own base",
+        ),
+    ],
+)
+def test_mistakes_about_published_bases(key, value, line):
+    found = mistakes(*checkpoints(), between("lock", minus="unlocked"), (key, value))
+    assert [one for one in found if one.startswith(line)]
+
+
+@pytest.mark.parametrize("estimand", ["same_shape", "other", "lock"])
+def test_different_checkpoints_are_compared_as_published_alone(estimand):
+    (line,) = mistakes(*checkpoints(), between(estimand))
+    assert f"study.contrasts: x: found estimand {estimand} between bases sparse_llama, llama" in line
+    assert "expected as_published" in line
+
+
+def test_one_checkpoint_or_generated_bases_are_no_contrast_as_published():
+    (line,) = mistakes(*checkpoints(), between("as_published", minus="unlocked"))
+    assert "found estimand as_published with bases sparse_llama, expected different checkpoints" in line
+    (line,) = mistakes(("study.contrasts.0.estimand", "as_published"))
+    assert "found estimand as_published with bases tiny" in line

@@ -414,3 +414,41 @@ def test_measuring_renames_topologies_and_what_is_made_from_them(default):
     with pytest.raises(UserError, match="figures.methods_cost: shows costs.*study.measure_topologies"):
         study_of(figures={"methods_cost": {}})
     assert study_of(figures={"methods_cost": {}}, study__measure_topologies=True)
+
+
+def test_a_topology_that_is_counted_is_named_by_its_base_where_several_have_it(tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from sparse_continual.models.load import save_model
+    from sparse_continual.streams.lexicon import tokenizer
+
+    words = tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    for name in ("one", "two"):
+        save_model(LlamaForCausalLM(config), words, tmp_path / name)
+    arm = {"topology": "found", "mechanism": "finetune"}
+    changes = {
+        "bases": {name: {"source": "local", "path": str(tmp_path / name)} for name in ("one", "two")},
+        "topologies__found": {"method": "counted"},
+        "conditions": {name: {"base": name, **arm} for name in ("one", "two")},
+        "study__conditions": ["one", "two"],
+        "study__contrasts": [
+            {"name": "x", "plus": ["one"], "minus": ["two"], "estimand": "as_published"},
+        ],
+        "study__claims": None,
+    }
+    study = study_of(**changes)
+    assert {name for name, _, _ in study.topologies("people")} == {"found of one", "found of two"}
+    assert study.counted() == {"found of one": "one", "found of two": "two"} and study.published() == {}
+    one, two = study.priced("people")
+    assert one["densities"] == f"{study.topology('one', '1').path}/densities.csv" != two["densities"]
+    assert one["shape"]["hidden_size"] == 16 and not study.fetched("one") and study.downloads("one") == []
+    alone = study_of(**changes | {"study__conditions": ["one"], "study__contrasts": []})
+    assert {name for name, _, _ in alone.topologies("people")} == {"found"}
+    assert alone.topology("one", "1").name == study.topology("one", "1").name

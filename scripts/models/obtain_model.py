@@ -3,7 +3,11 @@
 from sparse_continual.script import job
 
 with job(snakemake):
+    import os
     from pathlib import Path
+
+    if snakemake.rule == "download_model":  # before anything imports huggingface_hub
+        os.environ["HF_HUB_OFFLINE"] = os.environ["SPARSE_CONTINUAL_HF_HUB_OFFLINE"]
 
     from sparse_continual import registry
     from sparse_continual.files import write_manifest

@@ -130,9 +130,21 @@ def test_index_without_a_map(folder):
 
 
 @pytest.mark.parametrize("suffix", ["bitmask", "compressed"])
-def test_compressed_tensors(folder, suffix):
+def test_a_part_of_a_sparse_weight_alone(folder, suffix):
     safetensors(folder / "model.safetensors", [A, f"model.b.{suffix}"])
-    refused(folder, f"'model.b.{suffix}'", "compressed format", "dense weights")
+    refused(folder, f"'model.b.{suffix}'", "needs one ending in .shape")
+
+
+def test_sparse_weights_need_no_more_than_their_parts(folder):
+    safetensors(
+        folder / "model.safetensors", [A, *(f"model.b.{p}" for p in ("shape", "bitmask", "compressed"))]
+    )
+    check_checkpoint(folder)
+
+
+def test_packed_weights(folder):
+    safetensors(folder / "model.safetensors", [A, "model.b.weight_packed"])
+    refused(folder, "'model.b.weight_packed'", "packed format", "before quantisation")
 
 
 def test_quantised(folder):
@@ -202,3 +214,22 @@ def test_fingerprint_samples_large_files_evenly(folder, monkeypatch):
     assert unread == [2 * MIB - 1]
     os.truncate(file, 126 * MIB)
     assert fingerprint_of(folder)[file.name] not in seen
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dtype": None},
+        {"shape": 6},
+        {"shape": [2, -3]},
+        {"shape": [2, "3"]},
+        {"data_offsets": [0]},
+        {"data_offsets": [24, 0]},
+        {"data_offsets": ["a", 24]},
+        {"more": 1},
+    ],
+)
+def test_malformed_entries_of_a_header(folder, change):
+    text = json.dumps({A: {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]} | change}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(24))
+    refused(folder, "model.safetensors", "header is not that of a safetensors file")

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import jsonschema
 import pytest
@@ -62,62 +61,3 @@ def test_hub_without_a_network_says_so_in_one_line(tmp_path, monkeypatch):
         hub.obtain({"repo": "owner/name", "revision": COMMIT}, 0, tmp_path, [])
     assert f"owner/name at {COMMIT}: not in the Hugging Face cache" in str(caught.value)
     assert "network" in str(caught.value)
-
-
-def download(monkeypatch, folder=None, error=None):
-    """Stand in for the hub: hand out `folder`, or fail with `error`."""
-    import huggingface_hub
-
-    asked = {}
-
-    def snapshot_download(repo, **options):
-        asked.update(options, repo=repo)
-        if error:
-            raise error
-        return str(folder)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    return asked
-
-
-def test_hub_downloads_safetensors_and_no_code(tmp_path, monkeypatch):
-    from fnmatch import fnmatch
-
-    snapshot = tmp_path / COMMIT
-    snapshot.mkdir()
-    asked = download(monkeypatch, snapshot)
-    with pytest.raises(UserError, match="offers no safetensors weights"):
-        hub.obtain({"repo": "owner/name", "revision": COMMIT}, 0, tmp_path, [])
-    assert asked["revision"] == COMMIT and asked["repo"] == "owner/name"
-
-    def taken(name):
-        return any(fnmatch(name, p) for p in asked["allow_patterns"]) and not any(
-            fnmatch(name, p) for p in asked["ignore_patterns"]
-        )
-
-    wanted = ["model.safetensors", "model.safetensors.index.json", "tokenizer.model", "merges.txt"]
-    left = [
-        "pytorch_model.bin",
-        "modeling.py",
-        "original/x.safetensors",
-        "consolidated.safetensors",
-        "a.gguf",
-    ]
-    assert [name for name in wanted + left if taken(name)] == wanted
-
-
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        ("GatedRepoError", "gated"),
-        ("RepositoryNotFoundError", "no such public repository"),
-        ("RevisionNotFoundError", "no such commit"),
-    ],
-)
-def test_hub_errors_are_one_line(tmp_path, monkeypatch, kind, words):
-    from huggingface_hub import errors
-
-    response = SimpleNamespace(headers={}, request=None)
-    download(monkeypatch, error=getattr(errors, kind)("no", response=response))
-    with pytest.raises(UserError, match=words):
-        hub.obtain({"repo": "owner/name", "revision": COMMIT}, 0, tmp_path, [])

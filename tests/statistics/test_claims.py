@@ -204,3 +204,12 @@ def test_files_that_are_none(tmp_path):
     (tmp_path / "c.yaml").write_text("- a")
     with pytest.raises(ConfigError, match=r"c.yaml: top level: found \['a'\], expected object"):
         load(tmp_path / "c.yaml", STUDY, FIGURES)
+
+
+@pytest.mark.parametrize("role", ["confirmatory", "component"])
+def test_checkpoints_as_published_are_described_and_never_tested(tmp_path, role):
+    contrasts = [{"name": "lock", "plus": ["sparse"], "minus": ["dense"], "estimand": "as_published"}]
+    study = {**STUDY, "contrasts": contrasts}
+    line = mistakes(tmp_path, claim(role=role), study=study)[-1]
+    assert line.startswith(f"less.role: found {role!r} on contrast 'lock', whose estimand is as_published")
+    load(write(tmp_path / "claims.yaml", claim(role="exploratory")), study, FIGURES)

@@ -1,6 +1,23 @@
+# what of the conditions only checkpoints tell: manifests of downloads, and what was counted in pruned ones
+CHECKPOINTS = sorted(
+    {
+        path
+        for stream in STUDY.streams
+        for row in STUDY.priced(stream)
+        for path in [
+            row["densities"] if "densities" in row else None,
+            row["model"] if not row["shape"] else None,
+        ]
+        if path
+    }
+)
+# a plan downloads nothing: until all of this is there, it is made from what is declared
+MEASURED = all(Path(path).exists() for path in CHECKPOINTS)
+
+
 rule compute_budgets:
     input:
-        sorted({row["model"] for stream in STUDY.streams for row in STUDY.priced(stream) if not row["shape"]}),
+        CHECKPOINTS,
     output:
         f"{RESULTS}/budget.csv",
     log:
@@ -18,12 +35,14 @@ rule compute_budgets:
 
 rule plan:
     input:
-        budget=f"{RESULTS}/budget.csv",
+        budget=f"{RESULTS}/budget.csv" if MEASURED else [],
         streams=[
-            STUDY.stream(stream, STUDY.conditions[0], STUDY.blocks[0]).manifest for stream in STUDY.streams
+            STUDY.stream(stream, STUDY.conditions[0], STUDY.blocks[0]).manifest
+            for stream in STUDY.streams
+            if MEASURED
         ],
     localrule: True
     run:
         from sparse_continual.budgets.plan import plan_text
 
-        print(plan_text(STUDY, input.budget, input.streams))
+        print(plan_text(STUDY, input.budget, input.streams) if MEASURED else plan_text(STUDY))

@@ -53,6 +53,10 @@ def _writable(folder):
         )
 
 
+# Jobs use what was downloaded and ask the hub for nothing; the rule that downloads has the reader's own setting.
+os.environ.setdefault("SPARSE_CONTINUAL_HF_HUB_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "0"))
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 STUDY = open_study()
 RESULTS = f"results/{STUDY.name}"
 

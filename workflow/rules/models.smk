@@ -1,3 +1,18 @@
+DOWNLOADED = sorted(
+    {
+        STUDY.model(condition, STUDY.blocks[0]).name
+        for condition in STUDY.conditions
+        if STUDY.fetched(STUDY.condition(condition)["base"])
+    }
+)
+NOTHING = "(?!)"  # matches no name
+
+
+def model_code(wc):
+    source = STUDY.get("models", wc.model).settings["source"]
+    return code("scripts/models/obtain_model.py", f"models.sources.{source}")
+
+
 rule obtain_model:
     input:
         unpack(lambda wc: made_from("models", wc.model, "mixture")),
@@ -5,18 +20,25 @@ rule obtain_model:
         "results/store/models/{model}/manifest.json",
     log:
         "results/store/logs/obtain_model/{model}.log",
+    wildcard_constraints:
+        model=f"(?!(?:{'|'.join(DOWNLOADED) or NOTHING})/)[A-Za-z0-9_-]+",
     threads: 1
     resources:
         mem_mb=memory("models", "model", 24),
         runtime=240,
     params:
         settings=lambda wc: STUDY.get("models", wc.model).settings,
-        code=lambda wc: code(
-            "scripts/models/obtain_model.py",
-            f"models.sources.{STUDY.get('models', wc.model).settings['source']}",
-        ),
+        code=model_code,
     script:
         "../../scripts/models/obtain_model.py"
+
+
+# where there is a network: on a cluster that is the login node alone
+use rule obtain_model as download_model with:
+    log:
+        "results/store/logs/download_model/{model}.log",
+    wildcard_constraints:
+        model="|".join(DOWNLOADED) or NOTHING,
 
 
 rule download:
@@ -29,3 +51,7 @@ rule download:
             }
         ),
     localrule: True
+
+
+localrules:
+    download_model,

@@ -32,6 +32,8 @@ def report_facts():
         "claims": canonical(STUDY.claims),
         "configfiles": overlays(),
         "bases_of_blocks": STUDY.bases(),
+        "published": STUDY.published(),
+        "counted": STUDY.counted(),
         "conditions": conditions,
         "streams": {name: settings("streams", name) for name in STUDY.streams},
         "figures": settings("figures"),

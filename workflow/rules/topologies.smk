@@ -1,3 +1,4 @@
+from sparse_continual import registry
 from sparse_continual.topologies.measure import TABLES as MEASURES
 
 MEASURED = tuple(MEASURES) if STUDY.study["measure_topologies"] else ()
@@ -6,7 +7,10 @@ MEASURED = tuple(MEASURES) if STUDY.study["measure_topologies"] else ()
 def topology_code(wc):
     made = STUDY.get("topologies", wc.topology).settings
     chosen, recovery = made["topology"], made["recovery"] or {}
-    by_name = [] if chosen["method"] == "dense" else ["topologies.pruning"]
+    found = chosen["method"] == "dense" or hasattr(
+        registry.load("topologies.methods", chosen["method"]), "read"
+    )
+    by_name = [] if found else ["topologies.pruning"]
     by_name += ["topologies.distillation"] if "distillation" in recovery else []
     by_name += ["topologies.measure"] if MEASURED else []
     return code("scripts/topologies/make_topology.py", *topology_variants(chosen), *by_name)

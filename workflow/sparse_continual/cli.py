@@ -1,10 +1,12 @@
 """The command `sparse-continual`: what is done by hand, once, and so is no rule of the workflow.
 
 `sparse-continual register` freezes the design of a confirmatory study before it is run;
-`sparse-continual reanalyse` puts published tables through the intervals of this package.
+`sparse-continual reanalyse` puts published tables through the intervals of this package;
+`sparse-continual audit` says what kind of sparse a checkpoint is.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -46,6 +48,28 @@ def _parser() -> argparse.ArgumentParser:
     reanalyse = commands.add_parser("reanalyse", help="intervals and tests of published tables")
     reanalyse.add_argument("file", help="which tables and comparisons: see studies/reanalysis.yaml")
     reanalyse.set_defaults(command=_reanalyse)
+    audit = commands.add_parser("audit", help="what kind of sparse a checkpoint is, by its weights")
+    audit.add_argument(
+        "paths",
+        nargs="*",
+        metavar="FOLDER_OR_REPO",
+        help="checkpoint folder, or one with config.json alone; name in the registry; owner/name[@revision] of a repo",
+    )
+    audit.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="reports as JSON; without FILE or with -, instead of text",
+    )
+    audit.add_argument("--csv", metavar="FILE", help="a row per matrix")
+    audit.add_argument("--figure", metavar="FILE", help="density by layer and matrix: .png, .svg or .pdf")
+    audit.add_argument(
+        "--convert-pickles",
+        metavar="FOLDER",
+        help="where to put safetensors made of a repo that holds pickles alone; without it such a repo is refused",
+    )
+    audit.set_defaults(command=_audit)
     return parser
 
 
@@ -77,6 +101,32 @@ def _reanalyse(options) -> str:
     from sparse_continual.statistics.reanalysis import reanalyse
 
     return reanalyse(options.file)
+
+
+def _audit(options) -> str:
+    from sparse_continual.files import write, write_json
+    from sparse_continual.topologies import audit_view
+    from sparse_continual.topologies.audit import audit, compare, locate
+
+    if options.json and Path(options.json).is_dir():  # `--json FOLDER`: no file has the name of a folder
+        options.paths, options.json = [options.json, *options.paths], "-"
+    if not options.paths:
+        raise UserError("audit: found no checkpoint, expected a folder or a repository")
+    words = list(dict.fromkeys(options.paths))
+    found = [locate(word, options.convert_pickles) for word in words]
+    reports = [audit(folder, word, entry) for word, (folder, entry) in zip(words, found, strict=True)]
+    pairs = compare([folder for folder, _ in found], reports)
+    for report in reports:
+        report["compared"] = [pair for pair in pairs if report["path"] in (pair["first"], pair["second"])]
+    if options.csv:
+        write(options.csv, audit_view.as_csv(reports))
+    if options.figure:
+        audit_view.draw(reports, options.figure)
+    if options.json == "-":
+        return json.dumps(reports, indent=1)
+    if options.json:
+        write_json(options.json, reports)
+    return audit_view.as_text(reports, pairs)
 
 
 def checked_config(overlays) -> dict:

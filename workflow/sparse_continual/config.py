@@ -14,6 +14,7 @@ import yaml
 
 from sparse_continual import registry
 from sparse_continual.errors import UserError
+from sparse_continual.statistics.contrasts import arms as contrast_arms
 from sparse_continual.statistics.contrasts import check as check_contrasts
 
 SCHEMA = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
@@ -23,6 +24,7 @@ VARIANTS = {
     "mechanisms": ("runs.mechanisms", "kind", ()),
     "streams": ("streams.sources", "source", ()),
 }
+COUNTED = "counted"  # the method that takes a topology from the weights of a checkpoint
 STORE = "store"  # results/store is shared by all studies
 INITIAL = ("random", "magnitude", "snip", "imp")  # methods whose choice means something before training
 
@@ -43,7 +45,7 @@ def checked(config: dict) -> dict:
     """
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     config = _plain(config)
-    lines = _check_numbers("", config) or check_schema("", config, schema)
+    lines = _check_numbers("", config) or _name_published(config) or check_schema("", config, schema)
     if not lines:
         lines = [line for section in VARIANTS for line in _check_variants(section, config)]
         lines += _check_figures(config)
@@ -68,6 +70,51 @@ def _plain(value):
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return deepcopy(value)
+
+
+def _name_published(config: dict) -> list[str]:
+    """Write `source: published` and `registry` into the bases that are entries of the registry of published
+    checkpoints: those that name one, and by `dense_of` those that another of these was pruned from. In place;
+    what is no mapping or text is left to the schema.
+    """
+    bases = config.get("bases")
+    bases = bases if isinstance(bases, dict) else {}
+    bases = {
+        name: base
+        for name, base in bases.items()
+        if isinstance(base, dict) and base.get("source", "published") == "published"
+    }
+    named = {name: base["registry"] for name, base in bases.items() if isinstance(base.get("registry"), str)}
+    lines = []
+    for name, base in bases.items():
+        try:
+            if "dense_of" in base:
+                base["registry"] = _dense_of(base, named)
+                del base["dense_of"]
+            if "registry" in base:
+                base["source"] = "published"
+        except UserError as error:
+            lines.append(f"bases.{name}.dense_of: {error}")
+    return lines
+
+
+def _dense_of(base: dict, named: dict) -> str:
+    """Name in the registry of the dense counterpart of the base that `base` names; `named`: base -> its entry."""
+    from sparse_continual.models.published import entry
+
+    other = base["dense_of"]
+    if "registry" in base:
+        raise UserError("expected without registry, which names an entry itself; drop one of the two")
+    if other not in named:
+        raise UserError(
+            f"found {other!r}, expected the name of a base that has a registry{registry.nearest(other, named)}"
+        )
+    dense = entry(named[other]).get("dense")
+    if dense is None:
+        raise UserError(
+            f"the registry knows no dense counterpart of {named[other]!r}; give the base its own registry, or repo"
+        )
+    return dense
 
 
 def _check_numbers(where: str, value) -> list[str]:
@@ -261,6 +308,8 @@ def _check_values(config: dict) -> list[str]:
         check_contrasts(study["contrasts"], study["conditions"])
     except UserError as error:
         lines.append(str(error))
+    else:
+        lines += _check_checkpoints(config)
     for name, base in config["bases"].items():
         if base["source"] == "generated" and "mixture" not in base:
             lines.append(f"bases.{name}: missing key 'mixture'; a generated base is pretrained on one")
@@ -280,6 +329,33 @@ def _check_values(config: dict) -> list[str]:
     for name in config["study"]["conditions"]:
         lines += _check_condition(name, config)
     return lines
+
+
+def _check_checkpoints(config: dict) -> list[str]:
+    """Contrasts with a checkpoint that was not made here against another one: as published, and nothing else."""
+    lines = []
+    for contrast in config["study"]["contrasts"]:
+        names = [config["conditions"][arm]["base"] for arm in contrast_arms(contrast)]
+        bases = [_model_of(config["bases"][name]) for name in names]
+        given = any(base["source"] != "generated" for base in bases)
+        differ = given and any(base != bases[0] for base in bases)
+        if differ and contrast["estimand"] != "as_published":
+            lines.append(
+                f"study.contrasts: {contrast['name']}: found estimand {contrast['estimand']} between bases "
+                f"{', '.join(dict.fromkeys(names))}, expected as_published: checkpoints differ in more than their "
+                "topology"
+            )
+        if contrast["estimand"] == "as_published" and not differ:
+            lines.append(
+                f"study.contrasts: {contrast['name']}: found estimand as_published with bases "
+                f"{', '.join(dict.fromkeys(names))}, expected different checkpoints that were not generated here"
+            )
+    return lines
+
+
+def _model_of(base: dict) -> dict:
+    """A base's settings without what is done to its model here."""
+    return {key: value for key, value in base.items() if key not in ("mixture", "recovery")}
 
 
 def _check_condition(name: str, config: dict) -> list[str]:
@@ -316,6 +392,11 @@ def _check_condition(name: str, config: dict) -> list[str]:
     ):
         if topology and config["topologies"][topology]["method"] == "dense":
             lines.append(f"{where}.{key}: found {topology!r}, which is dense, expected a sparse topology")
+        if topology and config["topologies"][topology]["method"] == COUNTED:
+            lines.append(
+                f"{where}.{key}: found {topology!r}, whose weights are counted in the condition's own base, expected "
+                "a topology that is made from a dense one"
+            )
     for key in ("topology", "like"):
         topology = condition.get(key)
         at_init = topology and config["topologies"][topology].get("at") == "init"
@@ -324,6 +405,14 @@ def _check_condition(name: str, config: dict) -> list[str]:
                 f"{where}.{key}: found {topology!r}, which is made at init, on base {condition['base']!r}, expected a "
                 "generated base: no other has its initial weights at hand"
             )
+    if (
+        config["topologies"][condition["topology"]]["method"] == COUNTED
+        and config["bases"][condition["base"]]["source"] == "generated"
+    ):
+        lines.append(
+            f"{where}.topology: found {condition['topology']!r}, which counts the zeros of a pruned checkpoint, on "
+            f"base {condition['base']!r}, which is generated and has none; name a method that prunes"
+        )
     if "match" in condition:
         if not dense:
             lines.append(f"{where}.match: expected a dense topology: a control is dense")

@@ -15,6 +15,7 @@ from pathlib import Path
 from sparse_continual import registry
 from sparse_continual.budgets.arithmetic import Shape, head_share, parameters
 from sparse_continual.budgets.shapes import control
+from sparse_continual.config import COUNTED
 from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical, seed_of, sha256
 from sparse_continual.statistics.claims import load as load_claims
@@ -144,6 +145,45 @@ class Study:
     def generated(self, condition: str) -> bool:
         """Whether every block pretrains a base of its own."""
         return self.base(condition)["source"] == "generated"
+
+    def fetched(self, base: str) -> bool:
+        """Whether a base of the study is a download."""
+        source = self.config["bases"][base]["source"]
+        return source != "generated" and hasattr(registry.load("models.sources", source), "downloads")
+
+    def downloads(self, base: str) -> list[dict]:
+        """What a base of the study downloads, and whether it is there: {repo, revision, ...}; [] for other bases."""
+        settings = self.config["bases"][base]
+        if not self.fetched(base):
+            return []
+        return registry.load("models.sources", settings["source"]).downloads(settings)
+
+    def published(self) -> dict[str, dict]:
+        """base -> what the registry of published checkpoints declares of it, for the bases that are in it."""
+        found = {}
+        for name in sorted({self.condition(condition)["base"] for condition in self.conditions}):
+            settings = self.config["bases"][name]
+            if settings["source"] == "published":
+                found[name] = registry.load("models.sources", "published").declared(settings)
+        return found
+
+    def counted(self) -> dict[str, str]:
+        """topology, as the tables name it -> base, of those that are counted in their checkpoint."""
+        return {
+            self._named(condition): self.condition(condition)["base"]
+            for condition in self.conditions
+            if self.config["topologies"][self.condition(condition)["topology"]]["method"] == COUNTED
+        }
+
+    def _named(self, condition: str) -> str:
+        """A condition's topology, with its base where several of the study have a topology of this name."""
+        found = self.condition(condition)
+        bases = {
+            other["base"]
+            for other in map(self.condition, self.conditions)
+            if other["topology"] == found["topology"]
+        }
+        return found["topology"] if len(bases) == 1 else f"{found['topology']} of {found['base']}"
 
     def sparse(self, topology: str) -> bool:
         """Whether the topology lacks weights."""
@@ -477,12 +517,12 @@ class Study:
         return [(condition, self.tuning(stream, condition)) for condition in self.conditions]
 
     def topologies(self, stream: str) -> list[tuple[str, str, Entity]]:
-        """(topology, block, entity) of every topology that the base's own shape takes in this study."""
+        """(topology, block, entity) of every topology that a base's own shape takes in this study."""
         found = {}
         for condition in self.conditions:
             if "match" not in self.condition(condition):
                 for block in self.blocks:
-                    name = self.condition(condition)["topology"]
+                    name = self._named(condition)
                     found.setdefault((name, block), self.topology(condition, block))
         return [(name, block, entity) for (name, block), entity in found.items()]
 
@@ -545,7 +585,8 @@ class Study:
     def priced(self, stream: str) -> list[dict]:
         """What `budgets.price.price` needs to know of every condition on `stream`.
 
-        `shape` is None for a hub model that was not downloaded yet; `model` is its manifest.
+        `shape` is None for a model that is a download: its manifest, `model`, has it. A topology that is counted
+        in its checkpoint has neither pattern nor sparsity, but `densities`, the table of what was counted.
         """
         sizes, training = self._sizes(stream), self.study["training"]
         stop = training["stop"]
@@ -560,6 +601,10 @@ class Study:
             topology = self.config["topologies"][found["topology"]]
             like = self.config["topologies"].get(found.get("like"))
             match = found.get("match")
+            counted = {}
+            if topology["method"] == COUNTED:
+                made = self.topology(name, self.blocks[0])
+                counted = {"densities": f"{made.path}/densities.csv", "pattern": None}
             rows.append(
                 {
                     "condition": name,
@@ -571,7 +616,7 @@ class Study:
                     "writes": found["writes"],
                     "like": like and _amounts(like),
                     "ends": training["ends"],
-                    "shape": self.shape(name) or None,
+                    "shape": None if self.fetched(found["base"]) else self.shape(name),
                     "model": self.model(name, self.blocks[0]).manifest,
                     "row_tokens": sizes["row_tokens"],
                     "answer_tokens": sizes["answer_tokens"],
@@ -582,6 +627,7 @@ class Study:
                     "tuning_steps": trials * steps,
                     "asked_steps": self._asked_steps(stream, name, steps),
                     "match": match and {**match, "error": self.control(name).error},
+                    **counted,
                 }
             )
         return rows

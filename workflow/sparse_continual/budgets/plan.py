@@ -1,39 +1,106 @@
 """What `snakemake plan` prints: what is planned, what it costs and can show, and what the data lost on the way in."""
 
 import csv
+from pathlib import Path
 
 from sparse_continual.budgets.arithmetic import Shape, forward_flops, training_flops
-from sparse_continual.budgets.price import STEP_SECONDS, hours, number, table
+from sparse_continual.budgets.known import declared
+from sparse_continual.budgets.price import STEP_SECONDS, aligned, hours, number, price, table
 from sparse_continual.files import read_json, read_manifest
 
+STORE = "results/store"
+DECLARED = " declared"
+UNCOUNTED = "declared: as the registry of published checkpoints has it, until it is counted in the weights."
 WORDS = ("stream", "condition", "base", "topology", "pattern", "shape", "matched_to", "matched_on")
 
 
-def plan_text(study, budget, streams: list) -> str:
+def plan_text(study, budget=None, streams=()) -> str:
     """The plan of `study` as plain text.
 
-    budget: path of budget.csv; streams: manifest of the first block's tasks of every stream.
+    budget: path of budget.csv; streams: manifest of the first block's tasks of every stream. Without them
+    conditions are priced by what is declared of models that were not downloaded yet, and marked so.
     """
-    parts = []
-    rows = _rows(budget)
-    for name, manifest in zip(study.streams, streams, strict=True):
+    parts = [*_downloads(study)]
+    rows = _rows(budget) if budget else _declared(study)
+    for place, name in enumerate(study.streams):
+        own = [row for row in rows if row["stream"] == name]
+        unknown = [
+            condition for condition in study.conditions if condition not in [r["condition"] for r in own]
+        ]
         parts += [
             f"Study {study.name}, stream {name}: {len(study.conditions)} conditions x {len(study.blocks)} blocks x "
             f"{len(study.tasks(name))} tasks; {len(study.tuning_blocks)} tuning blocks, "
             f"{len(study.study['tuning']['learning_rates'])} learning rates each.",
             "",
-            table([row for row in rows if row["stream"] == name]),
-            "",
-            *_losses(read_manifest(manifest)["folder"]),
+            *([table(own), ""] if own else []),
+            *([UNCOUNTED, ""] if any(row["pattern"].endswith(DECLARED) for row in own) else []),
+            *([f"Not priced before their checkpoint is there: {', '.join(unknown)}.", ""] if unknown else []),
+            *(_losses(read_manifest(streams[place])["folder"]) if budget else []),
             *(f"Block {block}: {' > '.join(study.order(name, block))}" for block in study.blocks),
             "",
         ]
     return "\n".join([*parts, _preparation(study), "", *_power(study)])
 
 
+def _downloads(study) -> list[str]:
+    """What must be downloaded, or was: size, licence, gating, whether a token is there, and the disk's room."""
+    lines, wanted, written = [("base", "repository", "commit", "size", "licence", "gated", "state")], {}, []
+    first = {study.condition(name)["base"]: name for name in reversed(study.conditions)}
+    for base, condition in reversed(first.items()):
+        made = Path(study.model(condition, study.blocks[0]).manifest).exists()
+        for one in study.downloads(base):
+            gated = {True: "yes", False: "no", None: "not known"}[one["gated"]]
+            state = "in the cache" if one["cached"] else "to be downloaded"
+            cells = [_bytes([one["bytes"]]), one["licence"] or "not stated", gated, state]
+            lines.append((base, one["repo"], one["revision"][:8], *cells))
+            written.append(0 if made else one["written"])
+            wanted[one["repo"], one["revision"]] = one
+    if not wanted:
+        return []
+    free = next(iter(wanted.values()))["free"]
+    lacking = [one for one in wanted.values() if not one["cached"]]
+    copies = f", {_bytes(written)} to be made of it in {STORE}" if any(size != 0 for size in written) else ""
+    told = [
+        "Downloads. Nothing is downloaded for a plan; `snakemake download` fetches what is not in the cache.",
+        *aligned(lines, left=(0, 1, 2, 4, 5, 6)),
+        f"Disk: {_bytes([one['bytes'] for one in lacking])} to download into the cache, where {number(free)}B are "
+        f"free{copies}.",
+    ]
+    if any(one["token"] for one in wanted.values()):
+        told.append("Token: there.")
+    elif any(one["gated"] for one in lacking):
+        told.append("Token: none, and gated repositories need one: run `hf auth login`, or set HF_TOKEN.")
+    else:
+        told.append("Token: none, and none is needed as far as is known.")
+    return [*told, ""]
+
+
+def _bytes(sizes: list) -> str:
+    """The sum of sizes, as far as they are known."""
+    total = f"{number(sum(size or 0 for size in sizes))}B"
+    if None not in sizes:
+        return total
+    return f"at least {total}" if any(sizes) else "not known"
+
+
+def _declared(study) -> list[dict]:
+    """Rows of budget.csv before models are downloaded, of the conditions of which enough is declared."""
+    facts, rows = study.published(), []
+    for stream in study.streams:
+        found = [
+            declared(row, study.shape(row["condition"]), facts.get(row["base"], {}))
+            for row in study.priced(stream)
+        ]
+        found = [row for row in found if row]
+        for row, given in zip(price(found), found, strict=True):
+            counted = "densities" in given
+            rows.append({"stream": stream, **row, "pattern": row["pattern"] + DECLARED * counted})
+    return rows
+
+
 def _preparation(study) -> str:
     """What is trained before any stream: pretraining and recovery, each model once; teachers apart."""
-    trainings = [phase | _phase_costs(phase) for phase in study.preparation()]
+    trainings = [phase | _phase_costs(phase) for phase in study.preparation() if phase["shape"]]
     total = sum(phase["hours"] for phase in trainings)
     count = f"{len(trainings)} trainings of bases (pretraining, recovery)"
     lines = [f"Before the streams: {count}, {total:.2f} hours of one worker."]

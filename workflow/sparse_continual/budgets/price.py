@@ -36,7 +36,8 @@ def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECON
     whole} that the writes take, unless all), ends (frozen | trained), shape (keys of `Shape`; a matched
     control's own), row_tokens, answer_tokens, steps (per task), batch_size, tasks, blocks, tuning_steps (of all
     trials), asked_steps (of all references, repeats and savings that the study asks for; they count in `hours`
-    alone), match (None or {to, on, error}).
+    alone), match (None or {to, on, error}). Where `nonzeros` is given, as of weights that were counted, `pattern`
+    is a word about them.
 
     Tokens are upper bounds: rows are counted at their greatest length. Theoretical FLOPs count weights that
     exist; an unlocked model's absent weights exist from its first step.
@@ -46,7 +47,7 @@ def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECON
 
 def _row(c: dict, throughput: float, step_seconds: float) -> dict:
     shape = Shape(**c["shape"])
-    nonzeros = _planned(shape, c)
+    nonzeros = c["nonzeros"] if "nonzeros" in c else _planned(shape, c)
     head = head_share(c["row_tokens"], c["answer_tokens"])
     existing = nonzeros if c["locked"] else shape.prunable
     trained, theoretical, executed = _training(shape, c, existing, head)
@@ -140,10 +141,10 @@ def table(rows: list[dict]) -> str:
     training, tuning, disk = (sum(r[key] for r in rows) for key in ("hours", "tuning_hours", "disk_bytes"))
     lines = [
         "Models. nonzeros: existing weights of block linears; the made topologies must have exactly these.",
-        *_aligned(models, left=(0, 1, 2, 7)),
+        *aligned(models, left=(0, 1, 2, 7)),
         "",
         "Costs. FLOPs per token: th(eoretical) by existing weights, ex(ecuted) by dense kernels. Hours with tuning.",
-        *_aligned(costs, left=(0,)),
+        *aligned(costs, left=(0,)),
         "",
         f"Together: {training:.2f} hours of one worker for training on the stream, {tuning:.2f} for tuning, "
         f"{number(disk)}B of weights.",
@@ -151,7 +152,8 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def _aligned(rows: list[tuple], left: tuple) -> list[str]:
+def aligned(rows: list[tuple], left: tuple) -> list[str]:
+    """Lines of a plain-text table; `left`: numbers of the columns that are set to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

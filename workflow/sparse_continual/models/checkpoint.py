@@ -16,7 +16,10 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-COMPRESSED = (".bitmask", ".compressed", ".row_offsets", ".weight_packed")
+PACKED = ".weight_packed"  # ends the names of weights that are packed by the bit, several in an integer
+PARTS = ("shape", "bitmask", "compressed")  # what stands in a file for a weight stored as bits and values
+REDUNDANT = "row_offsets"  # may stand beside them
+BLOCKS = ("quantization_config", "compression_config")  # of config.json; the second is the older name
 HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors format itself
 MIB = 1 << 20
 WHOLE = 256 * MIB  # bytes up to which a file's fingerprint is that of all its bytes
@@ -38,31 +41,77 @@ def check_checkpoint(folder) -> None:
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise UserError(f"{folder / 'config.json'}: no 'model_type'; expected a Hugging Face model config")
     quantised = quantisation_of(config)
-    if quantised:
+    if quantised and not is_scaled_float8(config):
         raise UserError(
             f"{folder / 'config.json'}: the weights are quantised ({quantised}); "
             "expected plain floating-point weights; use the checkpoint before quantisation"
         )
-    tensors = {}
+    parameters(entries(folder))
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise UserError(f"{folder}: no tokenizer; expected one of {', '.join(TOKENIZERS)} beside the weights")
+
+
+def entries(folder) -> dict[str, dict]:
+    """Tensor name -> {"file": Path, "dtype", "shape", "begin", "end"} of all weight files, in their order.
+
+    `begin` and `end` are places in the file, in bytes.
+
+    Raises UserError for broken files, and for a tensor that is not where the index places it.
+    """
+    folder, found = Path(folder), {}
+    placed = {} if (folder / SINGLE).is_file() else None
     for file in weight_files(folder):
-        for name in read_header(file):
-            if name.endswith(COMPRESSED):
-                raise UserError(
-                    f"{file}: tensor {name!r} belongs to a compressed format that is not read; "
-                    "expected dense weights, zeros included; decompress the checkpoint first"
-                )
-            tensors[name] = file.name
-    if (folder / SINGLE).is_file():
-        placed = {}
-    else:
+        header = read_header(file)
+        start = file.stat().st_size - max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            begin, end = entry["data_offsets"]
+            place = {"file": file, "begin": start + begin, "end": start + end}
+            found[name] = place | {"dtype": entry["dtype"], "shape": tuple(entry["shape"])}
+    if placed is None:
         placed = read_json(folder / INDEX)["weight_map"]
     for name, shard in placed.items():
-        if tensors.get(name) != shard:
+        if name not in found or found[name]["file"].name != shard:
             raise UserError(
                 f"{folder / shard}: no tensor {name!r}, which {INDEX} places there; copy the checkpoint again"
             )
-    if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise UserError(f"{folder}: no tokenizer; expected one of {', '.join(TOKENIZERS)} beside the weights")
+    return found
+
+
+def parameters(found: dict[str, dict]) -> dict[str, dict[str, str]]:
+    """Parameter name -> {part: tensor name} for the tensors `found` by `entries`, in the order of the files.
+
+    A tensor that is stored as it is has the one part "". One that is stored as bits and values has the parts
+    `PARTS` (`models.formats`); it is the parameter P.weight whether they are called P.bitmask or, by older
+    releases of the library, P.weight.bitmask.
+
+    Raises UserError for weights packed by the bit, and for a parameter of which a part is missing.
+    """
+    stems = {name.removesuffix(".bitmask") for name in found if name.endswith(".bitmask")}
+    stems |= {name.removesuffix(".compressed") for name in found if name.endswith(".compressed")}
+    named = {}
+    for name, entry in found.items():
+        stem, _, part = name.rpartition(".")
+        if name.endswith(PACKED):
+            raise UserError(
+                f"{entry['file']}: tensor {name!r} belongs to a packed format that is not read; expected plain "
+                "floating-point weights; use the checkpoint before quantisation"
+            )
+        if stem not in stems or part not in (*PARTS, REDUNDANT):
+            named.setdefault(name, {})[""] = name
+        elif part != REDUNDANT:
+            whole = stem if stem.endswith((".weight", ".bias")) else f"{stem}.weight"
+            named.setdefault(whole, {})[part] = name
+    for whole, parts in named.items():
+        if "" in parts and len(parts) > 1:
+            raise UserError(f"{found[parts['']]['file']}: {whole!r} is stored twice: as it is, and as bits")
+        lacking = [part for part in PARTS if part not in parts]
+        if "" not in parts and lacking:
+            one = next(iter(parts.values()))
+            raise UserError(
+                f"{found[one]['file']}: tensor {one!r} needs one ending in .{lacking[0]} beside it, and there is "
+                "none; copy the checkpoint again"
+            )
+    return named
 
 
 def quantisation_of(config: dict) -> str | None:
@@ -71,7 +120,7 @@ def quantisation_of(config: dict) -> str | None:
     Pruned checkpoints carry a compressed-tensors block with a sparsity declaration alone; their
     weights are plain, zeros included, so it does not count.
     """
-    for key in ("quantization_config", "compression_config"):
+    for key in BLOCKS:
         block = config.get(key)
         if not block:
             continue
@@ -79,6 +128,30 @@ def quantisation_of(config: dict) -> str | None:
         if method != "compressed-tensors" or block.get("config_groups") or block.get("kv_cache_scheme"):
             return str(method)
     return None
+
+
+def is_scaled_float8(config: dict) -> bool:
+    """Whether a quantisation block declares float8 weights with one scale a matrix or a row, and no more.
+
+    Such weights are values times scale. How activations were to be rounded is not looked at.
+    """
+    blocks = [config[key] for key in BLOCKS if config.get(key)]
+    weights = [
+        group.get("weights") or {}
+        for block in blocks
+        for group in (block.get("config_groups") or {}).values()
+    ]
+    return (
+        bool(weights)
+        and all(block.get("quant_method", "compressed-tensors") == "compressed-tensors" for block in blocks)
+        and not any(block.get("kv_cache_scheme") for block in blocks)
+        and all(
+            (kind.get("type"), kind.get("num_bits")) == ("float", 8)
+            and kind.get("strategy") in ("tensor", "channel")
+            and kind.get("symmetric", True)
+            for kind in weights
+        )
+    )
 
 
 def weight_files(folder) -> list[Path]:
@@ -131,8 +204,10 @@ def read_header(file) -> dict[str, dict]:
     try:
         header = json.loads(text)
         header.pop("__metadata__", None)
+        if not all(_is_entry(**entry) for entry in header.values()):
+            raise ValueError
         ends = {name: 8 + length + entry["data_offsets"][1] for name, entry in header.items()}
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError):
+    except (ValueError, TypeError, AttributeError):
         raise UserError(
             f"{file}: its header is not that of a safetensors file; copy the file again"
         ) from None
@@ -148,6 +223,13 @@ def read_header(file) -> dict[str, dict]:
             f"{file}: {size} bytes, expected {expected}: bytes follow the last tensor; copy the file again"
         )
     return header
+
+
+def _is_entry(dtype, shape, data_offsets) -> bool:
+    """Whether these are the members of a header's entry: a type's name, sizes, first byte and the byte after."""
+    begin, end = data_offsets
+    numbers = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
+    return isinstance(dtype, str) and numbers and begin <= end
 
 
 def fingerprint_of(folder) -> dict[str, str]:

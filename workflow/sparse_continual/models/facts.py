@@ -12,12 +12,7 @@ def facts_of(folder, trust_remote_code=False) -> dict:
     """
     tokenizer = load_tokenizer(folder, trust_remote_code)
     model = load_model(folder, trust_remote_code=trust_remote_code)
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        raise UserError(
-            f"{folder}: the tokenizer has {len(tokenizer)} tokens, the embedding {rows} rows; "
-            "expected at least as many rows as tokens"
-        )
+    check_vocabulary(folder, tokenizer, model.get_input_embeddings().weight.shape[0])
     return {
         "folder": str(folder),
         "trust_remote_code": trust_remote_code,
@@ -25,3 +20,12 @@ def facts_of(folder, trust_remote_code=False) -> dict:
         "model_type": model.config.model_type,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
+
+
+def check_vocabulary(folder, tokenizer, rows: int) -> None:
+    """Raise UserError when `tokenizer` has more tokens than the embedding of the checkpoint has `rows`."""
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"{folder}: the tokenizer has {len(tokenizer)} tokens, the embedding {rows} rows; "
+            "expected at least as many rows as tokens"
+        )

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json
-from sparse_continual.models.checkpoint import check_checkpoint, quantisation_of
+from sparse_continual.models.checkpoint import BLOCKS, check_checkpoint
+from sparse_continual.models.reader import DENSE, Checkpoint
 
 SHOWN = 3  # tensors named in a message
 ROUTERS = ("gate", "router", "shared_expert_gate")  # last parts of the names of mixture-of-experts routers
@@ -21,8 +22,9 @@ def load_model(folder, device="cpu", trust_remote_code=False):
     """The causal language model in `folder`, in float32 and in eval mode, on `device`.
 
     Any architecture that transformers knows, with tied or untied embeddings and any number of key
-    and value heads; safetensors only; attention is torch's scaled dot product where the
-    architecture has it. Nothing is downloaded.
+    and value heads; safetensors only, stored plainly, as bits and values (`models.reader`), or as float8
+    with scales; attention is torch's scaled dot product where the architecture has it. Nothing is
+    downloaded.
 
     Raises UserError, naming the file or the first tensors: broken or pickled files, tensors that the
     model needs and the checkpoint lacks (they would be random), tensors of another shape, and
@@ -32,16 +34,23 @@ def load_model(folder, device="cpu", trust_remote_code=False):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     check_checkpoint(folder)
-    folder = str(folder)
+    checkpoint, folder = Checkpoint(folder, scaled=True), str(folder)
     try:
         config = AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code
         )
-        if hasattr(config, "quantization_config") and not quantisation_of(config.to_dict()):
-            # a sparsity declaration alone: transformers would look for a quantisation in it and fail
-            del config.quantization_config
-        model, found = AutoModelForCausalLM.from_pretrained(
-            folder,
+        for block in BLOCKS:
+            if hasattr(config, block):
+                # transformers would look for a quantisation in a sparsity declaration and fail, or leave
+                # weights random that are decoded here
+                delattr(config, block)
+        loader, source = AutoModelForCausalLM, {"pretrained_model_name_or_path": folder}
+        if checkpoint.format != DENSE or checkpoint.scaled:
+            with torch.device("meta"):  # the architecture's own class, which alone takes tensors
+                loader = type(AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code))
+            source = {"pretrained_model_name_or_path": None, "state_dict": dict(checkpoint.items())}
+        model, found = loader.from_pretrained(
+            **source,
             config=config,
             dtype=torch.float32,
             use_safetensors=True,

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from sparse_continual.report import rates
+from sparse_continual.report import published, rates
 from sparse_continual.report.guard import withheld
 from sparse_continual.report.view import count, table
 from sparse_continual.report.words import Words, absent, probability
@@ -118,6 +118,13 @@ def of_stream(
             _audit(found["densities"]),
             "topology pattern bases_counted weights nonzeros density density_lowest density_highest",
             "tables/densities.csv",
+        ),
+        "declared": made(
+            "declared",
+            published.compared(facts, found["densities"]),
+            "topology base:code declared_pattern declared_sparsity:number pattern sparsity:number agrees:flag",
+            "tables/densities.csv",
+            words("page.topology.declared"),
         ),
         "sensitivity": told("sensitivity", "contrast estimand metric left_out which n mean lower upper"),
         "instrument": told("instrument", "check arm passed value expected why"),

@@ -2,7 +2,7 @@
 
 import math
 
-from sparse_continual.report import rates
+from sparse_continual.report import published, rates
 from sparse_continual.report.sentences import cannot_reach
 from sparse_continual.report.words import Words, absent
 from sparse_continual.statistics.compare import bases_of
@@ -20,11 +20,12 @@ def limits(facts: dict, budget: list[dict], streams: dict, claims: list[dict], w
     """Sentences on what the study cannot say.
 
     `facts` is the study's slice of config (report.smk), `budget` the rows of budget.csv, `streams` maps
-    each stream's name to its tables `contrasts`, `summary`, `frontier`, `flags` and `runs`, `claims` are
-    the rows of claims.csv.
+    each stream's name to its tables `contrasts`, `summary`, `frontier`, `flags`, `runs` and `densities`, `claims`
+    are the rows of claims.csv.
     """
     found = [_phase(facts, words), _estimands(facts, words), _blocks(facts, words)]
     found += [_bases(facts, budget, words), _topologies(facts, words)]
+    found += published.limits(facts, streams, words)
     found += [_load(name, facts, budget, words) for name in streams]
     found += [_training(facts, words), _ends(facts, streams, words), *rates.limits(facts, streams, words)]
     found += [_lora(facts, words), *_controls(budget, words), *_verdicts(claims, words)]
@@ -83,7 +84,7 @@ def _topologies(facts, words):
             "limits.topologies.each",
             name=f"`{name}`",
             method=made["method"],
-            pattern=made.get("pattern", "unstructured"),
+            pattern=made.get("pattern") or words("limits.topologies.counted"),
         )
         for name, made in facts["topologies"].items()
         if made["method"] != "dense"

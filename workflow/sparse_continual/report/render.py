@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sparse_continual import files
 from sparse_continual.errors import UserError
-from sparse_continual.report import contents, latex, rates
+from sparse_continual.report import contents, latex, published, rates
 from sparse_continual.report.differ import differ
 from sparse_continual.report.limits import bases_kind, limits, units
 from sparse_continual.report.methods import MEASURED, of_methods
@@ -34,7 +34,8 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
 
     `root` is results/<study>. `facts` is the slice of config: study, phase, language, registration
     ({path, digest} or None), claims (those of the claims file), configfiles (those beside the default),
-    bases_of_blocks (block -> base), and the bases, topologies, mechanisms, streams, conditions and figures that
+    bases_of_blocks (block -> base), published (base -> what is declared of a published checkpoint), counted (topology
+    -> the base that it was counted in), and the bases, topologies, mechanisms, streams, conditions and figures that
     the study uses.
     `environment` is what environment.gather found.
 
@@ -69,6 +70,7 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
             {**contrast, "differ": differ(contrast, facts["conditions"], chosen, words)}
             for contrast in facts["study"]["contrasts"]
         ],
+        "published": published.provenance(facts, words),
         "limits": limits(facts, budget, found, study["claims"], words),
         "streams": [
             contents.of_stream(root / name, name, found[name], primary[name], budget, facts, words)

@@ -120,6 +120,14 @@ def _mistakes(claims: list[dict], study: dict, figures: list[str]) -> list[str]:
             if key in claim and claim[key] not in known:
                 hint = nearest(claim[key], known)
                 lines.append(f"{where}.{key}: found {claim[key]!r}, expected a name in {place}{hint}")
+        if (
+            contrasts.get(claim.get("contrast"), {}).get("estimand") == "as_published"
+            and role != "exploratory"
+        ):
+            lines.append(
+                f"{where}.role: found {role!r} on contrast {claim['contrast']!r}, whose estimand is as_published,"
+                " expected exploratory: published checkpoints differ in more than their topology"
+            )
         lines += _metric_mistakes(claim, contrasts, study)
         if claim.get("contrast") in contrasts:
             lines += _stream_mistakes(claim, contrasts[claim["contrast"]], study["streams"])

@@ -20,7 +20,7 @@ _METRIC = {
 _CONTRAST = {
     "contrast": "name of the contrast, an estimand of its own",
     "estimand": "what kind of difference it is: lock, writes, same_shape, matched_nonzeros, matched_flops,"
-    " stacking, load, level or other; never pooled",
+    " stacking, load, level, as_published or other; never pooled",
 }
 _NOTE = {"note": "why a cell is empty, which blocks are left out, or what limits the row"}
 _SCORE = {

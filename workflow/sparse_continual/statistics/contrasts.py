@@ -19,6 +19,7 @@ ESTIMANDS = (
     "stacking",
     "load",
     "level",
+    "as_published",
     "other",
 )
 SIZES = ((1, 1), (2, 2), (1, 0))

@@ -23,7 +23,8 @@ def agreed(settings: dict):
     method = registry.load("topologies.methods", name)
     kind = "N:M" if parse_pattern(pattern) else pattern
     found = f"pattern {pattern!r}" if "pattern" in settings else "no pattern"
-    _one_of(name, kind, found, method.PATTERNS)
+    if method.PATTERNS or "pattern" in settings:
+        _one_of(name, kind, found, method.PATTERNS)
     if "counts" in settings:
         _one_of(name, settings["counts"], f"counts {settings['counts']!r}", method.COUNTS)
     chosen = settings.get("allocation", method.ALLOCATIONS[0])
@@ -47,7 +48,7 @@ def _based_on(method, settings: dict) -> list[str]:
 
 def _one_of(method: str, value, found: str, defined: tuple) -> None:
     if value not in defined:
-        raise UserError(f"method {method}: found {found}, expected {' or '.join(defined)}")
+        raise UserError(f"method {method}: found {found}, expected {' or '.join(defined) or 'none'}")
 
 
 def options_of(where: str, schema: dict, options: dict) -> dict:

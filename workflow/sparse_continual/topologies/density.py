@@ -44,3 +44,9 @@ def counted_pattern(mask, declared: str) -> str:
         if (mask.reshape(-1, of).sum(axis=1) == kept).all():
             return declared
     return "unstructured"
+
+
+def common_pattern(patterns) -> str:
+    """The pattern of a model whose matrices have `patterns`: theirs where it is one, else unstructured."""
+    found = set(patterns)
+    return found.pop() if len(found) == 1 else "unstructured"

@@ -1,4 +1,4 @@
-"""A model with its topology: pruned (or left dense), then trained on with the topology fixed.
+"""A model with its topology: pruned, or as it was found, then trained on with the topology fixed.
 
 What follows the pruning is one mechanism: of a trained model it is recovery, of an initial one pretraining on the
 rows of its dense counterpart, and then recovery. At init a method chooses, and the weights that stay are the initial
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.models.load import load_model, load_tokenizer, matrix_of, prunable, save_model
@@ -20,7 +21,7 @@ from sparse_continual.topologies.check import needs_text
 from sparse_continual.topologies.density import densities_of_masks
 from sparse_continual.topologies.physical import AllPlaces, Ends, FixedPlaces
 
-ZEROS = 0.05  # share of exact zeros above which a checkpoint is taken for a pruned one
+ZEROS = 0.05  # share of exact zeros in block weights above which a checkpoint is a pruned one
 
 
 def make_topology(
@@ -44,7 +45,7 @@ def make_topology(
 
     Returns (facts for the manifest, among them the folder of the model to use; rows of densities.csv).
 
-    Raises UserError for a checkpoint that is sparse itself and is to be used as dense.
+    Raises UserError for a checkpoint that is sparse itself and is to be used as dense, or the other way round.
     """
     chosen = settings["topology"]
     model = load_model(source, trust_remote_code=trust_remote_code)
@@ -52,11 +53,13 @@ def make_topology(
     masks, facts = None, {"trust_remote_code": trust_remote_code}
     watch = watch or (lambda stage, model: None)
     watch("base", model)
-    if chosen["method"] == "dense":
-        _refuse_sparse(model, source)
-    else:
+    method = registry.load("topologies.methods", chosen["method"])
+    found = hasattr(method, "read")  # in the weights as they are
+    if chosen["method"] == "dense" or found:
+        _agree(model, source, found)
+    if chosen["method"] != "dense":
         prune = _prune_initial if "pretraining" in settings else _prune
-        topology = prune(model, chosen, tokenizer, mixture, seed)
+        topology = method.read(model) if found else prune(model, chosen, tokenizer, mixture, seed)
         watch("pruned", model)
         topology.save(Path(folder) / topology.FILE)
         masks, facts["topology"] = topology.masks, topology.sha256
@@ -78,7 +81,7 @@ def make_topology(
         watch("recovered", model)
     if masks:
         topology.check(model)
-    if masks or recovery:
+    if recovery or (masks and not found):
         save_model(model, tokenizer, Path(folder) / "model")
         facts["folder"] = Path(folder) / "model"
     else:
@@ -86,7 +89,10 @@ def make_topology(
     exists = masks or {name: module.weight != 0 for name, module in prunable(model).items()}
     linears = prunable(model)  # [outputs, inputs]: N:M is counted along a row
     exists = {name: matrix_of(linears[name], mask).cpu().numpy() for name, mask in exists.items()}
-    return facts, densities_of_masks(exists, chosen.get("pattern", "dense"))
+    densities = densities_of_masks(exists, chosen.get("pattern", "dense"))
+    if found:
+        densities = [{**row, "pattern": topology.record["patterns"][row["matrix"]]} for row in densities]
+    return facts, densities
 
 
 def _distil(trained: tuple, recovery: dict, teacher, seed: int) -> dict:
@@ -99,17 +105,24 @@ def _distil(trained: tuple, recovery: dict, teacher, seed: int) -> dict:
     return {**facts, "distillation": {**parts, "teacher_tokens": facts["tokens"]}}
 
 
-def _refuse_sparse(model, source) -> None:
+def _agree(model, source, sparse: bool) -> None:
+    """Raise UserError for a pruned checkpoint that is to be dense, or a dense one that is to be `sparse`."""
     weights = {name: module.weight for name, module in prunable(model).items()}
     zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
     share = sum(zeros.values()) / sum(weight.numel() for weight in weights.values())
-    if share > ZEROS:
-        shares = {name: zeros[name] / weight.numel() for name, weight in weights.items()}
-        worst = max(shares, key=shares.get)
+    shares = {name: zeros[name] / weight.numel() for name, weight in weights.items()}
+    worst = max(shares, key=shares.get)
+    zero = f"{share:.1%} of its block weights are exactly zero ({shares[worst]:.1%} of {worst})"
+    if share > ZEROS and not sparse:
         raise UserError(
-            f"{source}: the checkpoint is sparse itself: {share:.1%} of its block weights are exactly zero "
-            f"({shares[worst]:.1%} of {worst}), and trained as dense these absent weights would grow; "
-            "its zeros are not supported as a topology yet: expected a dense checkpoint"
+            f"{source}: the checkpoint is sparse itself: {zero}, and trained as dense these absent weights would "
+            "grow; expected a dense checkpoint; to take its zeros as the topology, use `method: counted`"
+        )
+    if share <= ZEROS and sparse:
+        raise UserError(
+            f"{source}: the checkpoint is not sparse: {zero}, and method counted takes the zeros of a pruned "
+            f"checkpoint as its topology; expected more than {ZEROS:.0%}; name the pruned checkpoint, or use "
+            "`method: dense`"
         )
 
 

@@ -1,18 +1,17 @@
 """A model on the Hugging Face hub, by repository and commit.
 
 The files go to the Hugging Face cache (HF_HOME) and are used there; what is in the cache already
-needs no network. Only safetensors, JSON and tokenizer files are downloaded, never pickles, and
-code only with `trust_remote_code`. Whether the repository exists shows when the model is obtained:
-the check at start reads the settings alone.
+needs no network (`models.download`). Only safetensors, JSON and tokenizer files are downloaded; code
+only with `trust_remote_code`, and pickles, to be converted, only with `convert_pickles`. Whether the
+repository exists shows when the model is obtained: the check at start reads the settings alone.
 
 Every block starts from this one model: results hold for this checkpoint. Gated models need the
-reader's own login (`hf auth login`). Limits: those of the `local` source.
+reader's own login (`hf auth login`, or HF_TOKEN). Limits: those of the `local` source.
 """
 
-import re
 from pathlib import Path
 
-from sparse_continual.errors import UserError
+from sparse_continual.models import download
 from sparse_continual.models.facts import facts_of
 from sparse_continual.models.load import shape_of
 
@@ -31,24 +30,20 @@ SCHEMA = {
             "default": False,
             "description": "Run the model code that the repository brings along.",
         },
+        "convert_pickles": {
+            "type": "boolean",
+            "default": False,
+            "description": "Where there are pickled weights alone, convert them, as plain tensors and in a process "
+            "of its own.",
+        },
     },
 }
-
-FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model", "merges.txt", "vocab.txt", "*.jinja"]
-OTHER_COPIES = ["*/*", "consolidated*"]  # the same weights again, in their author's own format
 
 
 def check(settings) -> None:
     """Raise UserError when the names cannot be a repository and a whole commit hash; no network is used."""
-    repo, revision = settings["repo"], settings["revision"]
-    part = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
-    if not re.fullmatch(f"{part}/{part}", repo) or ".." in repo or "--" in repo:
-        raise UserError(f"hub: repo is {repo!r}, expected owner/name")
-    if not re.fullmatch("[0-9a-f]{40}", revision):
-        raise UserError(
-            f"hub: revision of {repo} is {revision!r}, expected the 40 hex digits of a commit, because "
-            "branches and tags can move; copy it from the repository's list of commits"
-        )
+    download.check_name(settings["repo"])
+    download.check_commit(settings["repo"], settings["revision"])
 
 
 def fingerprint(settings) -> dict[str, str]:
@@ -64,49 +59,32 @@ def shape(settings) -> dict:
     return shape_of(Path(found).parent) if isinstance(found, str) else {}
 
 
-def obtain(settings, seed, folder, mixture) -> dict:
-    """Download what the cache lacks, load it once and return the facts of `facts_of` and the commit.
+def downloads(settings) -> list[dict]:
+    """What obtaining will fetch, as `sources.published.downloads` tells it; here nobody declares sizes."""
+    unknown = dict.fromkeys(("bytes", "licence", "gated"))
+    one = {"repo": settings["repo"], "revision": settings["revision"], "kind": "weights", **unknown}
+    return [{**one, "written": None if settings["convert_pickles"] else 0, **download.planned(one)}]
 
-    The other arguments are not used. Raises UserError, one line, when there is no network, the
-    repository or revision is unknown or gated, or it has no loadable safetensors model.
+
+def obtain(settings, seed, folder, mixture) -> dict:
+    """Download what the cache lacks, load it once and return the facts of `facts_of`, the commit, and
+    bytes and SHA-256 of every file.
+
+    folder: where converted pickles go. Raises UserError, one line, for everything that `download.fetch`
+    refuses, and when the files are no loadable model.
     """
     check(settings)
     trusted = settings.get("trust_remote_code", False)
-    path = _download(settings["repo"], settings["revision"], FILES + (["*.py"] if trusted else []))
-    return {**facts_of(path, trusted), "repo": settings["repo"], "commit": path.name}
-
-
-def _download(repo: str, revision: str, patterns: list[str]):
-    """Folder in the Hugging Face cache with the files of `patterns`; its name is the commit."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
+    path = download.fetch(
+        settings["repo"],
+        settings["revision"],
+        folder,
+        convert_pickles=settings.get("convert_pickles", False),
+        trust_remote_code=trusted,
     )
-
-    name = f"hub: {repo} at {revision}"
-    try:
-        path = Path(
-            snapshot_download(repo, revision=revision, allow_patterns=patterns, ignore_patterns=OTHER_COPIES)
-        )
-    except GatedRepoError:
-        raise UserError(f"{name}: gated; ask its owners for access, then run `hf auth login`") from None
-    except RepositoryNotFoundError:
-        raise UserError(f"{name}: no such public repository; expected owner/name of a model") from None
-    except RevisionNotFoundError:
-        raise UserError(
-            f"{name}: no such commit in this repository; expected one of its list of commits"
-        ) from None
-    except (OSError, HfHubHTTPError) as error:
-        raise UserError(
-            f"{name}: not in the Hugging Face cache and not downloadable "
-            f"({str(error).splitlines()[0]}); run this rule where there is a network"
-        ) from None
-    if not any(path.glob("*.safetensors")):
-        raise UserError(
-            f"{name}: offers no safetensors weights, and pickled ones are not downloaded; "
-            "convert to safetensors, or name a commit that has them"
-        )
-    return path
+    return {
+        **facts_of(path, trusted),
+        "repo": settings["repo"],
+        "commit": settings["revision"],
+        "downloaded": download.record(path),
+    }

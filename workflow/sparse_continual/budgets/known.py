@@ -1,0 +1,33 @@
+"""What of a condition only its checkpoint tells: shape and weights that exist, once made, or as declared before."""
+
+import csv
+
+from sparse_continual.files import read_manifest
+from sparse_continual.topologies.counts import parse_pattern
+from sparse_continual.topologies.density import common_pattern
+
+
+def known(row: dict) -> dict:
+    """A row of `Study.priced` with the shape of a model that was downloaded, and what was counted in it."""
+    if row["shape"] is None:
+        row = {**row, "shape": read_manifest(row["model"])["shape"]}
+    if "densities" in row:
+        with open(row["densities"], encoding="utf-8", newline="") as handle:
+            matrices = list(csv.DictReader(handle))
+        pattern = common_pattern(matrix["pattern"] for matrix in matrices)
+        row = {**row, "pattern": pattern, "nonzeros": sum(int(matrix["nonzeros"]) for matrix in matrices)}
+    return row
+
+
+def declared(row: dict, shape: dict, facts: dict) -> dict | None:
+    """The row before anything was downloaded: `shape`, {} when not known, and what the registry says (`facts`:
+    pattern and sparsity) of a topology that is to be counted. None where too little is known for a price."""
+    if not shape:
+        return None
+    row = {**row, "shape": shape}
+    if "densities" not in row:
+        return row
+    pattern, sparsity = facts.get("pattern"), facts.get("sparsity")
+    if pattern in (None, "dense") or (pattern == "unstructured" and sparsity is None):
+        return None
+    return {**row, "pattern": pattern, "sparsity": None if parse_pattern(pattern) else sparsity}

@@ -1,0 +1,133 @@
+"""MaskLLM's published masks: an .npz file of bits, to be put on the dense model that they were learned for.
+
+    P.weight.mask    uint8 [ceil(weights / 8)]: the whole matrix in row-major order, bit-packed in numpy's default,
+                     big order: weight i is bit 7 - i % 8 of byte i // 8
+
+Weights are kept as they are and the others set to zero. Source: NVlabs/MaskLLM (arXiv 2409.17481),
+`tool_compress_mask.py` and `eval_llama_ppl.py`, which also hold what is checked here: at most two of every four
+neighbours are kept, and a share of half of all within 0.0001.
+
+Nothing in such a file is run: it is read without pickles. Limits: 2:4 masks.
+"""
+
+import math
+import zipfile
+import zlib
+from contextlib import contextmanager
+
+import numpy as np
+
+from sparse_continual.errors import UserError
+from sparse_continual.models.reader import DENSE, Checkpoint, rewrite
+
+END = ".mask"
+KEPT, OF = 2, 4  # of so many neighbours
+SHORT = 1e-4  # share of all weights that may be missing to a half
+
+
+def masks(file):
+    """Iterator of (parameter name, uint8 bits as stored), one matrix in memory at a time.
+
+    Raises UserError naming the file, and the entry where it is one: no whole .npz file, an entry that is no flat
+    array of bytes (a pickled object among them), or whose name is not that of a parameter's mask.
+    """
+    with _opened(file) as entries:
+        for key in entries.files:
+            yield _named(file, key), _bits(file, key, entries)
+
+
+@contextmanager
+def _opened(file):
+    try:
+        entries = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file}: not a whole .npz file of masks ({error}); copy the file again") from None
+    if not isinstance(entries, np.lib.npyio.NpzFile):
+        raise UserError(f"{file}: holds one array alone; expected an .npz file of masks")
+    with entries:
+        yield entries
+
+
+def _named(file, key: str) -> str:
+    if not key.endswith(END) or key == END:
+        raise UserError(f"{file}: entry {key!r}, expected a parameter's name with {END} after it")
+    return key.removesuffix(END)
+
+
+def _bits(file, key: str, entries) -> np.ndarray:
+    try:
+        found = entries[key]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{file}: entry {key!r} cannot be read ({error}); expected bits, without pickled objects"
+        ) from None
+    if found.dtype != np.uint8 or found.ndim != 1:
+        raise UserError(
+            f"{file}: entry {key!r} is {found.dtype} of {list(found.shape)}, expected a flat uint8"
+        )
+    return found
+
+
+def unpack(where: str, bits: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """bool[rows, columns] of one matrix's bits.
+
+    Raises UserError naming `where` when the bits are not as many as the weights, fill up their last byte with other
+    than zeros, or are not 2:4.
+    """
+    weights = math.prod(shape)
+    if len(shape) != 2 or shape[1] % OF:
+        raise UserError(
+            f"{where}: the weight is {_by(shape)}, expected a matrix with columns in groups of {OF}"
+        )
+    if len(bits) != -(-weights // 8):
+        raise UserError(
+            f"{where}: found {len(bits)} bytes of bits, expected {-(-weights // 8)} for a weight of {_by(shape)}"
+        )
+    flat = np.unpackbits(bits)
+    if flat[weights:].any():
+        raise UserError(f"{where}: bits are set beyond the {weights} of a weight of {_by(shape)}")
+    mask = flat[:weights].view(bool)
+    kept = np.bitwise_count(mask.view(np.uint32))  # a group is four bytes of 0 or 1
+    if kept.max() > KEPT:
+        raise UserError(f"{where}: keeps {kept.max()} of {OF} neighbours, expected at most {KEPT}")
+    density = float(kept.mean()) / OF
+    if density < KEPT / OF - SHORT:
+        raise UserError(f"{where}: keeps {density:.5f} of the weights, expected {KEPT / OF}")
+    return mask.reshape(shape)
+
+
+def _by(shape) -> str:
+    return " x ".join(map(str, shape))
+
+
+def apply_masks(base_folder, file, out) -> None:
+    """Write the checkpoint in `base_folder` to the new folder `out`, with the weights that the masks of `file` leave
+    out set to zero; `out` appears whole or not at all.
+
+    Raises UserError when the masks do not fit the base (a parameter that it lacks or that is stored another way,
+    another shape), as `masks` and `unpack` do, and as `models.reader.decode` does.
+    """
+    import torch
+
+    base = Checkpoint(base_folder)
+    if base.format != DENSE:
+        raise UserError(f"{base_folder}: is stored as {base.format}; expected the dense model of {file}")
+    keys = {}
+    for name, bits in masks(file):
+        if name not in base.shapes:
+            raise UserError(
+                f"{file}: {name}: {base_folder} has no such parameter; expected the masks of this model"
+            )
+        unpack(f"{file}: {name}", bits, base.shapes[name])
+        keys[name] = name + END
+    if not keys:
+        raise UserError(f"{file}: no mask in it")
+    with _opened(file) as entries:
+
+        def masked(name, tensor):
+            if name not in keys:
+                return tensor
+            mask = unpack(f"{file}: {name}", _bits(file, keys[name], entries), base.shapes[name])
+            return tensor.masked_fill(torch.from_numpy(~mask), 0)
+
+        rewrite(base_folder, out, masked)

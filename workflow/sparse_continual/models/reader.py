@@ -1,0 +1,272 @@
+"""The weights of a checkpoint folder, decoded, one at a time: dense, `sparse-bitmask`, `sparse-24-bitmask`.
+
+What a folder holds is told by the names of its tensors and never by its config.json, which is wrong in published
+checkpoints. Each tensor is mapped from its file when it is asked for, so memory follows the largest tensor and not
+the shard. The library that wrote the two sparse formats no longer reads them: with it, such files load as random
+weights or not at all.
+"""
+
+import json
+import math
+import mmap
+import os
+import shutil
+from pathlib import Path
+
+from sparse_continual.errors import UserError
+from sparse_continual.files import PART, read_json, write_json
+from sparse_continual.models.checkpoint import (
+    BLOCKS,
+    INDEX,
+    MIB,
+    entries,
+    is_scaled_float8,
+    parameters,
+    quantisation_of,
+)
+
+DENSE, BITMASK, BITMASK24 = "dense", "sparse-bitmask", "sparse-24-bitmask"
+BESIDE = (".json", ".model", ".txt", ".jinja", ".py")  # ends of the files that go with the weights
+SCALE = "_scale"  # ends the name of a float8 weight's scale
+OF_QUANTISATION = (".weight_scale", ".weight_zero_point", ".input_scale", ".input_zero_point")
+DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+
+
+def format_of(folder) -> str:
+    """`dense`, `sparse-bitmask` or `sparse-24-bitmask`, by the names and shapes of the tensors.
+
+    Raises UserError as `Checkpoint` does.
+    """
+    return Checkpoint(folder).format
+
+
+def tensors(folder):
+    """Iterator of (parameter name, decoded tensor), shard by shard; one matrix in memory at a time.
+
+    A tensor's memory is its file's, mapped, until it is written to: changing one changes no file. Values of
+    quantised weights are as they are stored, with their scales beside them.
+
+    Raises UserError as `Checkpoint` does.
+    """
+    yield from Checkpoint(folder).items()
+
+
+def decode(folder, out) -> None:
+    """Write the checkpoint in `folder` to the new folder `out` with its weights stored plainly.
+
+    Shards keep their names; config.json loses its quantisation block, since float8 weights are multiplied by their
+    scales; the tokenizer's files are copied. `out` appears whole or not at all.
+
+    Raises UserError as `Checkpoint` does, for other quantised weights, when `out` has files already, and when the
+    disk is too small for it.
+    """
+    rewrite(folder, out, lambda name, tensor: tensor)
+
+
+def rewrite(folder, out, change) -> None:
+    """`decode` with every decoded tensor replaced by `change(name, tensor)`, of the same shape and type."""
+    checkpoint, out = Checkpoint(folder, scaled=True), Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: exists already; expected a new folder; delete it to make it again")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    needed = sum(_bytes(checkpoint, name) for name in checkpoint.shapes)
+    free = shutil.disk_usage(out.parent).free
+    if needed > free:
+        raise UserError(
+            f"{out}: needs {needed / 1e9:.1f} GB for the decoded weights, {free / 1e9:.1f} GB are free there"
+        )
+    part = out.with_name(f".{out.name}.{os.getpid()}{PART}")
+    part.mkdir()
+    try:
+        _write_all(checkpoint, part, change)
+        os.replace(part, out)
+    except BaseException:  # a full disk must not be left fuller
+        shutil.rmtree(part)
+        raise
+
+
+class Checkpoint:
+    """An open folder: `shapes` is parameter name -> dense shape, in the order of the files, and `checkpoint[name]`
+    the decoded tensor.
+
+    With `scaled`, float8 weights are multiplied by their scales, in the scales' type, and what else belongs to
+    their quantisation is left out.
+
+    Raises UserError, naming file and tensor, for files that are broken, missing or packed, for parts that are
+    missing, with `scaled` for weights that are quantised in another way, and, when a tensor is asked for, for bits,
+    values and shape that do not belong together.
+    """
+
+    def __init__(self, folder, scaled=False):
+        self.folder = Path(folder)
+        self._entries = entries(folder)
+        self._parts = parameters(self._entries)
+        self._scales = {}
+        names = list(self._parts)
+        if scaled:
+            config = read_json(self.folder / "config.json")
+            if quantisation_of(config) and not is_scaled_float8(config):
+                raise UserError(
+                    f"{self.folder / 'config.json'}: the weights are quantised ({quantisation_of(config)}); expected "
+                    "plain ones, or float8 with one scale a matrix or a row"
+                )
+            if quantisation_of(config):
+                names = [name for name in names if not name.endswith(OF_QUANTISATION)]
+                self._scales = {
+                    name: name + SCALE for name in names if self._stored(name)["dtype"].startswith("F8_")
+                }
+        self.shapes = {name: self._shape(name) for name in names}
+        for name, scale in self._scales.items():
+            rows = self.shapes[name][0]
+            if scale not in self._parts or self._shape(scale) not in ((), (1,), (1, 1), (rows, 1)):
+                raise UserError(
+                    f"{self.file_of(name)}: {name} is float8 and has no {scale} of one value, or of [{rows}, 1]; "
+                    "use the checkpoint before quantisation"
+                )
+
+    @property
+    def format(self) -> str:
+        stored = [parts["compressed"] for parts in self._parts.values() if "compressed" in parts]
+        if not stored:
+            return DENSE
+        return BITMASK if any(self._flat(name) for name in stored) else BITMASK24
+
+    @property
+    def scaled(self) -> bool:
+        """Whether there are weights that are multiplied by their scales."""
+        return bool(self._scales)
+
+    def file_of(self, name: str) -> Path:
+        """The file that holds a parameter's values."""
+        return self._stored(name)["file"]
+
+    def dtype_of(self, name: str) -> str:
+        """The type of a parameter's values, as safetensors calls it."""
+        return self._stored(self._scales.get(name, name))["dtype"]
+
+    def items(self):
+        """Iterator of (parameter name, decoded tensor), in the order of the files."""
+        return ((name, self[name]) for name in self.shapes)
+
+    def __getitem__(self, name: str):
+        tensor = self._decoded(name)
+        if name not in self._scales:
+            return tensor
+        scale = self._decoded(self._scales[name])
+        return (tensor.float() * scale.float()).to(scale.dtype)
+
+    def _decoded(self, name: str):
+        from sparse_continual.models.formats import bitmask, bitmask24
+
+        parts = self._parts[name]
+        if "" in parts:
+            return self._mapped(name)
+        way = bitmask if self._flat(parts["compressed"]) else bitmask24
+        bits, values = self._mapped(parts["bitmask"]), self._mapped(parts["compressed"])
+        return way.decode(f"{self.file_of(name)}: {name}", self._shape(name), bits, values)
+
+    def _stored(self, name: str) -> dict:
+        parts = self._parts[name]
+        return self._entries[parts.get("", parts.get("compressed"))]
+
+    def _flat(self, tensor: str) -> bool:
+        return len(self._entries[tensor]["shape"]) == 1
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        parts = self._parts[name]
+        if "" in parts:
+            return self._entries[name]["shape"]
+        return tuple(int(size) for size in self._mapped(parts["shape"]).flatten())
+
+    def _mapped(self, tensor: str):
+        """The stored tensor, on pages of its file that are private to it, or a copy of a small one."""
+        import torch
+
+        entry = self._entries[tensor]
+        begin, length = entry["begin"], entry["end"] - entry["begin"]
+        if entry["dtype"] not in DTYPES:
+            raise UserError(
+                f"{entry['file']}: tensor {tensor!r} is of type {entry['dtype']}, expected one of {', '.join(DTYPES)}"
+            )
+        dtype = getattr(torch, DTYPES[entry["dtype"]])
+        expected = math.prod(entry["shape"]) * dtype.itemsize
+        if length != expected:
+            raise UserError(
+                f"{entry['file']}: tensor {tensor!r} has {length} bytes, expected {expected} for its shape "
+                f"{list(entry['shape'])}; copy the file again"
+            )
+        if not length:
+            return torch.empty(entry["shape"], dtype=dtype)
+        with open(entry["file"], "rb") as handle:
+            if length < MIB:  # every mapping holds the file open, and there may be thousands of small tensors
+                handle.seek(begin)
+                pages, skip = bytearray(handle.read(length)), 0
+            else:
+                skip = begin % mmap.ALLOCATIONGRANULARITY
+                pages = mmap.mmap(
+                    handle.fileno(), skip + length, access=mmap.ACCESS_COPY, offset=begin - skip
+                )
+        return torch.frombuffer(pages, dtype=dtype, offset=skip, count=length // dtype.itemsize).reshape(
+            entry["shape"]
+        )
+
+
+def _bytes(checkpoint: Checkpoint, name: str) -> int:
+    import torch
+
+    return math.prod(checkpoint.shapes[name]) * getattr(torch, DTYPES[checkpoint.dtype_of(name)]).itemsize
+
+
+def _write_all(checkpoint: Checkpoint, out: Path, change) -> None:
+    """Every file of the decoded checkpoint in the existing folder `out`."""
+    shards = {}
+    for name in checkpoint.shapes:
+        shards.setdefault(checkpoint.file_of(name).name, []).append(name)
+    for shard, names in shards.items():
+        _write_shard(checkpoint, names, out / shard, change)
+    config = read_json(checkpoint.folder / "config.json")
+    write_json(out / "config.json", {key: value for key, value in config.items() if key not in BLOCKS})
+    for file in checkpoint.folder.iterdir():
+        if file.is_file() and file.suffix in BESIDE and file.name not in ("config.json", INDEX):
+            shutil.copyfile(file, out / file.name)
+    if (checkpoint.folder / INDEX).is_file():
+        placed = {name: shard for shard, names in shards.items() for name in names}
+        total = sum(_bytes(checkpoint, name) for name in checkpoint.shapes)
+        write_json(out / INDEX, {"metadata": {"total_size": total}, "weight_map": placed})
+
+
+def _write_shard(checkpoint: Checkpoint, names: list[str], path: Path, change) -> None:
+    """A safetensors file of some parameters, written tensor by tensor: its header follows from shapes and types."""
+    from sparse_continual.models.formats.raw import to_words
+
+    header, place = {"__metadata__": {"format": "pt"}}, 0
+    for name in names:
+        end = place + _bytes(checkpoint, name)
+        header[name] = {
+            "dtype": checkpoint.dtype_of(name),
+            "shape": checkpoint.shapes[name],
+            "data_offsets": [place, end],
+        }
+        place = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as handle:
+        handle.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            tensor = change(name, checkpoint[name])
+            handle.write(to_words(tensor.contiguous()).data)
+        handle.flush()
+        os.fsync(handle.fileno())

@@ -1,0 +1,80 @@
+"""What is declared of published checkpoints, beside what was counted in them."""
+
+from sparse_continual.report.view import table
+from sparse_continual.report.words import Words, absent
+from sparse_continual.topologies.density import common_pattern
+
+TOLERANCE = 0.01  # of sparsity: declared figures are rounded to whole percents
+
+
+def provenance(facts: dict, words: Words) -> dict:
+    """The table of the study's published checkpoints, as the registry declares them: nothing of it was measured."""
+    rows = [
+        {
+            "base": base,
+            **declared,
+            "unconfirmed": words.join(words.name("headers", key) for key in declared["unconfirmed"]),
+        }
+        for base, declared in facts.get("published", {}).items()
+    ]
+    return table(
+        words,
+        "published",
+        rows,
+        "base:code repo:code revision:code licence pruned_by pattern sparsity:number tokens_of_recovery:count"
+        " distillation unconfirmed",
+        caption=words("page.run.published"),
+    )
+
+
+def compared(facts: dict, densities) -> list[dict]:
+    """One row for every topology that was counted in a published checkpoint, of the frame `densities` of a stream.
+
+    {topology, base, declared_pattern, declared_sparsity (None where not declared), pattern, sparsity, agrees}:
+    `agrees` is "false" where the pattern is another, or the sparsity by more than TOLERANCE.
+    """
+    found = []
+    for topology, base in facts.get("counted", {}).items():
+        own = densities[densities.topology == topology]
+        if base not in facts["published"] or not len(own):
+            continue
+        declared = facts["published"][base]
+        pattern, sparsity = common_pattern(own.pattern), 1 - float(own.nonzeros.sum() / own.weights.sum())
+        stated = {key: declared[key] for key in ("pattern", "sparsity") if not absent(declared[key])}
+        agrees = stated.get("pattern", pattern) == pattern
+        agrees &= abs(stated.get("sparsity", sparsity) - sparsity) <= TOLERANCE
+        found.append(
+            {
+                "topology": topology,
+                "base": base,
+                "declared_pattern": stated.get("pattern"),
+                "declared_sparsity": stated.get("sparsity"),
+                "pattern": pattern,
+                "sparsity": sparsity,
+                "agrees": str(agrees).lower(),
+            }
+        )
+    return found
+
+
+def limits(facts: dict, streams: dict, words: Words) -> list[str]:
+    """Sentences on what contrasts of published checkpoints cannot say, and on declarations that are wrong."""
+    contrasts = [f"`{c['name']}`" for c in facts["study"]["contrasts"] if c["estimand"] == "as_published"]
+    found = [words("limits.published.contrasts", contrasts=words.join(contrasts))] if contrasts else []
+    counted = streams.values() if facts.get("counted") else []
+    rows = [row for tables in counted for row in compared(facts, tables["densities"])]
+    for row in {row["topology"]: row for row in rows if row["agrees"] == "false"}.values():
+        found.append(
+            words(
+                "limits.published.declared",
+                base=f"`{row['base']}`",
+                declared=_stated(row["declared_pattern"], row["declared_sparsity"]),
+                counted=_stated(row["pattern"], row["sparsity"]),
+            )
+        )
+    return found
+
+
+def _stated(pattern, sparsity) -> str:
+    """A pattern and a sparsity, as far as they are stated: `2:4, 0.5`."""
+    return ", ".join([pattern] * (pattern is not None) + [f"{sparsity:.3g}"] * (sparsity is not None))

@@ -1,0 +1,256 @@
+"""Sparse activation, judged from a model's config alone: mixtures of experts, and ReLU.
+
+In a mixture of experts a token passes k of n experts per layer, and behind a ReLU most units of a feed-forward
+layer are exactly zero. In both every weight exists: which ones are used changes from token to token. So neither
+is a fixed topology, and both can come together with one.
+
+A config that transformers knows is built on the meta device, without weights: parameters are counted, and the
+experts are found in the layers that have them. active = total - routed (1 - k / n), where routed are the
+parameters of the experts among which is chosen; shared experts, and the input embedding, count as active. Nested
+configs are those of the language model in them: the towers of other senses are not counted. Of a model type that
+transformers does not know, the fields are read as they stand, and parameters are not counted.
+
+Field names: every config class of transformers 5.17 was searched for words for experts.
+"""
+
+import re
+
+from sparse_continual.errors import UserError
+
+EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
+ACTIVE = (
+    "num_experts_per_tok",
+    "num_experts_per_token",
+    "moe_topk",
+    "moe_top_k",
+    "moe_k",
+    "top_k_experts",
+)
+SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
+SHARED_WIDTHS = ("shared_expert_intermediate_size", "shared_intermediate_size", "share_expert_dim")
+ACTIVATIONS = (
+    "hidden_act",
+    "hidden_activation",
+    "activation_function",
+    "mlp_hidden_act",
+    "ffn_act_fn",
+    "act_fn",
+)
+DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+# those that put out exact zeros; a leaky one does not
+RELU = re.compile(r"(fat|d|squared_)?relu(2|6|_squared)?")
+NESTED = ("text_config", "language_config", "llm_config", "thinker_config", "ffn_config")
+# model types of configs that come with code of their own, and the class of transformers that has their shape
+SAME_AS = {"kimi_k2": "deepseek_v3"}
+
+
+def judge(config: dict, name="config.json") -> dict:
+    """What a parsed `config.json`, called `name` in messages, says of activation.
+
+    Returns {"model_type", "known" (to transformers), "moe", "relu": the activation's name or None, "note": a clause
+    on what could not be told, or ""}. moe is None without experts to choose from, else {"experts": n,
+    "active_experts": k, "shared_experts", "layers": numbers of those that have experts, "of_layers",
+    "total_parameters", "active_parameters"}; the greatest n and k where layers differ; None for what the config does
+    not tell.
+
+    Raises UserError for a config of a type that transformers does not know in which none of the fields is found.
+    """
+    made, note = _config_class(config)
+    fields = _flat(config if made is None else _all_fields(made))
+    if made is None and not any(field in fields for field in (*EXPERTS, *ACTIVATIONS)):
+        raise UserError(
+            f"{name}: {note}, and none of the fields {', '.join((*EXPERTS, *ACTIVATIONS))} is in it; expected a "
+            "config that transformers knows, or one that names experts or activation"
+        )
+    moe, relu = None, _first(fields, ACTIVATIONS)
+    if _may_choose(fields):
+        model, told = _built(made) if made is not None else (None, note)
+        moe, note = _mixture(fields, model), told
+    relu = relu.get("name") if isinstance(relu, dict) else relu
+    return {
+        "model_type": config.get("model_type"),
+        "known": made is not None,
+        "moe": moe,
+        "relu": relu if isinstance(relu, str) and RELU.fullmatch(relu) else None,
+        "note": note,
+    }
+
+
+def routed(name: str, shape, experts: int) -> bool:
+    """Whether a parameter, by name and shape, belongs to experts among which is chosen."""
+    if "router" in name:
+        return False
+    return ".experts." in name or (len(shape) == 3 and shape[0] == experts and "shared_expert" not in name)
+
+
+def _config_class(config: dict):
+    """(transformers' config of the language model, "") or (None, why there is none)."""
+    from transformers import CONFIG_MAPPING
+
+    kind = _type_of(config)
+    if kind not in CONFIG_MAPPING:
+        return None, f"transformers does not know model_type {config.get('model_type')!r}"
+    plain = {key: value for key, value in config.items() if key not in ("auto_map", "quantization_config")}
+    nested = plain.get("text_config")
+    if isinstance(nested, dict) and nested.get("model_type") in SAME_AS:
+        plain["text_config"] = {**nested, "model_type": SAME_AS[nested["model_type"]]}
+    try:
+        return CONFIG_MAPPING[kind].from_dict(plain).get_text_config(decoder=True), ""
+    except Exception as error:  # its checks raise whatever they like; the fields can still be read
+        return None, f"transformers cannot read this config ({_first_line(error)})"
+
+
+def _type_of(config: dict):
+    """The model type by which transformers knows a config, or its own."""
+    from transformers import CONFIG_MAPPING
+
+    kind, named = config.get("model_type"), config.get("architectures")
+    if kind in CONFIG_MAPPING and "auto_map" not in config:
+        return kind
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # seconds
+
+    # custom code may have a name of its own for a type that transformers has: the architecture then says which
+    named = named[0] if isinstance(named, list) and named else None
+    owners = [owner for owner, name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items() if name == named]
+    return owners[0] if owners and kind not in owners else SAME_AS.get(kind, kind)
+
+
+def _built(made):
+    """(the model on the meta device, "") or (None, why it cannot be built)."""
+    import torch
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModel, AutoModelForCausalLM
+
+    maker = AutoModelForCausalLM if type(made) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModel
+    try:
+        with torch.device("meta"):
+            return maker.from_config(made), ""
+    except Exception as error:  # whatever its constructor stumbles over; the fields can still be read
+        return None, f"transformers cannot build this config ({_first_line(error)})"
+
+
+def _first_line(error) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _all_fields(made) -> dict:
+    """Fields of a config, those under the common names that its class maps to names of its own too."""
+    fields = made.to_dict()
+    return {**{key: getattr(made, key, None) for key in type(made).attribute_map}, **fields}
+
+
+def _flat(config: dict) -> dict:
+    """Fields of a config with those of its nested configs of the language model, which win."""
+    fields = dict(config)
+    for key in NESTED:
+        if isinstance(config.get(key), dict):
+            fields.update(_flat(config[key]))
+    return fields
+
+
+def _first(fields: dict, names):
+    """The first of the `names` that is there and set."""
+    return next((fields[name] for name in names if fields.get(name) is not None), None)
+
+
+def _number(fields: dict, names):
+    """`_first` that is a number, or a list of them, one a layer."""
+    known = {name: fields[name] for name in names if name in fields}
+    return _first({name: value for name, value in known.items() if _is_number(value)}, names)
+
+
+def _is_number(value) -> bool:
+    return all(type(one) is int for one in value) if isinstance(value, list) else type(value) is int
+
+
+def _may_choose(fields: dict) -> bool:
+    """Whether there are several experts, of which not all are active."""
+    experts, active = _most(_number(fields, EXPERTS)), _most(_number(fields, ACTIVE))
+    several = experts is not None and experts > 1 and fields.get("is_moe") is not False
+    return several and (active is None or active < experts)
+
+
+def _mixture(fields: dict, model) -> dict | None:
+    """`moe` of `judge`, counted on a `model` or, without one, from the fields alone."""
+    experts, active = _number(fields, EXPERTS), _number(fields, ACTIVE)
+    layers = _layers(fields)
+    sizes = {} if model is None else {key: p.numel() for key, p in model.named_parameters()}
+    found = {}  # layer -> parameters of its experts
+    for key, parameter in model.named_parameters() if model is not None else ():
+        if routed(key, parameter.shape, _in_layer(experts, _layer(key))):
+            found[_layer(key)] = found.get(_layer(key), 0) + sizes[key]
+    if model is not None:
+        layers = sorted(found)
+    if layers == []:
+        return None
+    total = sum(sizes.values()) if sizes else None
+    used = None
+    if total and active is not None:
+        # in integers: n divides what n experts hold
+        used = total - sum(
+            held - held * _in_layer(active, layer) // _in_layer(experts, layer)
+            for layer, held in found.items()
+        )
+    return {
+        "experts": _most(experts),
+        "active_experts": _most(active),
+        "shared_experts": _shared(fields, sizes),
+        "layers": layers,
+        "of_layers": _number(fields, DEPTHS),
+        "total_parameters": total,
+        "active_parameters": used,
+    }
+
+
+def _most(value):
+    """The greatest of a list over layers; else the value itself."""
+    return max(value, default=None) if isinstance(value, list) else value
+
+
+def _in_layer(value, layer: int) -> int:
+    return value[layer] if isinstance(value, list) else value
+
+
+def _layer(name: str) -> int:
+    found = re.search(r"\.(\d+)\.", name)
+    return int(found[1]) if found else 0
+
+
+def _shared(fields: dict, sizes: dict) -> int:
+    number = _most(_number(fields, SHARED))
+    if number is None and (_first(fields, SHARED_WIDTHS) or any("shared_expert" in name for name in sizes)):
+        return 1
+    return number or 0
+
+
+def _layers(fields: dict) -> list[int] | None:
+    """Numbers of the layers that have experts, by the fields alone; None where the depth is not known.
+
+    Read: mlp_layer_types, moe_layers, first_k_dense_replace or num_dense_layers with moe_layer_freq,
+    decoder_sparse_step with mlp_only_layers, expert_layer_period with expert_layer_offset,
+    interleave_moe_layer_step, and moe_layer_start_index, _end_index and _interval. Without any of them, all layers.
+    """
+    kinds = fields.get("mlp_layer_types") or fields.get("layers_block_type")
+    if isinstance(kinds, list):
+        return [layer for layer, kind in enumerate(kinds) if kind == "sparse" or "moe" in str(kind)]
+    if isinstance(fields.get("moe_layers"), list):
+        return sorted(fields["moe_layers"])
+    every = fields.get("moe_layer_freq") or 1
+    if isinstance(every, list):
+        return [layer for layer, has in enumerate(every) if has]
+    depth = _number(fields, DEPTHS)
+    if depth is None:
+        return None
+    first = _first(fields, ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")) or 0
+    last = fields.get("moe_layer_end_index")
+    last = depth - 1 if last is None or last < 0 else last
+    every = fields.get("moe_layer_interval") or every
+    period, offset = fields.get("expert_layer_period") or 1, fields.get("expert_layer_offset") or 0
+    step = fields.get("decoder_sparse_step") or fields.get("interleave_moe_layer_step") or 1
+    return [
+        layer
+        for layer in range(first, min(last + 1, depth))
+        if layer % every == 0
+        and layer % period == offset % period
+        and (layer + 1) % step == 0
+        and layer not in (fields.get("mlp_only_layers") or ())
+    ]

@@ -1,0 +1,287 @@
+"""What kind of sparse a checkpoint is, by its weights and not by its card.
+
+Every matrix is counted (`patterns.count`), shard by shard; experts and ReLU are read from config.json
+(`activation`); what the checkpoint declares is held against the count (`declared`). A checkpoint has a fixed
+topology when more than ZEROS of its block weights are exactly zero: weights that were trained and only rounded
+seldom are (about 1 % in 8-bit integers, next to none in bfloat16 and 8-bit floats), and published pruned ones
+begin at a fifth.
+
+Limits. Weights packed by the bit are not counted, and of a checkpoint written back from 4 bits, about a fifth of
+whose weights are zero by rounding, the zeros are taken for a topology. Parts are told apart by names and shapes.
+Experts that are stored as one tensor [experts, a, b] are counted as a matrix [experts * a, b], whichever of the
+two is the input.
+"""
+
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sparse_continual.errors import UserError
+from sparse_continual.files import read_json
+from sparse_continual.models import checkpoint, download, published, reader
+from sparse_continual.models.load import ROUTERS
+from sparse_continual.registry import nearest
+from sparse_continual.topologies import activation, declared, patterns
+from sparse_continual.topologies.density import layer_of
+from sparse_continual.topologies.make import ZEROS
+
+PARTS = ("block", "embedding", "head", "norm", "router", "other")
+HEADS = ("lm_head", "embed_out", "output")
+EMBEDDINGS = re.compile(r"embed|(^|\.)(wte|wpe)\.")
+TOWERS = re.compile(r"vision|visual|image|audio|speech")  # senses beside the language model
+TRANSPOSED = ("gpt2", "openai-gpt")  # store a linear's weight [inputs, outputs]: transformers' Conv1D
+
+
+def locate(word: str, converted=None) -> tuple[Path, dict | None]:
+    """(folder, entry in the registry or None) of what the reader names: a folder; the name of an entry; or
+    owner/name of a repository on the hub, with @revision where it is not to be the registry's or the default one.
+
+    What is not a folder is downloaded. `converted`: folder for the safetensors of repositories that hold pickles
+    alone; None refuses them.
+
+    Raises UserError for a word that is none of these, and as `models.download.fetch` does.
+    """
+    if Path(word).is_dir():
+        return Path(word), None
+    repo, _, revision = word.partition("@")
+    entries = [published.entry(name) for name in published.names()]
+    entry = next((entry for entry in entries if repo in (entry["name"], entry["repo"], *entry["also"])), None)
+    if entry is None and (repo.count("/") != 1 or Path(repo).parent.is_dir()):
+        raise UserError(
+            f"{word}: no such folder, and no name in the registry{nearest(word, published.names())}; expected one of "
+            "them, or owner/name of a repository on the hub"
+        )
+    if entry and entry["kind"] == "masks":
+        raise UserError(f"{word}: holds masks alone; apply them to {entry['dense']} and audit the result")
+    repo, revision = entry["repo"] if entry else repo, revision or (entry["revision"] if entry else None)
+    folder = Path(converted) / repo.replace("/", "--") if converted else None
+    path = download.fetch(repo, revision, folder, convert_pickles=folder is not None, to_load=False)
+    return path, entry
+
+
+def audit(folder, name=None, entry=None) -> dict:
+    """Judge the checkpoint in `folder`, called `name` in the report; `entry`: its entry in the registry, or None.
+
+    Returns {"path": name, "verdict": "dense", "fixed-topology", "activation-sparse" or "both", "reason": one
+    sentence, "model_type", "format", "pattern" and "density" of the block matrices, "declared", "moe", "relu",
+    "parts", "matrices"}. declared: None, or as `declared.read` gives it, with "contradictions"; moe and relu: see
+    `activation.judge`; parts: part -> {"weights", "nonzeros"}; matrices: a row per matrix in order of
+    layers, `patterns.count` with "name", "part", "layer" or None, "module", "weights". Without weights, or where
+    they are packed, format, pattern and density are None, and parts and matrices empty.
+
+    Raises UserError for a folder without config.json, broken or pickled weights, a config that cannot be judged,
+    and a topology file that is damaged or has other matrices.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected a checkpoint with config.json")
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{folder}: no config.json; expected a checkpoint, or a folder with its config.json alone"
+        )
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise UserError(f"{folder / 'config.json'}: found no fields, expected a Hugging Face model config")
+    says = activation.judge(config, str(folder / "config.json"))
+    told, file = declared.read(folder, config, entry)
+    why = _not_counted(folder)
+    rows, parts, violations, uncounted = (
+        ([], {}, [], 0) if why else _count(folder, config.get("model_type"), file)
+    )
+    sparsity = _sparsity(parts, ("block",))
+    fixed = sparsity is not None and sparsity > ZEROS
+    form = None if why else reader.format_of(folder)
+    pattern = None if sparsity is None else _pattern(rows) if fixed else "dense"
+    if told:
+        counted = {
+            "format": form,
+            "pattern": pattern,
+            "sparsity": sparsity,
+            "overall": _sparsity(parts, PARTS),
+        }
+        told["contradictions"] = (
+            [] if sparsity is None else declared.contradictions(told, counted) + violations
+        )
+    return {
+        "path": str(name or folder),
+        "verdict": _verdict(fixed, says),
+        "reason": _reason(fixed, says, pattern, sparsity, rows, why, uncounted),
+        "model_type": says["model_type"],
+        "format": form,
+        "pattern": pattern,
+        "density": None if sparsity is None else 1 - sparsity,
+        "declared": told,
+        "moe": says["moe"],
+        "relu": says["relu"],
+        "parts": parts,
+        "matrices": rows,
+    }
+
+
+def compare(folders: list, reports: list[dict]) -> list[dict]:
+    """One row for every two of the `folders`, whose `audit` reports are given, with block matrices of equal names
+    and shapes: `patterns.relation` with "first" and "second", the paths of the two, and "first_sha256" and
+    "second_sha256", the hashes of their topologies, as topology files have them. Experts that are stored as one tensor
+    are left out.
+    """
+    shapes = [
+        {row["name"]: (row["rows"], row["columns"]) for row in report["matrices"] if row["part"] == "block"}
+        for report in reports
+    ]
+    found, hashes = [], {}
+    for one, other in itertools.combinations(range(len(folders)), 2):
+        if not shapes[one] or shapes[one] != shapes[other]:
+            continue
+        opened = {number: reader.Checkpoint(folders[number]) for number in (one, other)}
+        matrices = [name for name in shapes[one] if len(opened[one].shapes[name]) == 2]
+        row = patterns.relation(patterns.compare(*opened.values(), matrices))
+        for number, word in ((one, "first"), (other, "second")):
+            if number not in hashes:
+                hashes[number] = patterns.topology_hash(opened[number], matrices)
+            row |= {word: reports[number]["path"], f"{word}_sha256": hashes[number]}
+        found.append(row)
+    return found
+
+
+def part_of(name: str, shape) -> str:
+    """One of PARTS, of a parameter by its name and shape."""
+    words = name.lower().split(".")
+    inside = any(word.isdigit() for word in words[:-1])
+    if TOWERS.search(name):
+        return "other"
+    if inside and any(word in ROUTERS for word in words):
+        return "router"
+    if len(shape) < 2:
+        return "norm" if any("norm" in word or word.startswith("ln") for word in words) else "other"
+    if inside:
+        conv = any("conv" in word for word in words)
+        whole = words[-1] == "weight" or (".experts." in name and "bias" not in words[-1])
+        return (
+            "block" if whole and not conv and "bias" not in name and not EMBEDDINGS.search(name) else "other"
+        )
+    if words[-1] == "weight" and any(word in HEADS for word in words):
+        return "head"
+    return "embedding" if EMBEDDINGS.search(name) else "other"
+
+
+def as_matrix(name: str, tensor, model_type):
+    """View [outputs, inputs] of a weight of two or more dimensions."""
+    if model_type in TRANSPOSED and part_of(name, tensor.shape) == "block":
+        return tensor.T
+    return tensor.reshape(-1, tensor.shape[-1])
+
+
+def _not_counted(folder) -> str:
+    """Why no weight of the folder is counted, as a clause; "" where they are."""
+    found = {path.name for kind in ("*.safetensors", "pytorch_model*.bin") for path in folder.glob(kind)}
+    if not found - {declared.TOPOLOGY} and not (folder / checkpoint.INDEX).is_file():
+        return "the folder has no weights"
+    if any(name.endswith(checkpoint.PACKED) for name in checkpoint.entries(folder)):
+        return "the weights are packed by the bit"
+    return ""
+
+
+def _count(folder, model_type, file) -> tuple[list, dict, list, int]:
+    """(rows of matrices, parts, clauses on where the weights contradict a topology `file`, uncounted tensors)."""
+    rows, parts, violations, uncounted = [], {}, [], 0
+    missing = dict(file.shapes) if file else {}
+    for name, tensor in reader.tensors(folder):
+        if not tensor.is_floating_point() and tensor.dtype != torch.int8:
+            uncounted += tensor.ndim > 1  # codes of several weights in one number
+            continue
+        part = part_of(name, tensor.shape)
+        if missing.pop(name, None):
+            violations += _against(file, name, tensor)
+        if part in ("norm", "other"):
+            nonzeros = int(np.bitwise_count(patterns.packed(tensor.reshape(1, -1))[0]).sum(dtype=np.int64))
+        else:
+            row = patterns.count(as_matrix(name, tensor, model_type))
+            row["negative_zeros"] = int(row["negative_zeros"])  # numpy's own numbers are no JSON
+            nonzeros = row["nonzeros"]
+            rows.append({**_place(name, part), "weights": tensor.numel(), **row})
+        tally = parts.setdefault(part, {"weights": 0, "nonzeros": 0})
+        tally["weights"] += tensor.numel()
+        tally["nonzeros"] += nonzeros
+    if missing:
+        raise UserError(
+            f"{folder}: {next(iter(missing))}: the topology file has this matrix, the checkpoint has not"
+        )
+    rows.sort(key=lambda row: -1 if row["layer"] is None else row["layer"])
+    return rows, {part: parts[part] for part in PARTS if part in parts}, violations, uncounted
+
+
+def _against(file, name: str, tensor) -> list[str]:
+    if tuple(tensor.shape) != file.shapes[name]:
+        raise UserError(
+            f"{name}: the checkpoint's is {' x '.join(map(str, tensor.shape))}, the topology file's "
+            f"{' x '.join(map(str, file.shapes[name]))}"
+        )
+    exists = (tensor != 0).numpy()
+    wrong = int((exists & ~file.mask(name)).sum())
+    return [f"{name}: {wrong} weights that it says are absent are not zero"] if wrong else []
+
+
+def _place(name: str, part: str) -> dict:
+    module = name.removesuffix(".weight").rpartition(".")[2]
+    inside = any(word.isdigit() for word in name.split(".")[1:])
+    return {"name": name, "part": part, "layer": layer_of(name) if inside else None, "module": module}
+
+
+def _sparsity(parts: dict, of) -> float | None:
+    """Share of zeros in some of the parts; None where they hold no weight."""
+    held = [parts[part] for part in of if part in parts]
+    weights = sum(part["weights"] for part in held)
+    return 1 - sum(part["nonzeros"] for part in held) / weights if weights else None
+
+
+def _pattern(rows: list[dict]) -> str:
+    """The pattern that every sparse block matrix has: the finest of theirs that all imply, or "unstructured"."""
+    found = {row["pattern"] for row in _sparse(rows)}
+    common = [one for one in found if all(declared.implies(other, one) for other in found)]
+    return common[0] if common else "unstructured"
+
+
+def _sparse(rows: list[dict]) -> list[dict]:
+    return [row for row in rows if row["part"] == "block" and row["density"] < 1 - ZEROS]
+
+
+def _verdict(fixed: bool, says: dict) -> str:
+    sparse_activation = bool(says["moe"] or says["relu"])
+    if fixed:
+        return "both" if sparse_activation else "fixed-topology"
+    return "activation-sparse" if sparse_activation else "dense"
+
+
+def _reason(fixed, says, pattern, sparsity, rows, why, uncounted) -> str:
+    ways, moe = [], says["moe"]
+    if moe:
+        ways.append(f"MoE {moe['active_experts'] or 'some'} of {moe['experts']}")
+    if says["relu"]:
+        ways.append(f"ReLU: {says['relu']}")
+    activation_sparse = [f"activation-sparse ({', '.join(ways)})"] if ways else []
+    if fixed:
+        blocks = sum(row["part"] == "block" for row in rows)
+        kind = " and ".join([*activation_sparse, f"fixed topology ({pattern})"])
+        where = f"in {len(_sparse(rows))} of {blocks} matrices"
+        reason = f"{kind}: {sparsity:.1%} of the block weights are exactly zero, {where}"
+    elif activation_sparse:
+        reason = f"{activation_sparse[0]}: every weight exists; not a fixed topology"
+    elif sparsity is None:
+        reason = "dense by its config: neither experts to choose from nor ReLU"
+    else:
+        reason = "dense: every weight exists"
+    if not fixed and sparsity:
+        reason += (
+            f"; {sparsity:.1%} of the block weights are zero, and a fixed topology begins above {ZEROS:.0%}"
+        )
+    if sparsity is None:
+        reason += f"; no weight was counted, since {why or 'no tensor is a block matrix of real numbers'}"
+    elif uncounted:
+        reason += f"; {uncounted} tensors of integers, which may be codes of weights, were not counted"
+    if not says["known"]:
+        looked = ", ".join((*activation.EXPERTS, *activation.ACTIVATIONS))
+        return f"{reason}; {says['note']}, so it was judged by its fields alone, of which {looked} were looked for"
+    return f"{reason}; {says['note']}" if says["note"] else reason

@@ -1,0 +1,224 @@
+"""What the zeros of a weight matrix look like, counted: density, N:M, blocks, dead lines; and two checkpoints' zeros.
+
+A zero is w == 0, so -0.0 counts. A matrix is [outputs, inputs]: where a family stores it the other way round
+(GPT-2's Conv1D), the caller transposes. Everything is counted on one bit per weight, made in strips of rows that fit
+the processor's cache, so that counting keeps up with reading.
+"""
+
+import hashlib
+import math
+
+import numpy as np
+
+from sparse_continual.errors import UserError
+from sparse_continual.topologies.bits import count as ones
+from sparse_continual.topologies.bits import pack
+
+GROUPS = (4, 8, 16, 32)  # M of N:M, tried in this order
+CHANCE = 12  # expected groups with more than N, were the zeros of each row placed at random, from which N:M is meant
+STRIP = 1 << 18  # weights counted at a time
+FEW = 64  # rows in which most matrices that are not N:M show it
+LARGEST = 128  # side of the largest block looked for
+
+
+def count(weight) -> dict:
+    """What one torch matrix [rows, columns] of any real type holds.
+
+    Returns {"rows", "columns", "nonzeros", "density", "pattern", "block", "dead_rows", "dead_columns",
+    "negative_zeros"}:
+
+    - pattern: "dense" (no zero at all), N:M, or "unstructured". N:M is said for the smallest M of 4, 8, 16, 32 of
+      which every group of M neighbours in a row keeps exactly N; so 1:2 is 2:4, and 2:4 is not called 4:8. Where
+      there is none, for the smallest M, and for it the smallest N < M, of which no group keeps more than N, as in a
+      2:4 matrix that lost further weights. As that holds by chance for large M (at density 0.5 no group of a few
+      thousand keeps more than 28 of 32), it is said only if more than N would be expected in at least 12 groups
+      with each row's zeros at random places. M must divide the columns, at least twice;
+    - block: "RxC", the largest powers of two up to 128 such that the matrix is made of R x C tiles that are kept or
+      absent as a whole; None where that is 1x1, and where all weights or none are kept;
+    - dead_rows, dead_columns: lines without a nonzero;
+    - negative_zeros: how many of the zeros are -0.0.
+    """
+    rows, columns = weight.shape
+    bits, negative = packed(weight)
+    per_row = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
+    nonzeros = int(per_row.sum())
+    mixed = 0 < nonzeros < weight.numel()
+    alive = np.unpackbits(np.bitwise_or.reduce(bits, axis=0), count=columns, bitorder="little")
+    return {
+        "rows": rows,
+        "columns": columns,
+        "nonzeros": nonzeros,
+        "density": nonzeros / (rows * columns),
+        "pattern": pattern_of(bits, columns, per_row) if nonzeros < weight.numel() else "dense",
+        "block": _block(bits, columns) if mixed else None,
+        "dead_rows": int((per_row == 0).sum()),
+        "dead_columns": columns - int(alive.sum()),
+        "negative_zeros": negative,
+    }
+
+
+def packed(weight) -> tuple[np.ndarray, int]:
+    """(uint8[rows, ceil(columns / 8)], how many zeros are -0.0) of a torch matrix: bit b of byte j of a row says
+    whether column 8 j + b is not zero."""
+    from sparse_continual.models.formats.raw import to_words
+
+    rows, columns = weight.shape
+    bits = np.empty((rows, -(-columns // 8)), np.uint8)
+    negative, strip = 0, max(1, STRIP // max(columns, 1))
+    real = weight.dtype.is_floating_point
+    for begin in range(0, rows, strip):
+        words = to_words(weight[begin : begin + strip].contiguous())
+        if real:
+            sign = words.dtype.type(1 << (8 * words.itemsize - 1))
+            negative += int(np.count_nonzero(words == sign))
+            words = words & ~sign
+        bits[begin : begin + strip] = np.packbits(words != 0, axis=1, bitorder="little")
+    return bits, negative
+
+
+def pattern_of(bits: np.ndarray, columns: int, per_row: np.ndarray) -> str:
+    """ "N:M" or "unstructured" of packed bits, with the nonzeros of each row; see `count`."""
+    if not per_row.any():
+        return "unstructured"
+    most = {}
+    for of in GROUPS:
+        if columns % of or columns < 2 * of or int(_kept(bits[:FEW], columns, of).max()) == of:
+            continue
+        kept = _kept(bits, columns, of)
+        most[of] = int(kept.max())
+        if int(kept.min()) == most[of] < of:
+            return f"{most[of]}:{of}"
+    for of, n in most.items():
+        if n < of and _by_chance(per_row, columns, n, of) >= CHANCE:
+            return f"{n}:{of}"
+    return "unstructured"
+
+
+def _kept(bits: np.ndarray, columns: int, of: int) -> np.ndarray:
+    """How many weights each group of `of` neighbours keeps."""
+    if of == 4:
+        halves = np.stack([bits & 15, bits >> 4])
+        if columns % 8:  # the last half byte lies beyond the width
+            halves[1, :, -1] = halves[0, :, -1]
+        return np.bitwise_count(halves)
+    return np.bitwise_count(bits.view(f"u{of // 8}"))
+
+
+def _by_chance(per_row: np.ndarray, columns: int, most: int, of: int) -> float:
+    """Expected number of groups that keep more than `most` of `of`, each row's weights placed at random.
+
+    The number kept in a group is then hypergeometric: P(k) = C(of, k) C(columns - of, n - k) / C(columns, n).
+    """
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, columns + 1)))])
+
+    def ways(above, below):
+        return logs[above] - logs[below] - logs[above - below]
+
+    kept, rows = np.unique(per_row, return_counts=True)
+    expected = 0.0
+    for k in range(most + 1, of + 1):
+        possible = (kept >= k) & (columns - of >= kept - k)
+        n = kept[possible]
+        chance = np.exp(ways(of, k) + ways(columns - of, n - k) - ways(columns, n))
+        expected += float((rows[possible] * chance).sum()) * (columns // of)
+    return expected
+
+
+def _block(bits: np.ndarray, columns: int) -> str | None:
+    high, wide = _rows_alike(bits), _columns_alike(bits, columns)
+    return None if high == wide == 1 else f"{high}x{wide}"
+
+
+def _rows_alike(bits: np.ndarray) -> int:
+    """Largest power of two such that rows are alike within each run of so many."""
+    size = 1
+    while size < LARGEST and len(bits) % (2 * size) == 0:
+        heads = bits[::size]  # of runs that are alike within
+        if not np.array_equal(heads[::2], heads[1::2]):
+            break
+        size *= 2
+    return size
+
+
+def _columns_alike(bits: np.ndarray, columns: int) -> int:
+    """Largest power of two such that columns are alike within each run of so many."""
+    size = 1
+    for firsts in (0b01010101, 0b00010001, 0b00000001):  # of runs of 2, 4 and 8 bits
+        if columns % (2 * size) or ((bits ^ (bits >> size)) & firsts).any():
+            return size
+        size *= 2
+    while size < LARGEST and columns % (2 * size) == 0:
+        heads = bits[:, :: size // 8]
+        if not np.array_equal(heads[:, ::2], heads[:, 1::2]):
+            break
+        size *= 2
+    return size
+
+
+def topology_hash(checkpoint, names) -> str:
+    """Hex SHA-256 of the zeros of some matrices of an open `models.reader.Checkpoint`, matrix by matrix.
+
+    Equal to `sha256` of a topology file of these `names` when all that it says is absent is zero, and nothing else.
+    """
+    total = hashlib.sha256()
+    for name in sorted(names):
+        rows, columns = checkpoint.shapes[name]
+        total.update(f"{name}\n{rows} {columns}\n".encode())
+        total.update(_flat(packed(checkpoint[name])[0], columns).tobytes())
+    return total.hexdigest()
+
+
+def _flat(bits: np.ndarray, columns: int) -> np.ndarray:
+    """Bits packed row by row as the topology file packs them: row-major, without gaps."""
+    if columns % 8 == 0:
+        return bits.reshape(-1)
+    return pack(np.unpackbits(bits, axis=1, count=columns, bitorder="little"))
+
+
+def compare(first, second, names) -> list[dict]:
+    """One row per matrix of two open `models.reader.Checkpoint`s: {"matrix", "weights", "both", "only_first",
+    "only_second"}, the weights that are not zero in both or in one alone.
+
+    Raises UserError naming a matrix of `names` that one of them lacks, or that differs in shape.
+    """
+    found = []
+    for name in names:
+        for one in (first, second):
+            if name not in one.shapes:
+                raise UserError(f"{one.folder}: no matrix {name!r}, which the other checkpoint has")
+        if first.shapes[name] != second.shapes[name]:
+            shapes = [" x ".join(map(str, one.shapes[name])) for one in (first, second)]
+            raise UserError(
+                f"{second.folder}: {name} is {shapes[1]}, in {first.folder} it is {shapes[0]}; expected two "
+                "checkpoints of one shape"
+            )
+        one, other = (packed(checkpoint[name])[0] for checkpoint in (first, second))
+        both = ones(one & other)
+        row = {"matrix": name, "weights": math.prod(first.shapes[name]), "both": both}
+        found.append(row | {"only_first": ones(one) - both, "only_second": ones(other) - both})
+    return found
+
+
+def relation(rows: list[dict]) -> dict:
+    """The totals of `compare` in words and numbers.
+
+    Returns {"weights", "both", "only_first", "only_second", "hamming": weights in which the two differ, "jaccard":
+    weights in both over weights in either, 1 where neither has any, "relation": "same", "first within second",
+    "second within first", or "different"}. A checkpoint lies within another, or is nested in it, when every weight
+    that it has, the other has.
+    """
+    keys = ("weights", "both", "only_first", "only_second")
+    total = {key: sum(row[key] for row in rows) for key in keys}
+    hamming = total["only_first"] + total["only_second"]
+    either = hamming + total["both"]
+    words = {
+        (False, False): "same",
+        (False, True): "first within second",
+        (True, False): "second within first",
+    }
+    one, other = total["only_first"] > 0, total["only_second"] > 0
+    return total | {
+        "hamming": hamming,
+        "jaccard": total["both"] / either if either else 1.0,
+        "relation": words.get((one, other), "different"),
+    }
