@@ -31,10 +31,18 @@ def in_words(streams: dict, words: Words) -> dict[str, str]:
 def limits(facts: dict, streams: dict, words: Words) -> list[str]:
     """What the choice of learning rates leaves open; arguments as in limits.limits."""
     lines = [words("rates.uncertain", n=facts["study"]["tuning"]["blocks"])]
-    for name, tables in streams.items():
-        stream = words("rates.stream", stream=f"`{name}`") if len(streams) > 1 else ""
+    named = {
+        words("rates.stream", stream=f"`{name}`") if len(streams) > 1 else "": tables
+        for name, tables in streams.items()
+    }
+    for stream, tables in named.items():
         lines += _contrasts(tables, stream, words)
-    return lines + _edges(facts, streams, words)
+    grid = facts["study"]["tuning"]["learning_rates"]
+    if len(grid) == 1:
+        return [*lines, words("rates.single")]
+    for stream, tables in named.items():
+        lines += _edges(tables["frontier"], grid, stream, words)
+    return lines
 
 
 def _contrasts(tables, stream, words):
@@ -71,21 +79,13 @@ def _contrasts(tables, stream, words):
         )
 
 
-def _edges(facts, streams, words):
+def _edges(frontier, grid, stream, words):
     """Arms whose chosen or best rate is the smallest or largest of the grid, so that more may lie beyond."""
-    grid = facts["study"]["tuning"]["learning_rates"]
-    if len(grid) == 1:
-        return [words("rates.single")]
-    lines = []
+    learnt = frontier.groupby(["condition", "learning_rate"]).learning_accuracy.mean()
     for edge, word in ((min(grid), "smallest"), (max(grid), "largest")):
-        took, best = set(), set()
-        for tables in streams.values():
-            frontier = tables["frontier"]
-            learnt = frontier.groupby(["condition", "learning_rate"]).learning_accuracy.mean()
-            took |= {arm for arm, rate in chosen(frontier).items() if math.isclose(rate, edge)}
-            best |= {arm for arm, rate in learnt.groupby(level=0).idxmax() if math.isclose(rate, edge)}
+        took = {arm for arm, rate in chosen(frontier).items() if math.isclose(rate, edge)}
+        best = {arm for arm, rate in learnt.groupby(level=0).idxmax() if math.isclose(rate, edge)}
         for key, arms in (("took", took), ("best", best - took)):
             if arms:
                 names = words.join(f"`{arm}`" for arm in sorted(arms))
-                lines.append(words(f"rates.{key}.{word}", arms=names, rate=f"{edge:g}"))
-    return lines
+                yield words(f"rates.{key}.{word}", arms=names, rate=f"{edge:g}", stream=stream)
