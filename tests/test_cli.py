@@ -184,6 +184,21 @@ def test_audit_of_repositories(checkpoints, here, monkeypatch, capsys):
             assert captured.out == "" and last.startswith(f"hub: {repo}") and line in last
 
 
+def test_audit_of_a_repository_by_its_config_alone(checkpoints, here, monkeypatch, capsys):
+    """Weights of such a model would not fit on the disk; in a folder, they are left alone."""
+    files = files_of("config") | {"model-00001-of-00900.safetensors": b"a terabyte"}
+    with FakeHub() as hub:
+        hub.add("someone/giant", files | {"model.safetensors.index.json": b"{}"})
+        hub.patch(monkeypatch, here / "cache")
+        assert cli.main(["audit", "someone/giant", "sparse", "--config-only", "--json"]) == 0
+        giant, sparse = json.loads(capsys.readouterr().out)
+        assert (giant["verdict"], giant["moe"]["experts"], giant["matrices"]) == ("activation-sparse", 8, [])
+        assert "no weight was counted" in giant["reason"] and "no weight was counted" in sparse["reason"]
+        assert not any("safetensors" in request.path for request in hub.requests)
+        assert cli.main(["audit", "no/one", "--config-only"]) == 1
+        assert capsys.readouterr().err.splitlines()[-1].startswith("hub: no/one")
+
+
 def test_as_a_program():
     command = [sys.executable, "-m", "sparse_continual.cli"]
     found = subprocess.run(

@@ -138,7 +138,7 @@ def test_variants():
     assert registry.load("runs.mechanisms", "replay").SCHEMA["required"] == ["buffer_items", "share"]
     with pytest.raises(UserError) as caught:
         registry.load("topologies.methods", "wandaa")
-    assert "no variant 'wandaa' (did you mean 'wanda'?); there are dense, gmp, imp" in str(caught.value)
+    assert "no variant 'wandaa' (did you mean 'wanda'?); there are counted, dense, gmp" in str(caught.value)
     for name in ("", "../code", "_draw", "mechanism"):
         with pytest.raises(UserError, match="no variant"):
             registry.load("runs.mechanisms", name)

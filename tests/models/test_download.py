@@ -100,6 +100,34 @@ def test_masks_are_fetched_without_a_model(hub):
     refused("offers no masks (*.npz)", "README.md", repo="owner/other", kind="masks")
 
 
+def test_a_config_is_fetched_without_the_weights(hub, monkeypatch, tmp_path):
+    """A model of many gigabytes, and of code of its own, judged from what fits into a message."""
+    files = FILES | {
+        "config.json": b'{"model_type": "odd", "auto_map": {}}',
+        "model.safetensors.index.json": b"{}",
+    }
+    monkeypatch.setattr(download, "_free", lambda place: 1000)  # bytes; the weights are more
+    commit = hub.add(REPO, files)
+    assert download.cached(REPO, commit, "config") is None
+    path = download.fetch(REPO, None, kind="config")
+    assert sorted(file.name for file in path.iterdir()) == ["config.json", "generation_config.json"]
+    assert not asked(hub, "model.safetensors") and not asked(hub, "model.safetensors", "HEAD")
+    assert download.cached(REPO, commit, "config") == path and download.cached(REPO, commit) is None
+    hub.patch(monkeypatch, tmp_path / "home", offline=True)
+    assert download.fetch(REPO, commit, kind="config") == path
+    refused("not in the Hugging Face cache", revision=commit)
+
+
+def test_a_config_that_is_not_there(hub):
+    hub.add(REPO, {"README.md": b"masks", "generation_config.json": b"{}"})
+    refused("offers no config.json; found README.md", "a commit that has config.json", kind="config")
+
+
+def test_a_truncated_config(hub):
+    hub.add(REPO, FILES, served={"config.json": b"{"})
+    refused("config.json", kind="config")
+
+
 def test_the_token_goes_to_the_hub_and_not_to_its_storage(hub, monkeypatch):
     hub.add(REPO, FILES, gated=True, admitted={"good-token"})
     monkeypatch.setenv("HF_TOKEN", "good-token")

@@ -352,6 +352,142 @@ def test_codes_of_quantised_weights_are_not_counted(llama, folder):
     assert "13 tensors of integers, which may be codes of weights" in audit(folder)["reason"]
 
 
+@pytest.mark.parametrize("shape", ["tensor", "row", "rows alone", "group"])
+def test_eight_bit_weights_with_a_zero_point(shape, llama, folder):
+    """What is stored as 0 is no zero then, and what is stored as the zero point is."""
+    model = llama()
+    saved(model, folder)
+    tensors, kept, blocks = load_file(folder / "model.safetensors"), {}, prunable(model)
+    generator = torch.Generator().manual_seed(1)
+    for name in blocks:
+        rows, columns = tensors[name].shape
+        sizes = {"tensor": (1,), "row": (rows, 1), "rows alone": (rows,), "group": (rows, columns // 8)}
+        point = torch.randint(-9, 9, sizes[shape], generator=generator)
+        codes = torch.randint(-99, 99, (rows, columns), generator=generator)
+        for row, column in itertools.product(range(rows), range(columns)):
+            here = {"tensor": 0, "row": (row, 0), "rows alone": row, "group": (row, column // 8)}[shape]
+            codes[row, column] = point[here] if (row + column) % 3 == 0 else codes[row, column]
+            kept[name] = kept.get(name, 0) + int(codes[row, column] != point[here])
+        tensors[name], tensors[name + "_zero_point"] = codes.to(torch.int8), point.to(torch.int8)
+        tensors[name + "_scale"] = torch.ones(rows, 1)
+    save_file(tensors, folder / "model.safetensors")
+    report = audit(folder)
+    found = {row["name"]: row["nonzeros"] for row in report["matrices"] if row["part"] == "block"}
+    assert found == kept and report["verdict"] == "fixed-topology"
+    assert sum(part["weights"] for part in report["parts"].values()) == sum(
+        p.numel() for p in model.parameters()
+    )
+    assert report["keys"]["surplus"] == []
+
+
+def test_eight_bit_weights_with_a_zero_point_of_an_unknown_shape(llama, folder):
+    saved(llama(), folder)
+    tensors = load_file(folder / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    tensors[name] = torch.zeros(tensors[name].shape, dtype=torch.int8)
+    tensors[name + "_zero_point"] = torch.ones(3, 5, dtype=torch.int8)
+    save_file(tensors, folder / "model.safetensors")
+    report = audit(folder)
+    assert "1 tensors of integers, which may be codes of weights, were not counted" in report["reason"]
+    assert name not in {row["name"] for row in report["matrices"]}
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "tied", "Mixtral"])
+def test_whole_checkpoints_have_the_keys_of_their_model(family, llama, folder):
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    made = {
+        "tied": lambda: llama(tie_word_embeddings=True),
+        "Mixtral": lambda: MixtralForCausalLM(MixtralConfig(**MIXTURE)),
+    }
+    model = made.get(family, lambda: build(family))()
+    report = audit(saved(model, folder))
+    assert report["keys"] == {
+        "model": type(model).__name__, "missing": [], "surplus": [], "misshapen": [], "unjoined": False
+    }  # fmt: skip
+    assert "none missing, none surplus" in audit_view.as_text([report], [])
+
+
+def without(tensors, word):
+    return {name: tensor for name, tensor in tensors.items() if word not in name}
+
+
+UP = "model.layers.1.mlp.up_proj.weight"
+KEYS = {  # what is done to the tensors, which of the lists then is what, and the line
+    "missing": (lambda t: without(t, UP), {"missing": [UP]}, f"WRONG: 1 missing ({UP})"),
+    "surplus": (
+        lambda t: t | {f"model.layers.{n}.gone.weight": torch.ones(2, 2) for n in range(5)},
+        {"surplus": [f"model.layers.{n}.gone.weight" for n in range(5)]},
+        "WRONG: 5 surplus (model.layers.0.gone.weight, model.layers.1.gone.weight, model.layers.2.gone.weight, ...)",
+    ),
+    "misshapen": (
+        lambda t: t | {UP: torch.ones(3, 32)},
+        {"misshapen": [f"{UP} (3 x 32, expected 48 x 32)"]},
+        f"WRONG: 1 misshapen ({UP} (3 x 32, expected 48 x 32))",
+    ),
+    "no surplus": (
+        lambda t: (
+            t
+            | {
+                "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4),
+                "model.layers.0.self_attn.q_proj.weight_scale": torch.ones(1),
+                "model.layers.0.self_attn.q_proj.input_scale": torch.ones(1),
+            }
+        ),
+        {},
+        "none missing, none surplus",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", KEYS)
+def test_keys_that_are_not_those_of_the_model_are_named(what, llama, folder):
+    change, wrong, line = KEYS[what]
+    saved(llama(), folder)
+    save_file(change(load_file(folder / "model.safetensors")), folder / "model.safetensors")
+    configured(folder, compression_config=block("unstructured", 0.0))
+    report = audit(folder)
+    lists = {"missing": [], "surplus": [], "misshapen": []} | wrong
+    assert report["keys"] == {"model": "LlamaForCausalLM", **lists, "unjoined": False}
+    assert line in " ".join(audit_view.as_text([report], []).split())
+
+
+def test_an_expert_that_is_missing(folder):
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    saved(MixtralForCausalLM(MixtralConfig(**MIXTURE)), folder)
+    path = folder / "model.safetensors"
+    save_file(without(load_file(path), "layers.0.block_sparse_moe.experts.2.w1"), path)
+    report = audit(folder)
+    assert report["keys"]["unjoined"] and "an expert is missing" in " ".join(
+        audit_view.as_text([report], []).split()
+    )
+
+
+@pytest.mark.parametrize("named", [None, [], ["NovelForCausalLM"], ["GPT2LMHeadModel"], ["Tensor"], "Llama"])
+def test_keys_of_an_architecture_that_transformers_lacks_are_not_told(named, llama, folder):
+    saved(llama(), folder)
+    configured(folder, architectures=named)
+    report = audit(folder)
+    assert report["keys"] is None and report["verdict"] == "dense"
+
+
+def test_weights_are_not_looked_at_when_the_config_is_to_judge(llama, folder):
+    """Nor when they are damaged, or the index names shards that are not there."""
+    saved(llama(), folder, two_of_four)
+    report = audit(folder, config_only=True)
+    assert (report["verdict"], report["density"], report["matrices"], report["keys"]) == (
+        "dense",
+        None,
+        [],
+        None,
+    )
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b.safetensors"}}')
+    report = audit(folder, config_only=True)
+    assert "no weight was counted, since only the config was to be looked at" in report["reason"]
+
+
 def test_nested_topologies(llama, tmp_path):
     """Three checkpoints on one set of places: half, a quarter inside it, and the other half."""
 
@@ -479,6 +615,8 @@ def test_what_a_word_names(tmp_path, monkeypatch):
     assert entry["name"] == "Sparse-Llama-3.1-8B-2of4"
     assert asked[-1][0][0] == entry["repo"] and asked[-1][1]["to_load"] is False
     assert locate("Sparse-Llama-3.1-8B-2of4@abc")[1] == entry and asked[-1][0][1] == "abc"
+    assert locate("owner/name", config_only=True)[1] is None
+    assert asked[-1] == (("owner/name", None), {"kind": "config"})
     assert locate("owner/name", tmp_path)[1] is None
     assert asked[-1] == (
         ("owner/name", None, tmp_path / "owner--name"),

@@ -69,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="where to put safetensors made of a repo that holds pickles alone; without it such a repo is refused",
     )
+    audit.add_argument(
+        "--config-only",
+        action="store_true",
+        help="judge by config.json: no weight is downloaded or counted",
+    )
     audit.set_defaults(command=_audit)
     return parser
 
@@ -113,8 +118,11 @@ def _audit(options) -> str:
     if not options.paths:
         raise UserError("audit: found no checkpoint, expected a folder or a repository")
     words = list(dict.fromkeys(options.paths))
-    found = [locate(word, options.convert_pickles) for word in words]
-    reports = [audit(folder, word, entry) for word, (folder, entry) in zip(words, found, strict=True)]
+    found = [locate(word, options.convert_pickles, options.config_only) for word in words]
+    reports = [
+        audit(folder, word, entry, options.config_only)
+        for word, (folder, entry) in zip(words, found, strict=True)
+    ]
     pairs = compare([folder for folder, _ in found], reports)
     for report in reports:
         report["compared"] = [pair for pair in pairs if report["path"] in (pair["first"], pair["second"])]

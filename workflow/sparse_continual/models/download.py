@@ -33,8 +33,10 @@ SHA256 = re.compile("[0-9a-f]{64}")
 SMALL = ("*.json", "tokenizer*", "*.model", "merges.txt", "vocab.txt", "*.jinja")
 CODE = ("*.py",)
 WEIGHTS = ("*.safetensors",)
+CONFIGS = ("config.json", "*_config.json")
 OTHER_COPIES = ("consolidated*",)  # the same weights again, in their author's own format
 MASKS = ("*.npz",)
+ONLY = {"masks": MASKS, "config": ("config.json",)}  # kind -> what is fetched in place of weights
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # not for a process that opens pickles
 
@@ -69,8 +71,9 @@ def fetch(
     revision: commit, branch or tag; None is the default branch. The folder is that of the commit in the
     cache; or `folder`, made anew, where the repository offers pickled weights alone and `convert_pickles`
     allows to convert them there, in a process of their own. kind "masks" fetches `.npz` masks, with whatever
-    small files lie beside them. Model code (`*.py`) is fetched with `trust_remote_code` alone; without it, a
-    model that transformers itself does not know is refused, unless it is not `to_load`, but only to be read.
+    small files lie beside them, and kind "config" config.json and its like (`CONFIGS`) alone, for models too
+    large to download. Model code (`*.py`) is fetched with `trust_remote_code` alone; without it, a model that
+    transformers itself does not know is refused, unless it is not `to_load`, but only to be read.
 
     Raises UserError, one line, for everything that the reader can mend.
     """
@@ -81,7 +84,7 @@ def fetch(
         offline = path is not None
         weights, pickled = _choose(files, kind)
         _refuse_weights(name, files, weights, kind, pickled and not convert_pickles)
-        small = [file for file in files if _matches(file, SMALL + (CODE if trust_remote_code else ()))]
+        small = _small(files, kind, CODE if trust_remote_code else ())
         if not offline:
             path = _take(repo, commit, small)
         if to_load and kind == "weights":
@@ -120,7 +123,7 @@ def planned(entry: dict) -> dict:
 
 
 def cached(repo: str, revision: str | None, kind: str = "weights") -> Path | None:
-    """The folder in the cache with the small files and all weights of `repo` at `revision`, or None.
+    """The folder in the cache with the files that `fetch` takes of `repo` at `revision`, or None.
 
     No request is made. What belongs there is read from the hub's listing where the cache holds it; programs
     that fetch single files leave none, and then what is there counts as all.
@@ -138,7 +141,7 @@ def cached(repo: str, revision: str | None, kind: str = "weights") -> Path | Non
     except CachedRepoTreeNotFoundError:
         listed = held
     weights, _ = _choose(listed, kind)
-    wanted = {*weights, *(file for file in listed if _matches(file, SMALL))}
+    wanted = {*weights, *_small(listed, kind)}
     return path if weights and wanted <= held else None
 
 
@@ -177,12 +180,18 @@ def _top(entries) -> dict:
 
 
 def _choose(files, kind: str) -> tuple[list[str], bool]:
-    """Which of the `files` are the weights (or the masks), and whether these are pickles."""
-    if kind == "masks":
-        return [file for file in files if _matches(file, MASKS)], False
+    """Which of the `files` are the weights (or what else the `kind` is), and whether these are pickles."""
+    if kind in ONLY:
+        return [file for file in files if _matches(file, ONLY[kind])], False
     whole = [file for file in files if _matches(file, WEIGHTS) and not _matches(file, OTHER_COPIES)]
     pickles = [file for file in files if _matches(file, convert.PICKLES)]
     return whole or pickles, bool(pickles and not whole)
+
+
+def _small(files, kind: str, more=()) -> list[str]:
+    """Which of the `files` come with what `_choose` chose, `more` patterns included."""
+    patterns = (CONFIGS if kind == "config" else SMALL) + more
+    return [file for file in files if _matches(file, patterns)]
 
 
 def _matches(file: str, patterns) -> bool:
@@ -208,9 +217,9 @@ def _refuse_weights(name: str, files, weights: list[str], kind: str, pickles_for
             "convert_pickles: true"
         )
     if not weights:
-        expected = "masks (*.npz)" if kind == "masks" else "safetensors weights"
+        expected = {"masks": "masks (*.npz)", "config": "config.json"}.get(kind, "safetensors weights")
         found = ", ".join(sorted(files)[:5]) or "nothing"
-        raise UserError(f"{name}: offers no {expected}; found {found}; name a commit that has them")
+        raise UserError(f"{name}: offers no {expected}; found {found}; name a commit that has {expected}")
 
 
 def _refuse_code(name: str, folder: Path, trusted: bool) -> None:

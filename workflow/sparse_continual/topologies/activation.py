@@ -55,7 +55,7 @@ def judge(config: dict, name="config.json") -> dict:
 
     Raises UserError for a config of a type that transformers does not know in which none of the fields is found.
     """
-    made, note = _config_class(config)
+    made, note = config_class(config)
     fields = _flat(config if made is None else _all_fields(made))
     if made is None and not any(field in fields for field in (*EXPERTS, *ACTIVATIONS)):
         raise UserError(
@@ -83,8 +83,9 @@ def routed(name: str, shape, experts: int) -> bool:
     return ".experts." in name or (len(shape) == 3 and shape[0] == experts and "shared_expert" not in name)
 
 
-def _config_class(config: dict):
-    """(transformers' config of the language model, "") or (None, why there is none)."""
+def config_class(config: dict, whole=False):
+    """(transformers' config of the language model in a parsed config.json, or of the `whole` model, "") or (None, why
+    there is none)."""
     from transformers import CONFIG_MAPPING
 
     kind = _type_of(config)
@@ -95,7 +96,8 @@ def _config_class(config: dict):
     if isinstance(nested, dict) and nested.get("model_type") in SAME_AS:
         plain["text_config"] = {**nested, "model_type": SAME_AS[nested["model_type"]]}
     try:
-        return CONFIG_MAPPING[kind].from_dict(plain).get_text_config(decoder=True), ""
+        made = CONFIG_MAPPING[kind].from_dict(plain)
+        return made if whole else made.get_text_config(decoder=True), ""
     except Exception as error:  # its checks raise whatever they like; the fields can still be read
         return None, f"transformers cannot read this config ({_first_line(error)})"
 

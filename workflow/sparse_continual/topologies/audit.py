@@ -4,7 +4,7 @@ Every matrix is counted (`patterns.count`), shard by shard; experts and ReLU are
 (`activation`); what the checkpoint declares is held against the count (`declared`). A checkpoint has a fixed
 topology when more than ZEROS of its block weights are exactly zero: weights that were trained and only rounded
 seldom are (about 1 % in 8-bit integers, next to none in bfloat16 and 8-bit floats), and published pruned ones
-begin at a fifth.
+begin at a fifth. Of 8-bit integers with a zero point, zeros are those that are stored as that point.
 
 Limits. Weights packed by the bit are not counted, and of a checkpoint written back from 4 bits, about a fifth of
 whose weights are zero by rounding, the zeros are taken for a topology. Parts are told apart by names and shapes.
@@ -24,7 +24,7 @@ from sparse_continual.files import read_json
 from sparse_continual.models import checkpoint, download, published, reader
 from sparse_continual.models.load import ROUTERS
 from sparse_continual.registry import nearest
-from sparse_continual.topologies import activation, declared, patterns
+from sparse_continual.topologies import activation, declared, keys, patterns
 from sparse_continual.topologies.density import layer_of
 from sparse_continual.topologies.make import ZEROS
 
@@ -32,15 +32,16 @@ PARTS = ("block", "embedding", "head", "norm", "router", "other")
 HEADS = ("lm_head", "embed_out", "output")
 EMBEDDINGS = re.compile(r"embed|(^|\.)(wte|wpe)\.")
 TOWERS = re.compile(r"vision|visual|image|audio|speech")  # senses beside the language model
+ZERO_POINT = "_zero_point"  # ends the name of what stands for zero in a quantised weight
 TRANSPOSED = ("gpt2", "openai-gpt")  # store a linear's weight [inputs, outputs]: transformers' Conv1D
 
 
-def locate(word: str, converted=None) -> tuple[Path, dict | None]:
+def locate(word: str, converted=None, config_only=False) -> tuple[Path, dict | None]:
     """(folder, entry in the registry or None) of what the reader names: a folder; the name of an entry; or
     owner/name of a repository on the hub, with @revision where it is not to be the registry's or the default one.
 
-    What is not a folder is downloaded. `converted`: folder for the safetensors of repositories that hold pickles
-    alone; None refuses them.
+    What is not a folder is downloaded; with `config_only` its config alone. `converted`: folder for the safetensors
+    of repositories that hold pickles alone; None refuses them.
 
     Raises UserError for a word that is none of these, and as `models.download.fetch` does.
     """
@@ -57,20 +58,24 @@ def locate(word: str, converted=None) -> tuple[Path, dict | None]:
     if entry and entry["kind"] == "masks":
         raise UserError(f"{word}: holds masks alone; apply them to {entry['dense']} and audit the result")
     repo, revision = entry["repo"] if entry else repo, revision or (entry["revision"] if entry else None)
+    if config_only:
+        return download.fetch(repo, revision, kind="config"), entry
     folder = Path(converted) / repo.replace("/", "--") if converted else None
     path = download.fetch(repo, revision, folder, convert_pickles=folder is not None, to_load=False)
     return path, entry
 
 
-def audit(folder, name=None, entry=None) -> dict:
+def audit(folder, name=None, entry=None, config_only=False) -> dict:
     """Judge the checkpoint in `folder`, called `name` in the report; `entry`: its entry in the registry, or None.
+    With `config_only` its weights, if it has any, are not looked at.
 
     Returns {"path": name, "verdict": "dense", "fixed-topology", "activation-sparse" or "both", "reason": one
     sentence, "model_type", "format", "pattern" and "density" of the block matrices, "declared", "moe", "relu",
-    "parts", "matrices"}. declared: None, or as `declared.read` gives it, with "contradictions"; moe and relu: see
-    `activation.judge`; parts: part -> {"weights", "nonzeros"}; matrices: a row per matrix in order of
-    layers, `patterns.count` with "name", "part", "layer" or None, "module", "weights". Without weights, or where
-    they are packed, format, pattern and density are None, and parts and matrices empty.
+    "keys", "parts", "matrices"}. declared: None, or as `declared.read` gives it, with "contradictions"; moe and
+    relu: see `activation.judge`; keys: None, or see `keys.held_against`; parts: part -> {"weights", "nonzeros"};
+    matrices: a row per matrix in order of layers, `patterns.count` with "name", "part", "layer" or None, "module",
+    "weights". Without weights, or where they are packed, format, pattern, density and keys are None, and parts and
+    matrices empty.
 
     Raises UserError for a folder without config.json, broken or pickled weights, a config that cannot be judged,
     and a topology file that is damaged or has other matrices.
@@ -87,7 +92,7 @@ def audit(folder, name=None, entry=None) -> dict:
         raise UserError(f"{folder / 'config.json'}: found no fields, expected a Hugging Face model config")
     says = activation.judge(config, str(folder / "config.json"))
     told, file = declared.read(folder, config, entry)
-    why = _not_counted(folder)
+    why = "only the config was to be looked at" if config_only else _not_counted(folder)
     rows, parts, violations, uncounted = (
         ([], {}, [], 0) if why else _count(folder, config.get("model_type"), file)
     )
@@ -116,6 +121,7 @@ def audit(folder, name=None, entry=None) -> dict:
         "declared": told,
         "moe": says["moe"],
         "relu": says["relu"],
+        "keys": None if why else keys.held_against(config, reader.Checkpoint(folder).shapes),
         "parts": parts,
         "matrices": rows,
     }
@@ -188,9 +194,17 @@ def _count(folder, model_type, file) -> tuple[list, dict, list, int]:
     """(rows of matrices, parts, clauses on where the weights contradict a topology `file`, uncounted tensors)."""
     rows, parts, violations, uncounted = [], {}, [], 0
     missing = dict(file.shapes) if file else {}
-    for name, tensor in reader.tensors(folder):
-        if not tensor.is_floating_point() and tensor.dtype != torch.int8:
-            uncounted += tensor.ndim > 1  # codes of several weights in one number
+    opened = reader.Checkpoint(folder)
+    for name, tensor in opened.items():
+        if name.endswith(reader.OF_QUANTISATION):
+            continue
+        is_matrix = tensor.ndim > 1
+        if tensor.dtype == torch.int8 and name + ZERO_POINT in opened.shapes:
+            tensor = _exists(tensor, opened[name + ZERO_POINT])
+        elif not tensor.is_floating_point() and tensor.dtype != torch.int8:
+            tensor = None  # codes of several weights in one number
+        if tensor is None:
+            uncounted += is_matrix
             continue
         part = part_of(name, tensor.shape)
         if missing.pop(name, None):
@@ -199,7 +213,6 @@ def _count(folder, model_type, file) -> tuple[list, dict, list, int]:
             nonzeros = int(np.bitwise_count(patterns.packed(tensor.reshape(1, -1))[0]).sum(dtype=np.int64))
         else:
             row = patterns.count(as_matrix(name, tensor, model_type))
-            row["negative_zeros"] = int(row["negative_zeros"])  # numpy's own numbers are no JSON
             nonzeros = row["nonzeros"]
             rows.append({**_place(name, part), "weights": tensor.numel(), **row})
         tally = parts.setdefault(part, {"weights": 0, "nonzeros": 0})
@@ -211,6 +224,19 @@ def _count(folder, model_type, file) -> tuple[list, dict, list, int]:
         )
     rows.sort(key=lambda row: -1 if row["layer"] is None else row["layer"])
     return rows, {part: parts[part] for part in PARTS if part in parts}, violations, uncounted
+
+
+def _exists(codes, zero_point):
+    """bool of the shape of `codes`: which weights are not zero where zero is stored as `zero_point`: one number, one a
+    row, or one a group of neighbours in a row; None for another shape of it."""
+    if zero_point.numel() == 1:
+        return codes != zero_point.flatten()
+    if zero_point.ndim == codes.ndim - 1:
+        zero_point = zero_point.unsqueeze(-1)
+    groups, columns = zero_point.shape[-1], codes.shape[-1]
+    if zero_point.shape[:-1] != codes.shape[:-1] or not groups or columns % groups:
+        return None
+    return codes != zero_point.repeat_interleave(columns // groups, -1)
 
 
 def _against(file, name: str, tensor) -> list[str]:

@@ -8,6 +8,7 @@ from sparse_continual.csv_text import csv_text
 from sparse_continual.errors import UserError
 from sparse_continual.files import write
 
+SHOWN = 3  # tensors named in a line
 WIDTH = 110  # letters of a line of words
 COLUMNS = (
     "path",
@@ -56,6 +57,8 @@ def _body(report: dict) -> str:
             sum(part[key] for part in report["parts"].values()) for key in ("weights", "nonzeros")
         )
         words.append(f"Stored as {report['format']}: {weights:,} weights, {nonzeros:,} of them nonzero.")
+    if report["keys"]:
+        words.append(_keys(report["keys"]))
     lines = []
     for sentence in words:
         lines += textwrap.wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="    ")
@@ -170,6 +173,18 @@ def _declared(told: dict, counted: bool) -> str:
     if not told["contradictions"]:
         return f"{words}; the count agrees."
     return f"{words}; WRONG: it {'; it '.join(told['contradictions'])}."
+
+
+def _keys(found: dict) -> str:
+    amiss = [
+        f"{len(found[kind]):,} {kind} ({', '.join(found[kind][:SHOWN])}{', ...' if len(found[kind]) > SHOWN else ''})"
+        for kind in ("missing", "surplus", "misshapen")
+        if found[kind]
+    ]
+    if found["unjoined"]:
+        amiss.append("tensors that it joins into one do not fit together, as when an expert is missing")
+    words = f"WRONG: {'; '.join(amiss)}" if amiss else "none missing, none surplus"
+    return f"Tensors held against transformers' {found['model']}: {words}."
 
 
 def _table(report: dict) -> list[tuple]:

@@ -4,7 +4,8 @@ The folder is used in place and never written to. It is checked at every start b
 and headers, and once by loading it. Every block starts from this one model, so blocks replicate
 streams and not models: results hold for this checkpoint.
 
-Cost: one load. Limits: safetensors only, plain floating-point weights, Llama-like architectures;
+Cost: one load. Limits: safetensors only, Llama-like architectures; weights stored plainly, as bits and values
+(`sparse-bitmask`, `sparse-24-bitmask`), or as float8 with one scale a matrix or a row, which are multiplied out;
 not pruned already where the method `dense` is to use it.
 """
 
