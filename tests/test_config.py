@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
+from sparse_continual import registry
 from sparse_continual.config import SCHEMA, ConfigError, checked
 from sparse_continual.study import Study
 
@@ -376,13 +377,13 @@ def test_numbers_and_keys_as_yaml_reads_them():
         (
             "topologies.wanda",
             {"method": "wanda", "pattern": "2:4", "at": "init"},
-            "topologies.wanda.at: found init with method 'wanda', expected random, magnitude, snip or imp: other "
+            "topologies.wanda.at: found init with method 'wanda', expected imp, magnitude, random or snip: other "
             "methods need a trained model",
         ),
         (
             "topologies.dense.at",
             "init",
-            "topologies.dense.at: found init with method 'dense', expected random",
+            "topologies.dense.at: found init with method 'dense', expected imp",
         ),
         (
             "bases.tiny.recovery.distillation",
@@ -435,6 +436,16 @@ def test_a_published_base_has_no_topology_at_init():
         "no other has its initial weights at hand"
         for name in ("sparse.topology", "masked_writes.like")
     ]
+
+
+def test_a_method_says_itself_that_it_works_at_init(monkeypatch):
+    wanted = ("topologies.sparse_2of4", {"method": "wanda", "pattern": "2:4", "at": "init"})
+    monkeypatch.setattr(registry.load("topologies.methods", "wanda"), "AT_INIT", True, raising=False)
+    checked(changed(wanted))
+    monkeypatch.setattr(registry.load("topologies.methods", "wanda"), "AT_INIT", False)
+    monkeypatch.delattr(registry.load("topologies.methods", "magnitude"), "AT_INIT")
+    (line,) = mistakes(wanted)
+    assert "found init with method 'wanda', expected imp, random or snip: other" in line
 
 
 def test_a_teachers_defaults():

@@ -62,6 +62,23 @@ def pruned(chosen, weight, inputs, kept=None, groups=None, reference=None, **opt
     return mask, new.masked_fill(~mask, 0)
 
 
+def read_by(model, names, rows):
+    """Name -> inputs [tokens, columns] per row of the matrices `names` in passes of the whole model."""
+    found = {name: [] for name in names}
+    handles = [
+        model.get_submodule(name.removesuffix(".weight")).register_forward_pre_hook(
+            lambda module, args, name=name: found[name].append(args[0][0])
+        )
+        for name in names
+    ]
+    with torch.no_grad():
+        for row in rows:
+            model(row[None])
+    for handle in handles:
+        handle.remove()
+    return found
+
+
 def least_squares(weight, mask, matrix):
     """The best weights on a mask, row by row."""
     best = torch.zeros_like(weight)

@@ -32,7 +32,7 @@ def dense_of(llama):
     return {name: module.weight.clone() for name, module in prunable(llama()).items()}
 
 
-@pytest.mark.parametrize("of", ["wanda", "sparsegpt", "magnitude"])
+@pytest.mark.parametrize("of", ["wanda", "sparsegpt", "magnitude", "obc"])
 @pytest.mark.parametrize("within", ["matrix", "row"])
 def test_shuffled_keeps_counts_and_dense_values(llama, rows, of, within):
     """Of SparseGPT too: its masks come from blocks that read what SparseGPT left, its updates are dropped."""
@@ -46,6 +46,21 @@ def test_shuffled_keeps_counts_and_dense_values(llama, rows, of, within):
         assert (mask == plain.masks[name]).float().mean() < 0.75
         assert torch.equal(model.get_parameter(name).detach(), torch.where(mask, dense[name], 0))
     assert topology.record["calibration"] == plain.record["calibration"]
+
+
+def test_shuffled_takes_the_options_of_a_method_that_prunes_whole_blocks(llama, rows):
+    """Rows lose as many weights as by obc with `one_pass` alone, which differs from obc without it."""
+    method("shuffled"), method("obc")
+    dense, options = dense_of(llama), {"one_pass": True}
+    plain = prune(llama(), "obc", sparsity=0.5, calibration=rows, **options)
+    model = llama()
+    topology = prune(model, "shuffled", sparsity=0.5, calibration=rows, of="obc", options=options)
+    other = prune(llama(), "obc", sparsity=0.5, calibration=rows)
+    for name, mask in topology.masks.items():
+        assert mask.sum(1).tolist() == plain.masks[name].sum(1).tolist()
+        assert torch.equal(model.get_parameter(name).detach(), torch.where(mask, dense[name], 0))
+    last = "model.layers.1.mlp.down_proj.weight"
+    assert topology.masks[last].sum(1).tolist() != other.masks[last].sum(1).tolist()
 
 
 def test_shuffled_groups_and_allocations(llama, rows):

@@ -4,10 +4,11 @@ from itertools import combinations
 
 import pytest
 import torch
-from layers import COLUMNS, ROWS, error, hessian, layer, least_squares, measured, method, pruned
+from layers import COLUMNS, ROWS, error, hessian, layer, least_squares, measured, method, pruned, read_by
 
 from sparse_continual.errors import UserError
-from sparse_continual.topologies import moments
+from sparse_continual.models.load import prunable
+from sparse_continual.topologies import moments, prune
 from sparse_continual.topologies.counts import Count
 
 obc = method("obc")
@@ -127,3 +128,21 @@ def test_what_cannot_be_done_is_refused():
     inputs[0][0, 0] = float("nan")
     with pytest.raises(UserError, match="not positive definite"):
         pruned(obc, weight, inputs, 1024)
+
+
+@pytest.mark.parametrize("one_pass", [False, True])
+def test_one_pass_takes_second_moments_from_the_dense_model(llama, rows, one_pass):
+    """Weights are the least-squares ones for their mask and the inputs of whole passes of a model: the dense one,
+    or one whose earlier blocks are pruned."""
+    model, read = llama().double(), llama().double()
+    dense = {name: module.weight.detach().clone() for name, module in prunable(model).items()}
+    options = {"one_pass": True} if one_pass else {}
+    masks = prune(model, "obc", "unstructured", 0.5, rows, **options).masks
+    for number in range(2):
+        names = [name for name in dense if name.startswith(f"model.layers.{number}.")]
+        for name, inputs in read_by(read, names, rows).items():
+            best = least_squares(dense[name], masks[name], hessian(inputs))
+            torch.testing.assert_close(model.get_parameter(name).detach(), best, rtol=1e-6, atol=1e-8)
+        if not one_pass:
+            for name in names:
+                read.get_parameter(name).data.copy_(model.get_parameter(name))

@@ -6,11 +6,14 @@ from layers import ROWS, error, hessian, layer, least_squares, measured, method,
 
 from sparse_continual import registry
 
-KERNELS = [  # of one-shot methods that need no more than one matrix and what is summed over its inputs
-    name
-    for name in registry.names("topologies.methods")
-    if one_shot(name) and not {"gather", "prune_block"} & set(dir(registry.load("topologies.methods", name)))
-]
+
+def alone(name):
+    """Whether a method's kernel needs no more than one matrix and what is summed over its inputs."""
+    parts = set(dir(registry.load("topologies.methods", name)))
+    return "Statistics" in parts or not {"gather", "prune_block"} & parts
+
+
+KERNELS = [name for name in registry.names("topologies.methods") if one_shot(name) and alone(name)]
 
 
 @pytest.mark.parametrize("seed", range(20, 28))

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from layers import COLUMNS, hessian, layer, measured, method, pruned
+from layers import COLUMNS, hessian, layer, measured, method, pruned, read_by
 
 from sparse_continual.errors import UserError
-from sparse_continual.topologies import moments
+from sparse_continual.models.load import prunable
+from sparse_continual.topologies import moments, prune
 from sparse_continual.topologies.counts import Count
 
 sparsegpt = method("sparsegpt")
@@ -122,3 +123,29 @@ def test_single_precision_for_wide_matrices_agrees(monkeypatch):
     assert (mask == single_mask).double().mean() >= 0.999
     both = mask & single_mask
     assert (single[both] - new[both]).norm() <= 1e-4 * new.norm()
+
+
+ORDER = [  # of the authors' llama.py, with their `true_sequential`
+    ["self_attn.k_proj", "self_attn.v_proj", "self_attn.q_proj"],
+    ["self_attn.o_proj"],
+    ["mlp.up_proj", "mlp.gate_proj"],
+    ["mlp.down_proj"],
+]
+
+
+@pytest.mark.parametrize("true_sequential", [False, True])
+def test_true_sequential_measures_again_after_each_group(llama, rows, true_sequential):
+    """The explicit loop on the inputs of whole passes of a model that is pruned so far: by groups, or by blocks."""
+    model, read = llama().double(), llama().double()
+    dense = {name: module.weight.detach().clone() for name, module in prunable(model).items()}
+    options = {"true_sequential": True} if true_sequential else {}
+    masks = prune(model, "sparsegpt", "2:4", None, rows, **options).masks
+    for number in range(2):
+        for group in ORDER if true_sequential else [sum(ORDER, [])]:
+            names = [f"model.layers.{number}.{name}.weight" for name in group]
+            inputs = read_by(read, names, rows)
+            for name in names:
+                expected = explicit(dense[name], hessian(inputs[name], 0.01), masks[name])
+                found = model.get_parameter(name).detach()
+                torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
+                read.get_parameter(name).data.copy_(found)

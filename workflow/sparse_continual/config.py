@@ -26,7 +26,6 @@ VARIANTS = {
 }
 COUNTED = "counted"  # the method that takes a topology from the weights of a checkpoint
 STORE = "store"  # results/store is shared by all studies
-INITIAL = ("random", "magnitude", "snip", "imp")  # methods whose choice means something before training
 
 
 class ConfigError(Exception):
@@ -321,14 +320,20 @@ def _check_values(config: dict) -> list[str]:
                 "least one; without distillation leave the key out"
             )
     for name, topology in config["topologies"].items():
-        if topology.get("at") == "init" and topology["method"] not in INITIAL:
+        if topology.get("at") == "init" and not _at_init(topology["method"]):
+            able = [method for method in registry.names("topologies.methods") if _at_init(method)]
             lines.append(
                 f"topologies.{name}.at: found init with method {topology['method']!r}, expected "
-                f"{', '.join(INITIAL[:-1])} or {INITIAL[-1]}: other methods need a trained model"
+                f"{' or '.join(', '.join(able).rsplit(', ', 1))}: other methods need a trained model"
             )
     for name in config["study"]["conditions"]:
         lines += _check_condition(name, config)
     return lines
+
+
+def _at_init(method: str) -> bool:
+    """Whether a pruning method's choice means something before training."""
+    return getattr(registry.load("topologies.methods", method), "AT_INIT", False)
 
 
 def _check_checkpoints(config: dict) -> list[str]:

@@ -41,6 +41,7 @@ PATTERNS = ("unstructured",)
 ALLOCATIONS = ("global",)
 COUNTS = ("exact",)
 NEEDS_CALIBRATION = True
+AT_INIT = True  # its choice means something before training too
 
 
 def gather(job, steps, batch_size, learning_rate, warmup, rate, rewind):

@@ -13,6 +13,7 @@ PATTERNS = ("unstructured", "N:M")
 ALLOCATIONS = ("uniform", "erk", "owl", "global")
 COUNTS = ("exact", "reference")
 NEEDS_CALIBRATION = False
+AT_INIT = True  # its choice means something before training too
 
 
 def prune_matrix(weight, statistics, count):

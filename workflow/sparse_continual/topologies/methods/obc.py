@@ -8,16 +8,16 @@ N:M: a group that has lost M - N is closed. The weights of a row are then the le
 
 H is not damped where it can be factorised; else by 1e-8 of its mean diagonal, ten times more until it can,
 which the record says. The authors add a fixed 1 instead, which depends on the inputs' scale, and take H from
-the dense model; here blocks follow one another as for SparseGPT.
+the dense model; here blocks follow one another as for SparseGPT, unless `one_pass` says as the authors do.
 
-Knobs: `calibration`, `rows`, `max_columns`. Cost: R C^3 per matrix of R outputs and C inputs in float64.
+Knobs: `calibration`, `rows`, `max_columns`, `one_pass`. Cost: R C^3 per matrix of R outputs and C inputs in float64.
 Limits: only for narrow matrices (a 4096 x 4096 one takes 3e17 operations): wider ones are refused. Greedy: over
 a few columns up to 8 times the best possible loss.
 """
 
 from sparse_continual.errors import UserError
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
-from sparse_continual.topologies.moments import SecondMoments as Statistics  # noqa: F401  what `prune` measures by
+from sparse_continual.topologies.moments import SecondMoments as Statistics
 
 SCHEMA = {
     "type": "object",
@@ -35,6 +35,10 @@ SCHEMA = {
             "default": 2048,
             "description": "inputs of a matrix up to which this is tried",
         },
+        "one_pass": {  # no default, which would give every topology without it a new name
+            "type": "boolean",
+            "description": "measure every block on what the dense model puts into it; not when left out",
+        },
     },
 }
 PATTERNS = ("unstructured", "N:M")
@@ -42,6 +46,15 @@ ALLOCATIONS = ("uniform", "erk", "owl")
 COUNTS = ("exact",)
 NEEDS_CALIBRATION = True
 BATCH = 1 << 24  # numbers in the inverses of the rows that are worked on at once
+
+
+def prune_block(block, job, one_pass=False, **options):
+    """Prune the matrices of a `walk.Block`; with `one_pass` the next one reads what this one put out while dense."""
+    measured = block.measure(Statistics)
+    if one_pass:
+        block.run_all()
+    for name in block.linears:
+        job.prune_one(prune_matrix, name, measured[name], **options)
 
 
 def prune_matrix(weight, statistics, count, rows="global", max_columns=2048):

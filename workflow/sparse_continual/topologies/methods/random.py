@@ -12,6 +12,7 @@ PATTERNS = ("unstructured", "N:M")
 ALLOCATIONS = ("uniform", "erk", "owl")
 COUNTS = ("exact",)
 NEEDS_CALIBRATION = False
+AT_INIT = True  # its choice means something before training too
 
 
 def gather(job):

@@ -9,7 +9,7 @@ The other method sees what it would see without the shuffle: blocks are shuffled
 read what it left.
 
 Knobs: `of`, `options` (the other method's settings), `within`, `calibration`. Cost: the other method's, and a
-copy of one block. Limits: only methods that work on single matrices of a trained model can be shuffled.
+copy of one block. Limits: only methods that work on single matrices or blocks of a trained model can be shuffled.
 """
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
@@ -43,16 +43,19 @@ def based_on(settings):
 def prune_block(block, job, of, options, within):
     """Prune a block by the other method, let the next one read it, and put the shuffled topology in its place."""
     from sparse_continual.identity import seed_of
+    from sparse_continual.models.load import matrix_of
 
     method, options = _method(of, options)
     dense = {name: module.weight.clone() for name, module in block.linears.items()}
-    statistics = (
-        block.measure(method.Statistics) if method.NEEDS_CALIBRATION else dict.fromkeys(block.linears)
-    )
-    masks = {
-        name: job.prune_one(method.prune_matrix, name, statistics[name], **options) for name in block.linears
-    }
-    block.run_all()
+    if hasattr(method, "prune_block"):
+        method.prune_block(block, job, **options)
+    else:
+        measured = block.measure(method.Statistics) if method.NEEDS_CALIBRATION else {}
+        for name in block.linears:
+            job.prune_one(method.prune_matrix, name, measured.get(name), **options)
+    masks = {name: matrix_of(module, job.masks[name]) for name, module in block.linears.items()}
+    if block.outputs is None:  # else the method has said what the next block reads
+        block.run_all()
     for name, mask in masks.items():
         wanted = (mask, seed_of("shuffled topology", job.seed, name))
         job.prune_one(prune_matrix, name, wanted, dense[name], within=within)
@@ -90,6 +93,8 @@ def _method(of, options):
     from sparse_continual.topologies.check import options_of
 
     method = registry.load("topologies.methods", of)
-    if hasattr(method, "gather") or hasattr(method, "prune_block"):
-        raise UserError(f"method shuffled: found of {of!r}, expected a method that works on single matrices")
+    if hasattr(method, "gather"):
+        raise UserError(
+            f"method shuffled: found of {of!r}, expected a method that works on single matrices or blocks"
+        )
     return method, options_of(f"method shuffled: options of {of}", method.SCHEMA, options)

@@ -18,6 +18,7 @@ PATTERNS = ("unstructured",)
 ALLOCATIONS = ("global",)
 COUNTS = ("exact",)
 NEEDS_CALIBRATION = True
+AT_INIT = True  # its choice means something before training too
 BATCH = 8  # rows whose gradient is taken at once; their sum does not depend on it
 
 

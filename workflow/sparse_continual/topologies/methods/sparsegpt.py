@@ -11,8 +11,12 @@ llmcompressor's SparseGPT thresholds and so prunes one weight too many per block
 are exact. Where both can, they agree in masks and weights (a test). `counts: reference` thresholds as the
 authors do.
 
-Knobs: `calibration`, `damping`, `block`. Cost: three forward passes over the calibration rows; per matrix
-of C inputs C^3 for the factor and R C^2 for the updates; float64 up to 4096 inputs, else float32.
+`true_sequential`: inside a block too, matrices read what those pruned before them left (in a Llama q, k, v; o;
+gate, up; down), as the authors' option of that name; by default all are measured while the block is dense.
+
+Knobs: `calibration`, `damping`, `block`, `true_sequential`. Cost: three forward passes over the calibration rows,
+with `true_sequential` one more for each further group of matrices that read the same; per matrix of C inputs C^3
+for the factor and R C^2 for the updates; float64 up to 4096 inputs, else float32.
 Limits: needs text like the model's own; in narrow matrices (C <= block) the whole matrix competes at once,
 before any update, so it can be worse than Wanda at high sparsity: choose `block` <= C / 2 there.
 """
@@ -37,6 +41,10 @@ SCHEMA = {
             "default": 128,
             "description": "columns that compete together; for N:M lowered to a multiple of M",
         },
+        "true_sequential": {  # no default, which would give every topology without it a new name
+            "type": "boolean",
+            "description": "measure again under the matrices of the block that are pruned already; not when left out",
+        },
     },
 }
 PATTERNS = ("unstructured", "N:M")
@@ -50,6 +58,24 @@ class Statistics(SecondMoments):
     """Second moments with products in single precision, which halves the time of measuring."""
 
     QUICK = True
+
+
+def prune_block(block, job, /, true_sequential=False, **options):
+    """Prune the matrices of a `walk.Block`, all as measured while it was dense, or group by group in model order.
+
+    `options`: of `prune_matrix`; its `block` counts columns.
+    """
+    from sparse_continual.topologies.walk import Block
+
+    measured, groups = block.measure(Statistics), {}
+    for name in block.linears:  # those that read the very same inputs do not change each other's
+        groups.setdefault(measured[name] if true_sequential else None, []).append(name)
+    for number, names in enumerate(groups.values()):
+        if number:
+            own = {name: block.linears[name] for name in names}
+            measured = Block(block.name, block.module, own, block.inputs, block.calls).measure(Statistics)
+        for name in names:
+            job.prune_one(prune_matrix, name, measured[name], **options)
 
 
 def prune_matrix(weight, statistics, count, damping=0.01, block=128):
