@@ -144,13 +144,49 @@ def test_audit_to_files(checkpoints, here, capsys):
         ([], "audit: found no checkpoint"),
         (["nowhere"], "nowhere: no such folder"),
         (["."], ".: no config.json"),
-        (["dense", "--figure", "a.gif"], "a.gif: found .gif, expected .png"),
+        (["dense", "--csv", "new.csv", "--figure", "a.gif"], "a.gif: found .gif, expected .png"),
+        (["dense", "--csv", "new.csv", "--figure", "a"], "a: found no ending, expected .png"),
+        (["config", "--csv", "new.csv", "--figure", "a.svg"], "a.svg: no block matrix was counted"),
+        (["dense", "--csv", "new.csv", "--json", "file/a.json"], "file/a.json: "),
+        (["dense", "--json", "new.csv", "--csv", "dense"], "dense: is a folder, expected the name of a file"),
+        (["dense", "--csv", "/proc/self/a.csv"], "/proc/self/a.csv: cannot be written"),
     ],
 )
-def test_audit_mistakes(checkpoints, capsys, arguments, line):
+def test_audit_mistakes(checkpoints, here, capsys, arguments, line):
+    (here / "file").touch()
     assert cli.main(["audit", *arguments]) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith(line) and captured.err.count("\n") == 1
+    assert not (here / "new.csv").exists()
+
+
+def test_a_full_disk_is_told(checkpoints, monkeypatch, capsys):
+    from sparse_continual import files
+
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    for option in ("--csv", "--json"):
+        assert cli.main(["audit", "dense", option, "a.txt"]) == 1
+        captured = capsys.readouterr()
+        assert captured.err == "a.txt: cannot be written (No space left on device)\n"
+
+
+def test_one_broken_checkpoint_leaves_the_others_their_reports(checkpoints, here, capsys):
+    (here / "broken").mkdir()
+    (here / "broken" / "config.json").write_text("{")
+    assert cli.main(["audit", "dense", "broken", "nowhere", "sparse", "--csv", "a.csv"]) == 1
+    captured = capsys.readouterr()
+    first, second = captured.err.splitlines()
+    assert first.startswith("broken/config.json: line 1") and second.startswith("nowhere: no such folder")
+    assert captured.out.startswith("1. dense: dense\n") and "\n2. sparse: fixed-topology\n" in captured.out
+    assert "2 within 1" in captured.out and {
+        line.split(",")[0] for line in (here / "a.csv").read_text().splitlines()[1:]
+    } == {"dense", "sparse"}
+    assert cli.main(["audit", "broken", "config", "--json"]) == 1
+    (report,) = json.loads(capsys.readouterr().out)
+    assert report["path"] == "config" and report["revision"] is None
 
 
 def test_audit_of_repositories(checkpoints, here, monkeypatch, capsys):
@@ -163,8 +199,8 @@ def test_audit_of_repositories(checkpoints, here, monkeypatch, capsys):
     torch.save(load_file("sparse/model.safetensors"), "weights.bin")
     pickled["pytorch_model.bin"] = (here / "weights.bin").read_bytes()
     with FakeHub() as hub:
-        hub.add("RedHatAI/Sparse-Llama-3.1-8B-2of4", files)
-        hub.add("someone/pickles", pickled)
+        commit = hub.add("RedHatAI/Sparse-Llama-3.1-8B-2of4", files)
+        other = hub.add("someone/pickles", pickled)
         hub.add("someone/closed", files, gated=True)
         hub.patch(monkeypatch, here / "cache")
         words = ["Sparse-Llama-3.1-8B-2of4", "someone/pickles", "--convert-pickles", "converted"]
@@ -173,6 +209,10 @@ def test_audit_of_repositories(checkpoints, here, monkeypatch, capsys):
         assert published["declared"]["source"] == "registry" and published["declared"]["contradictions"] == []
         assert published["density"] == converted["density"] == 0.5 and converted["declared"] is None
         assert (here / "converted" / "someone--pickles" / "config.json").is_file()
+        assert (published["revision"], converted["revision"]) == (commit, other)
+        for more in ([], ["--config-only"]):
+            assert cli.main(["audit", words[0], *more]) == 0
+            assert f"Read at commit {commit}." in capsys.readouterr().out
         for repo, line in (
             ("someone/pickles", "pickled weights"),
             ("someone/closed", "gated"),

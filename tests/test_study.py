@@ -445,6 +445,7 @@ def test_a_topology_that_is_counted_is_named_by_its_base_where_several_have_it(t
     }
     study = study_of(**changes)
     assert {name for name, _, _ in study.topologies("people")} == {"found of one", "found of two"}
+    assert {study.topology_name(name) for name in study.conditions} == {"found of one", "found of two"}
     assert study.counted() == {"found of one": "one", "found of two": "two"} and study.published() == {}
     one, two = study.priced("people")
     assert one["densities"] == f"{study.topology('one', '1').path}/densities.csv" != two["densities"]

@@ -20,9 +20,10 @@ ROW = {
 def counted(tmp_path, *matrices):
     path = tmp_path / "densities.csv"
     rows = [
-        {"matrix": str(n), "pattern": pattern, "nonzeros": kept} for n, (pattern, kept) in enumerate(matrices)
+        {"matrix": str(n), "pattern": pattern, "nonzeros": kept, "density": kept / 400}
+        for n, (pattern, kept) in enumerate(matrices)
     ]
-    path.write_text(csv_text(rows, ["matrix", "pattern", "nonzeros"]))
+    path.write_text(csv_text(rows, ["matrix", "pattern", "nonzeros", "density"]))
     return {**ROW, "densities": str(path)}
 
 
@@ -31,7 +32,9 @@ def test_counted_weights_are_priced_as_they_are(tmp_path):
     (priced,) = price([row])
     assert (priced["pattern"], priced["nonzeros"], priced["trained"]) == ("2:4", 300, 300)
     assert priced["density"] == 300 / WEIGHTS
-    assert known(counted(tmp_path, ("2:4", 100), ("dense", 200)))["pattern"] == "unstructured"
+    # what is dense, or holds nothing, has the pattern of the others
+    assert known(counted(tmp_path, ("2:4", 200), ("dense", 400), ("unstructured", 0)))["pattern"] == "2:4"
+    assert known(counted(tmp_path, ("2:4", 200), ("unstructured", 200)))["pattern"] == "unstructured"
 
 
 def test_a_download_has_its_shape_from_its_manifest(tmp_path):

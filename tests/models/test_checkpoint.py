@@ -129,6 +129,12 @@ def test_index_without_a_map(folder):
     refused(folder, "index.json", "weight_map")
 
 
+@pytest.mark.parametrize("shard", [3, None, ["one.safetensors"]])
+def test_shards_that_are_no_names(folder, shard):
+    sharded(folder, **{B: shard})
+    refused(folder, "index.json", f"places {B!r} in {shard!r}, expected the name of a shard")
+
+
 @pytest.mark.parametrize("suffix", ["bitmask", "compressed"])
 def test_a_part_of_a_sparse_weight_alone(folder, suffix):
     safetensors(folder / "model.safetensors", [A, f"model.b.{suffix}"])

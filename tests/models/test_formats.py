@@ -128,6 +128,14 @@ DAMAGE = {
     "width": (lambda p: p.update({"a.shape": torch.tensor([3, 17])}), r"expected uint8 of \[3, 3\]"),
     "rows": (lambda p: p.update({"a.shape": torch.tensor([4, 10])}), r"expected uint8 of \[4, 2\]"),
     "negative": (lambda p: p.update({"a.shape": torch.tensor([-3, 10])}), "recorded as"),
+    "shape of floats": (
+        lambda p: p.update({"a.shape": torch.tensor([float("nan"), 10])}),
+        "'a.shape' is of type F32, expected one of I64",
+    ),
+    "values of integers": (
+        lambda p: p.update({"a.compressed": p["a.compressed"].long()}),
+        "'a.compressed' is of type I64, expected one of F64",
+    ),
     "type": (lambda p: p.update({"a.bitmask": p["a.bitmask"].int()}), "expected uint8"),
     "no shape": (lambda p: p.pop("a.shape"), "needs one ending in .shape"),
     "no bits": (lambda p: p.pop("a.bitmask"), "needs one ending in .bitmask"),
@@ -146,6 +154,19 @@ def test_damaged_parts_are_named(tmp_path, damage):
     with pytest.raises(UserError, match=rf"model\.safetensors.*{words}") as caught:
         list(tensors(folder))
     assert "a" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_types_that_are_not_read_are_named(tmp_path):
+    """One that torch has is read; of another, the rest of the checkpoint is."""
+    whole = {"a.weight": torch.ones(2, 3), "b": torch.tensor([[1, 2]], dtype=torch.uint16)}
+    folder = written(tmp_path / "in", whole | {"c": torch.zeros(2, 2, dtype=torch.float8_e8m0fnu)})
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    checkpoint = reader.Checkpoint(folder)
+    assert all(torch.equal(checkpoint[name], tensor) for name, tensor in whole.items())
+    for read in (lambda: checkpoint["c"], lambda: reader.decode(folder, tmp_path / "out")):
+        with pytest.raises(UserError, match=r"model\.safetensors: tensor 'c' is of type F8_E8M0"):
+            read()
+    assert not (tmp_path / "out").exists()
 
 
 def test_24_marks_two_of_every_four(tmp_path):

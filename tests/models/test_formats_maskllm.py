@@ -86,6 +86,24 @@ def test_masks_that_keep_a_few_less_than_half_are_taken(tmp_path):
         apply_masks(folder, npz(tmp_path / "m.npz", {A: mask}), tmp_path / "again")
 
 
+def test_a_whole_mask_outside_the_blocks_leaves_the_matrix_whole(base, kept, tmp_path):
+    tensors = load_file(base / "model.safetensors") | {"lm_head.weight": torch.ones(10, 6)}
+    save_file(tensors, base / "model.safetensors")
+    whole = {"lm_head.weight": np.ones((10, 6), bool)}
+    apply_masks(base, npz(tmp_path / "m.npz", kept | whole), tmp_path / "out")
+    after = load_file(tmp_path / "out" / "model.safetensors")
+    assert torch.equal(after["lm_head.weight"], tensors["lm_head.weight"])
+    assert torch.equal(after[A] != 0, torch.tensor(kept[A]))
+    whole["lm_head.weight"][3, 3] = False
+    with pytest.raises(UserError, match="lm_head.weight: "):
+        apply_masks(base, npz(tmp_path / "n.npz", kept | whole), tmp_path / "again")
+    with pytest.raises(UserError, match=f"{A}: keeps 4 of 4"):
+        apply_masks(base, npz(tmp_path / "o.npz", kept | {A: np.ones(SIZES[A], bool)}), tmp_path / "again")
+    only = npz(tmp_path / "p.npz", {"lm_head.weight": np.ones((10, 6), bool)})
+    with pytest.raises(UserError, match="no mask in it that leaves out a weight"):
+        apply_masks(base, only, tmp_path / "again")
+
+
 def flipped(mask):
     mask = mask.copy()
     mask[0, :4] = [1, 1, 1, 0]

@@ -227,6 +227,77 @@ def test_prunable_leaves_routers_and_keeps_experts():
     assert list(prunable(model)) == [f"model.layers.0.experts.{n}.weight" for n in range(3)]
 
 
+MIXTURES = {  # settings, and the first tensor that holds several experts
+    "Mixtral": ({"num_local_experts": 3}, "model.layers.0.mlp.experts.gate_up_proj (3 x 48 x 16)"),
+    "Qwen3Moe": (
+        {"num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "mlp_only_layers": [0]},
+        "model.layers.1.mlp.experts.gate_up_proj (3 x 48 x 16)",
+    ),
+    "GptOss": (
+        {"num_local_experts": 3, "num_experts_per_tok": 2, "head_dim": 4},
+        "model.layers.0.mlp.experts.gate_up_proj (3 x 16 x 48)",
+    ),
+    "JetMoe": (
+        {"num_local_experts": 3, "num_experts_per_tok": 2, "kv_channels": 4},
+        "input_linear.weight (3 x ",
+    ),
+    "Dbrx": (
+        {
+            "d_model": 16,
+            "n_heads": 4,
+            "n_layers": 2,
+            "ffn_config": {"ffn_hidden_size": 24, "moe_num_experts": 3, "moe_top_k": 2},
+            "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4},
+        },
+        "transformer.blocks.0.ffn.experts.mlp.w1 (72 x 16)",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_experts_that_are_stored_together_are_loaded_but_refused_for_pruning(family, tmp_path):
+    """They are no linears: pruned in silence, a mixture would keep most of its weights."""
+    import transformers
+
+    settings, expected = MIXTURES[family]
+    config = getattr(transformers, f"{family}Config")(**{**TINY, "tie_word_embeddings": False, **settings})
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    save_model(model, tokenizer(), tmp_path)
+    again = load_model(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    with pytest.raises(UserError) as caught:
+        prunable(again)
+    message = str(caught.value)
+    assert expected in message and "neither pruned nor trained yet" in message and "\n" not in message
+
+
+OTHERS = {  # no mixture, but tensors of three dimensions in the blocks: their names end with
+    "FalconMamba": ({"intermediate_size": 32, "state_size": 4}, "conv1d.weight"),
+    "Qwen3_5Text": (
+        {"head_dim": 4, "layer_types": ["linear_attention", "full_attention"]},
+        "conv1d.weight",
+    ),
+    "RecurrentGemma": (
+        {"lru_width": 16, "head_dim": 4, "block_types": ["recurrent"]},
+        "rg_lru.input_gate_weight",
+    ),
+    "Rwkv": ({}, "time_mix_key"),
+}
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_tensors_of_three_dimensions_alone_are_no_experts(family):
+    import transformers
+
+    settings, expected = OTHERS[family]
+    with torch.device("meta"):
+        config = getattr(transformers, f"{family}Config")(**{**TINY, **settings})
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    assert any(p.ndim == 3 and name.endswith(expected) for name, p in model.named_parameters())
+    assert prunable(model)
+
+
 def test_shape(folder):
     expected = {
         "hidden_size": 16,

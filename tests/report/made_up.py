@@ -144,6 +144,7 @@ def facts(streams=("people",), one_base=False, blocks=10) -> dict:
         "mechanisms": {"finetune": {"kind": "finetune"}, "lora": {"kind": "lora", "rank": 8}},
         "streams": {name: {"source": "facts", "tasks": 6, "people": 32} for name in streams},
         "conditions": conditions,
+        "topology_names": {name: own["topology"] for name, own in conditions.items()},
         "figures": {
             name: filled(registry.load("figures", name).SCHEMA, {"title": f"Title of {name}"})
             for name in registry.names("figures")

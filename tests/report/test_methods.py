@@ -14,8 +14,12 @@ CONDITIONS = {
     name: {"base": "tiny", "topology": name, "mechanism": "finetune"}
     for name in ("dense", "wanda", "random", "erk_init")
 }
-CONDITIONS["control"] = {"topology": "dense", "match": {"to": "wanda", "on": "flops"}}
-FACTS = {"study": {"conditions": list(CONDITIONS), "measure_topologies": True}, "conditions": CONDITIONS}
+CONDITIONS["control"] = {"base": "tiny", "topology": "dense", "match": {"to": "wanda", "on": "flops"}}
+FACTS = {
+    "study": {"conditions": list(CONDITIONS), "measure_topologies": True},
+    "conditions": CONDITIONS,
+    "topology_names": {name: own["topology"] for name, own in CONDITIONS.items()},
+}
 
 
 def found():
@@ -88,11 +92,55 @@ def test_sentences_name_the_ends():
     assert of_methods("people", found(), FACTS, EN)["lines"] == [
         "Pruned by one of 2 methods, perplexity was between 6 (`wanda`) and 200 (`random`). Before pruning it was 4.",
         "After recovery it was between 5 (`wanda`) and 8 (`random`). The dense model, trained on as long, had 3.",
-        "Topologies that were there from the initial weights on ended between 6 (`erk_init`) and 6 (`erk_init`).",
+        "Topologies that were there from the initial weights on ended between 6 (`erk_init`) and 6 (`erk_init`)."
+        " All went through the base's own pretraining; before the same pretraining, imp, where it is among them, read"
+        " further text to find its ticket.",
         "Among the sparse arms, learning accuracy was between 70.0 (`random`) and 80.0 points (`wanda`).",
         "Their forgetting was between −1.0 (`random`) and 40.0 points (`wanda`). Rates were tuned for each arm, and"
         " arms differ in learning: this ranks nothing.",
     ]
+
+
+def test_two_bases_that_share_the_name_of_a_topology():
+    """The tables then name it with its base; of the second base every perplexity is ten times as high."""
+    keep = ("dense", "wanda", "random")
+    shared, frames = ("dense", "wanda"), {}
+    for name, frame in found().items():
+        key = "condition" if name == "summary" else "topology"
+        first, second = frame[frame[key].isin(keep)].copy(), frame[frame[key].isin(shared)].copy()
+        if key == "topology":
+            first[key] = [f"{own} of tiny" if own in shared else own for own in first[key]]
+            second[key] = [f"{own} of wide" for own in second[key]]
+        else:
+            second[key] += "_wide"
+        if name == "perplexities":
+            second["perplexity"] *= 10
+        frames[name] = pandas.concat([first, second])
+    conditions = {name: CONDITIONS[name] for name in keep}
+    conditions |= {f"{name}_wide": {**CONDITIONS[name], "base": "wide"} for name in shared}
+    named = {name: f"{own['topology']} of {own['base']}" for name, own in conditions.items()}
+    facts = {
+        "study": {"conditions": list(conditions), "measure_topologies": True},
+        "conditions": conditions,
+        "topology_names": {**named, "random": "random"},
+    }
+    made = of_methods("people", frames, facts, EN)
+    heads = [head["column"] for head in made["table"]["head"]]
+    rows = [dict(zip(heads, (c["text"] for c in row), strict=True)) for row in made["table"]["rows"]]
+    assert {row["condition"]: (row["topology"], row["perplexity_base"]) for row in rows} == {
+        "dense": ("dense of tiny", "4"),
+        "wanda": ("wanda of tiny", "4"),
+        "random": ("random", "4"),
+        "dense_wide": ("dense of wide", "40"),
+        "wanda_wide": ("wanda of wide", "40"),
+    }
+    assert (
+        "Base `tiny`: After recovery it was between 5 (`wanda of tiny`) and 8 (`random`)." in made["lines"][1]
+    )
+    assert made["lines"][5] == (
+        "Base `wide`: After recovery it was between 50 (`wanda of wide`) and 50 (`wanda of wide`). The dense model,"
+        " trained on as long, had 30."
+    )
 
 
 def test_nothing_is_said_of_what_was_not_measured():

@@ -45,6 +45,16 @@ def densities(*matrices):
         ({"sparsity": None}, [("2:4", 100, 40)], "true"),  # nothing is said of it
         ({"pattern": None, "sparsity": None}, [("unstructured", 100, 7)], "true"),
         ({"pattern": "unstructured"}, [("2:4", 100, 50)], "false"),
+        ({"sparsity": 0.75}, [("1:4", 100, 25)], "true"),  # 1:4 is 2:4
+        ({"pattern": "4:8"}, [("2:4", 100, 50), ("4:8", 300, 150)], "true"),
+        ({"sparsity": 0.54}, [("2:4", 100, 50), ("unstructured", 8, 0)], "true"),
+        ({"sparsity": None}, [("2:4", 100, 50), ("dense", 8, 8)], "true"),
+        ({"sparsity": None}, [("2:4", 100, 50), ("unstructured", 300, 30)], "true"),  # too thin to tell
+        ({"sparsity": None}, [("unstructured", 100, 48)], "false"),
+        ({"pattern": "1:3", "sparsity": None}, [("2:4", 300, 100)], "true"),  # no 3 is looked for
+        ({"pattern": "1:3", "sparsity": None}, [("2:4", 300, 150)], "false"),
+        ({"pattern": "structured", "sparsity": 0.5}, [("unstructured", 300, 150)], "true"),
+        ({"sparsity": None}, [("dense", 8, 8)], "false"),
     ],
 )
 def test_declaration_against_count(changes, matrices, agrees):

@@ -1,5 +1,7 @@
 """Sparse activation from config alone: published counts, counts by hand, other models, and what is no mixture."""
 
+import json
+
 import pytest
 
 from sparse_continual.errors import UserError
@@ -171,7 +173,38 @@ def test_relu(kind):
     assert activation.judge({"model_type": kind})["relu"] == RELU[kind]
 
 
-@pytest.mark.parametrize("word, is_relu", [("fatrelu", True), ("leaky_relu", False), ("gelu", False)])
+@pytest.mark.parametrize(
+    "kind, fields, relu",
+    [
+        ("falcon", {"activation": "relu"}, "relu"),
+        ("falcon", {"activation": "gelu"}, None),
+        ("openai-gpt", {"afn": "relu"}, "relu"),
+        ("openai-gpt", {"afn": "gelu"}, None),
+        ("t5", {"feed_forward_proj": "relu"}, "relu"),
+        ("t5", {"feed_forward_proj": "gated-gelu"}, None),
+        ("switch_transformers", {"dense_act_fn": "relu"}, "relu"),
+        ("novel", {"feed_forward_proj": "gated-relu"}, "gated-relu"),
+        ("novel", {"feed_forward_proj": "gated-gelu"}, None),
+        ("mpt", {"ffn_config": {"ffn_act_fn": {"name": "relu"}}}, "relu"),
+        ("novel", {"hidden_act": {"name": 3}}, None),
+    ],
+)
+def test_fields_that_name_the_activation(kind, fields, relu):
+    assert activation.judge({"model_type": kind, **fields})["relu"] == relu
+
+
+@pytest.mark.parametrize(
+    "word, is_relu",
+    [
+        ("fatrelu", True),
+        ("ReLU", True),
+        ("reglu", True),
+        ("leaky_relu", False),
+        ("prelu", False),
+        ("gelu", False),
+        ("geglu", False),
+    ],
+)
 def test_other_words_for_activation(word, is_relu):
     found = activation.judge({"model_type": "llama", "num_hidden_layers": 1, "hidden_act": word})
     assert found["relu"] == (word if is_relu else None)
@@ -260,6 +293,120 @@ def test_fields_that_are_no_numbers_do_not_count():
     assert activation.judge(odd)["moe"] is None
     moe = activation.judge({**odd, "n_routed_experts": 4})["moe"]
     assert (moe["experts"], moe["active_experts"], moe["layers"]) == (4, None, None)
+
+
+@pytest.mark.parametrize("k", [0, -2, 9, [2, 9], [], [[2]], "2", True])
+def test_a_number_of_active_experts_that_cannot_be(k):
+    """Of eight: no active parameters then, and none that are negative or more than all."""
+    for kind in ("mixtral", "novel"):
+        found = activation.judge({"model_type": kind, "num_local_experts": 8, "num_experts_per_tok": k})
+        moe = found["moe"]
+        assert (moe["experts"], moe["active_experts"], moe["active_parameters"]) == (8, None, None)
+        assert f"num_experts_per_tok cannot be read ({k!r})" in found["note"]
+
+
+@pytest.mark.parametrize("n", [-8, "8", []])
+def test_a_number_of_experts_that_cannot_be(n):
+    found = activation.judge({"model_type": "novel", "num_experts": n, "num_experts_per_tok": 2})
+    assert found["moe"] is None and f"num_experts cannot be read ({n!r})" in found["note"]
+
+
+HUNYUAN = {
+    "model_type": "hunyuan_v1_moe",
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 4,
+    "vocab_size": 50,
+    "num_experts": 8,
+    "moe_topk": 2,
+}
+
+
+@pytest.mark.parametrize("by_layer", [{"moe_topk": [2]}, {"num_experts": [8, 4], "moe_topk": [2, 6]}])
+def test_experts_chosen_by_layer_where_one_cannot_be(by_layer):
+    """No k for the second layer, and more than it has."""
+    moe = activation.judge(HUNYUAN | by_layer)["moe"]
+    assert moe["experts"] == 8 and moe["active_parameters"] is None
+
+
+def test_shared_experts_by_layer():
+    assert activation.judge({**HUNYUAN, "num_shared_expert": [1, 1]})["moe"]["shared_experts"] == 1
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"moe_layers": ["a", 1]},
+        {"moe_layers": "1,2"},
+        {"mlp_only_layers": 3},
+        {"first_k_dense_replace": "one"},
+        {"moe_layer_freq": "x"},
+        {"moe_layer_freq": ["x"]},
+        {"decoder_sparse_step": -1},
+        {"expert_layer_period": 1.5},
+        {"first_k_dense_replace": [1]},
+        {"moe_layers": [[1]]},
+        {"num_hidden_layers": [4]},
+    ],
+)
+def test_layers_that_cannot_be_read_are_not_told(field):
+    config = {"model_type": "novel", "num_experts": 8, "num_experts_per_tok": 2, "num_hidden_layers": 4}
+    assert activation.judge(config)["moe"]["layers"] == [0, 1, 2, 3]
+    moe = activation.judge(config | field)["moe"]
+    assert moe["layers"] is None and (moe["experts"], moe["active_experts"]) == (8, 2)
+
+
+@pytest.mark.parametrize("kind", [["llama"], {"a": 1}, 3, None])
+def test_a_model_type_that_is_no_word(kind):
+    found = activation.judge({"model_type": kind, "hidden_act": "silu"})
+    assert not found["known"] and f"does not know model_type {kind!r}" in found["note"]
+    nested = {"model_type": "kimi_k25", "text_config": {"model_type": kind, "hidden_act": "relu"}}
+    assert activation.judge(nested)["relu"] == "relu"
+
+
+@pytest.mark.parametrize("kind", ["granitemoehybrid", "bamba", "nemotron_h"])
+def test_numbers_that_are_no_json(kind, tmp_path):
+    """transformers 5 saves an infinity as an object, and its own classes refuse that object."""
+    from transformers import CONFIG_MAPPING
+
+    CONFIG_MAPPING[kind]().save_pretrained(tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    assert "__float__" in text
+    found, expected = activation.judge(json.loads(text)), activation.judge({"model_type": kind})
+    assert found == expected and found["known"] and found["note"] == ""
+
+
+def test_encoder_and_decoder_are_counted_together():
+    """Switch at tiny size: experts in every second layer of both; its k stands in no field."""
+    config = {
+        "model_type": "switch_transformers",
+        "d_model": 16,
+        "d_kv": 4,
+        "d_ff": 24,
+        "num_heads": 4,
+        "num_layers": 4,
+        "num_decoder_layers": 4,
+        "num_sparse_encoder_layers": 2,
+        "num_sparse_decoder_layers": 2,
+        "num_experts": 8,
+        "vocab_size": 50,
+    }
+    moe = activation.judge(config)["moe"]
+    more = activation.judge({**config, "num_experts": 9})["moe"]
+    expert, router = 2 * 16 * 24, 16
+    assert more["total_parameters"] - moe["total_parameters"] == 4 * (expert + router)
+    assert moe["layers"] is None and moe["active_parameters"] is None
+
+
+def test_empty_experts_leave_the_parameters_untold():
+    """transformers makes room for the experts of LongCat that have no parameters."""
+    moe = {"model_type": "longcat_flash", "num_layers": 2, "n_routed_experts": 16, "moe_topk": 3}
+    found = activation.judge({**moe, "zero_expert_num": 8})
+    assert found["moe"]["total_parameters"] is None and found["moe"]["active_experts"] == 3
+    assert "zero_expert_num" in found["note"]
 
 
 def test_an_unknown_type_without_any_of_the_fields():

@@ -16,6 +16,7 @@ from sparse_continual.models.load import matrix_of, prunable
 from sparse_continual.models.reader import Checkpoint
 from sparse_continual.topologies import Topology, audit_view, declared, patterns, prune
 from sparse_continual.topologies.audit import audit, compare, locate, part_of
+from sparse_continual.topologies.density import implies
 
 OPTIONS = {"shuffled": {"of": "sparsegpt"}, "wandapp": {"samples": 4, "rounds": 1}}
 
@@ -183,7 +184,7 @@ def test_implied_patterns_by_enumeration():
     kinds = [(kept, of) for of in (2, 4, 8) for kept in range(1, of)]
     for one, other in itertools.product(kinds, repeat=2):
         expected = bool((~holds(*one) | holds(*other)).all())
-        assert declared.implies("{}:{}".format(*one), "{}:{}".format(*other)) == expected, (one, other)
+        assert implies("{}:{}".format(*one), "{}:{}".format(*other)) == expected, (one, other)
 
 
 def block(structure, percent, form="dense"):
@@ -234,6 +235,118 @@ def test_a_declaration_of_a_dense_checkpoint(llama, folder):
     configured(folder, compression_config=block("2:4", 50))
     report = audit(folder)
     assert report["verdict"] == "dense" and len(report["declared"]["contradictions"]) == 2
+
+
+@pytest.mark.parametrize("pattern", ["1:2", "1:3", "2:6", "3:6", "4:12", "12:24"])
+def test_every_n_of_m_is_held_against_the_zeros(pattern, llama, folder):
+    """Those too whose M is not looked for when nothing is declared."""
+    model = llama(hidden_size=48, intermediate_size=96)
+    prune(model, "magnitude", pattern).save(folder.parent / Topology.FILE)
+    report = audit(saved(model, folder))
+    assert report["declared"]["contradictions"] == [] and report["pattern"] == pattern
+
+
+@pytest.mark.parametrize("left, percent", [(1, 50), (0.4, 80), (0.2, 90)])
+def test_a_thin_pattern_with_an_empty_matrix_is_no_contradiction(left, percent, llama, folder):
+    def change(name, weight):
+        generator = torch.Generator().manual_seed(len(name))
+        kept = torch.rand(weight.shape, generator=generator) < left
+        return two_of_four(name, weight) * kept * ("layers.0.self_attn.k_proj" not in name)
+
+    report = audit(saved(llama(hidden_size=64, intermediate_size=128), folder, change))
+    assert left < 1 or report["pattern"] == "2:4"
+    configured(folder, quantization_config=block("2:4", percent))
+    report = audit(folder)
+    assert report["pattern"] == "2:4"
+    assert not any("says 2:4" in clause for clause in report["declared"]["contradictions"])
+    configured(folder, quantization_config=block("1:4", percent))
+    assert any("says 1:4" in clause for clause in audit(folder)["declared"]["contradictions"])
+
+
+def test_few_zeros_with_a_topology_file_and_without(llama, folder):
+    model = llama()
+    prune(model, "magnitude", "unstructured", 0.02).save(folder.parent / Topology.FILE)
+    report = audit(saved(model, folder))
+    assert report["verdict"] == "fixed-topology" and report["declared"]["contradictions"] == []
+    assert report["pattern"] == "unstructured" and "in 14 of 14 matrices" in report["reason"]
+    (folder.parent / Topology.FILE).unlink()
+    report = audit(folder)
+    assert report["verdict"] == "dense" and "every weight exists" not in report["reason"]
+    assert report["reason"].startswith("dense: 2.0% of the block weights are zero")
+    configured(folder, quantization_config=block("unstructured", 2))
+    assert audit(folder)["declared"]["contradictions"] == []
+    configured(folder, hidden_act="relu")
+    assert "every weight exists" not in audit(folder)["reason"]
+
+
+def test_a_declaration_in_the_config_of_the_text_model(tmp_path):
+    own = {"quantization_config": block("1:4", 75)}
+    told, file = declared.read(tmp_path, {"text_config": own}, {"pattern": "2:4", "sparsity": 0.5})
+    assert told["source"] == "config.json: text_config.quantization_config" and file is None
+    assert (told["format"], told["pattern"], told["sparsity"]) == ("dense", "1:4", 0.75)
+
+
+@pytest.mark.parametrize(
+    "fields, line",
+    [
+        ([1], r"quantization_config is \[1\], expected fields"),
+        ("gptq", "quantization_config is 'gptq', expected fields"),
+        ({"sparsity_config": "2:4"}, "quantization_config.sparsity_config is '2:4', expected fields"),
+        (block(["2:4"], 50), r"sparsity_structure is \['2:4'\], expected N:M"),
+        (block("4:2", 50), "sparsity_structure is '4:2', expected N:M"),
+        (block("2:4", "half"), "global_sparsity is 'half', expected a percentage"),
+        (block("2:4", 50, ["dense"]), r"format is \['dense'\], expected a word"),
+    ],
+)
+def test_declarations_that_cannot_be_read(fields, line, llama, folder):
+    saved(llama(), folder, two_of_four)
+    configured(folder, quantization_config=fields)
+    with pytest.raises(UserError, match=rf"config\.json: {line}") as caught:
+        audit(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_scales_of_float8_experts_are_no_weights(folder):
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "mixtral", **MIXTURE}))
+    expert = "model.layers.0.block_sparse_moe.experts.0.w1"
+    tensors = {
+        f"{expert}.weight": torch.ones(48, 32).to(torch.float8_e4m3fn),
+        f"{expert}.weight_scale_inv": torch.ones(1, 1),
+        "model.layers.0.mlp.experts.gate_up_proj_scale": torch.ones(4, 1, 8),
+    }
+    save_file(tensors, folder / "model.safetensors")
+    report = audit(folder)
+    assert [row["name"] for row in report["matrices"] if row["part"] == "block"] == [f"{expert}.weight"]
+    assert report["parts"]["block"]["weights"] == 48 * 32
+
+
+@pytest.mark.parametrize(
+    "name", ["model.pt", "model.pth", "last.ckpt", "q4.gguf", "flax_model.msgpack", "a.bin"]
+)
+def test_weights_of_other_formats_are_not_called_none(name, llama, folder):
+    saved(llama(), folder)
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(UserError, match=rf"{name}: .*; expected safetensors"):
+        audit(folder)
+    (folder / name).rename(folder / "training_args.bin")
+    assert "the folder has no weights" in audit(folder)["reason"]
+
+
+def test_weights_that_are_no_numbers_are_told(llama, folder):
+    def change(name, weight):
+        return weight * float("nan") if "layers.1.mlp.up_proj" in name else weight
+
+    reason = audit(saved(llama(), folder, change))["reason"]
+    assert f"weights of {UP} are infinite or no numbers" in reason
+
+
+def test_matrices_without_rows_or_columns(llama, folder):
+    saved(llama(), folder)
+    empty = {"model.layers.0.z.weight": torch.zeros(0, 4), "model.layers.0.y.weight": torch.zeros(4, 0)}
+    save_file(load_file(folder / "model.safetensors") | empty, folder / "model.safetensors")
+    report = audit(folder)
+    assert report["verdict"] == "dense" and "0 weights" not in audit_view.as_text([report], [])
 
 
 def test_the_registry_is_held_against_the_count(llama, folder):
@@ -350,6 +463,21 @@ def test_codes_of_quantised_weights_are_not_counted(llama, folder):
     changed["model.layers.0.mlp.up_proj.weight"] = torch.ones(48, 32)
     save_file(changed, folder / "model.safetensors")
     assert "13 tensors of integers, which may be codes of weights" in audit(folder)["reason"]
+
+
+def test_tensors_of_a_type_that_is_not_read_are_told_and_the_rest_counted(llama, folder):
+    """Scales in powers of two, whose zero byte is 2**-127, and 16-bit codes."""
+    saved(llama(), folder, two_of_four)
+    expected = audit(folder)["matrices"]
+    tensors = load_file(folder / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj"
+    tensors[f"{name}.scales"] = torch.zeros(4, 4).to(torch.float8_e8m0fnu)
+    tensors[f"{name}.codes"] = torch.zeros(4, 4, dtype=torch.uint16)
+    save_file(tensors, folder / "model.safetensors")
+    report = audit(folder)
+    assert report["matrices"] == expected and report["pattern"] == "2:4"
+    assert "1 tensors of type F8_E8M0, which is not read, were not counted" in report["reason"]
+    assert "1 tensors of integers, which may be codes of weights, were not counted" in report["reason"]
 
 
 @pytest.mark.parametrize("shape", ["tensor", "row", "rows alone", "group"])
@@ -609,11 +737,12 @@ def test_what_a_word_names(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "fetch", lambda *given, **more: asked.append((given, more)) or tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
-    folder, entry = locate("here")
-    assert folder.resolve() == tmp_path / "here" and entry is None and not asked
-    _, entry = locate("neuralmagic/Sparse-Llama-3.1-8B-2of4")
+    folder, entry, commit = locate("here")
+    assert folder.resolve() == tmp_path / "here" and entry is None and commit is None and not asked
+    _, entry, commit = locate("neuralmagic/Sparse-Llama-3.1-8B-2of4")
     assert entry["name"] == "Sparse-Llama-3.1-8B-2of4"
     assert asked[-1][0][0] == entry["repo"] and asked[-1][1]["to_load"] is False
+    assert commit == tmp_path.name  # the cache calls a folder by its commit
     assert locate("Sparse-Llama-3.1-8B-2of4@abc")[1] == entry and asked[-1][0][1] == "abc"
     assert locate("owner/name", config_only=True)[1] is None
     assert asked[-1] == (("owner/name", None), {"kind": "config"})

@@ -71,6 +71,25 @@ def test_matrices_of_different_patterns_make_no_pattern(checkpoint, tmp_path):
     }
 
 
+def test_thin_and_empty_matrices_have_the_pattern_of_the_others(checkpoint, tmp_path):
+    """The one rule of the audit: what is empty or dense has any pattern, and a thin matrix that of the others."""
+
+    def mask_of(name, weight):
+        whole = torch.full(weight.shape, "v_proj" in name)
+        if "o_proj" in name or "v_proj" in name:
+            return whole
+        thin = scattered(name, weight) & scattered(name[:-9], weight) & scattered(name[:-12], weight)
+        return pairs(name, weight) & (thin if "k_proj" in name else ~whole)
+
+    source = checkpoint(mask_of)
+    _, densities = made(source, tmp_path / "made")
+    assert Topology.load(tmp_path / "made" / "topology.safetensors").pattern == "2:4"
+    from sparse_continual.topologies.audit import audit
+
+    assert audit(source, entry={"pattern": "2:4", "sparsity": None})["pattern"] == "2:4"
+    assert {row["pattern"] for row in densities if "k_proj" in row["matrix"]} <= {"2:4", "1:4"}
+
+
 def test_recovery_trains_what_exists_alone(checkpoint, rows, tmp_path):
     mixture = [(1, make_split(rows.numpy(), [1] * len(rows)))]
     recovery = {"steps": 3, "batch_size": 6, "learning_rate": 1e-3, "warmup": 1}

@@ -61,6 +61,19 @@ def test_squarehead_is_relative_and_counts_blocks():
     assert distillation.squarehead(teacher, teacher, real) == 0
 
 
+def test_squarehead_of_a_teacher_that_says_nothing():
+    """Finite, least where the student says nothing too; every other teacher's own energy counts, to the last bit."""
+    student, real = random(2, 4, 3).requires_grad_(), torch.ones(2, 4, dtype=torch.bool)
+    silence = torch.zeros_like(student)
+    loss = distillation.squarehead([student], [silence], real)
+    loss.backward()
+    assert loss == student.square().sum() / distillation.ENERGY and student.grad.isfinite().all()
+    assert distillation.squarehead([silence], [silence], real) == 0
+    weak = 1e-3 * random(2, 4, 3, seed=1)
+    exact = (student - weak).square().sum() / weak.square().sum()
+    assert distillation.squarehead([student], [weak], real) == exact
+
+
 @pytest.fixture
 def ragged():
     """A batch of rows of 4 to 9 tokens, of which the last 2 or 3 are predicted."""
@@ -99,7 +112,7 @@ def test_a_students_loss_against_rows_read_one_by_one(llama, ragged):
     loss = distillation.Distillation(teacher, logits=0.5, squarehead=3, temperature=2)
     assert loss(student, batch).item() == pytest.approx(terms[0] + 0.5 * terms[1] + 3 * terms[2], rel=1e-4)
     (parts,) = loss.parts
-    assert [parts[name].item() for name in ("text", "logits", "squarehead")] == pytest.approx(terms, rel=1e-4)
+    assert [parts[name] for name in ("text", "logits", "squarehead")] == pytest.approx(terms, rel=1e-4)
     assert min(terms) > 0.01
     for weights, wanted in (
         ({"logits": 2}, terms[0] + 2 * terms[1]),

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from sparse_continual.errors import UserError
 from sparse_continual.models.reader import Checkpoint
 from sparse_continual.topologies import patterns
+from sparse_continual.topologies.density import implies
 from sparse_continual.topologies.mask import Topology
 from sparse_continual.topologies.patterns import compare, count, relation, topology_hash
 
@@ -60,7 +61,7 @@ def test_counts_equal_loops(dtype, rows, columns, monkeypatch):
     weight = masked(mask, dtype)
     found, expected = count(weight), counted_by_loops(weight)
     assert {key: found[key] for key in expected} == pytest.approx(expected)
-    assert set(found) == {*expected, "pattern", "block"}
+    assert set(found) == {*expected, "pattern", "block", "not_finite"}
 
 
 def test_a_transposed_view_is_counted_as_it_is_seen():
@@ -141,7 +142,73 @@ def test_chance_equals_enumeration():
                 ways = [row for row in product((0, 1), repeat=columns) if sum(row) == n]
                 over = sum(sum(row[g : g + of]) > most for row in ways for g in range(0, columns, of))
                 expected += Fraction(over, len(ways))
-            assert patterns._by_chance(np.array(rows), columns, most, of) == pytest.approx(float(expected))
+            assert patterns._by_chance(np.array(rows), np.full(3, of), most) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_absent_columns_are_not_called_a_pattern(seed, share):
+    """All rows lack the same columns, at random; also when single weights are absent besides."""
+    rng = np.random.default_rng(seed)
+    mask = np.tile(rng.random(512) < share, (96, 1))
+    assert count(masked(mask))["pattern"] == "unstructured"
+    assert count(masked(mask & (rng.random(mask.shape) < 0.95)))["pattern"] == "unstructured"
+    whole = np.tile([1, 0, 0, 1], (96, 128)) & (rng.random(mask.shape) < 0.95)
+    assert count(masked(whole))["pattern"] == "2:4"  # the columns that are left are
+    halves = np.tile(grouped(1, 64, round(32 * share), 32, seed), (96, 1))  # as many in both, by chance
+    assert count(masked(halves))["pattern"] != f"{round(32 * share)}:32"
+
+
+def most_by_loops(mask, of):
+    return max(int(row[begin : begin + of].sum()) for row in mask for begin in range(0, len(row), of))
+
+
+@pytest.mark.parametrize("of", [2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 300])
+@pytest.mark.parametrize("columns", [13, 48, 96])
+def test_a_pattern_that_is_asked_for_is_counted_directly(of, columns, monkeypatch):
+    """At most N of M, of any M, those at the end of a row that are fewer included."""
+    monkeypatch.setattr(patterns, "STRIP", columns)
+    mask = np.random.default_rng(of * columns).random((40, columns)) < 0.3
+    most = most_by_loops(mask, of)
+    bits = patterns.packed(masked(mask))[0]
+    assert patterns.holds(bits, columns, f"{most}:{max(of, most + 1)}") or most >= of
+    assert not patterns.holds(bits, columns, f"{most - 1}:{of}")
+
+
+@pytest.mark.parametrize(("kept", "of"), [(1, 2), (1, 3), (2, 6), (3, 6), (4, 12), (12, 24)])
+def test_a_declared_pattern_of_another_m(kept, of):
+    weight = masked(grouped(64, 48, kept, of))
+    assert count(weight, f"{kept}:{of}")["pattern"] == f"{kept}:{of}"
+    weight[5, :of] = 1
+    assert count(weight, f"{kept}:{of}") == count(weight)
+
+
+@pytest.mark.parametrize("left", [0.5, 0.1, 0.01])
+def test_a_thin_pattern_that_is_declared(left):
+    mask = grouped(64, 64, 2, 4) & (np.random.default_rng(1).random((64, 64)) < left)
+    found = count(masked(mask), "2:4")["pattern"]
+    assert implies(found, "2:4")
+    assert count(torch.ones(64, 64), "2:4")["pattern"] == "dense"
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, 0), (0, 0)])
+def test_matrices_without_rows_or_columns(size):
+    found = count(torch.zeros(size), "2:4")
+    assert (found["pattern"], found["density"], found["dead_rows"], found["dead_columns"]) == (
+        "dense",
+        1,
+        0,
+        0,
+    )
+
+
+@pytest.mark.parametrize("dtype", [*TYPES[:5], torch.float8_e5m2])
+def test_weights_that_are_no_finite_numbers(dtype):
+    values = [float("nan"), -float("nan"), 0.0, -0.0, 1.0, -torch.finfo(dtype).max]
+    assert count(torch.tensor([values], dtype=torch.float64).to(dtype))["not_finite"] == 2
+    if dtype != torch.float8_e4m3fn:  # has no infinity
+        infinite = torch.tensor([[float("inf"), -float("inf"), 1.0]]).to(dtype)
+        assert count(infinite)["not_finite"] == 2
 
 
 def block_by_loops(mask):

@@ -35,6 +35,7 @@ def report_facts():
         "published": STUDY.published(),
         "counted": STUDY.counted(),
         "conditions": conditions,
+        "topology_names": {name: STUDY.topology_name(name) for name in STUDY.conditions},
         "streams": {name: settings("streams", name) for name in STUDY.streams},
         "figures": settings("figures"),
         **{section: {name: settings(section, name) for name in names} for section, names in used.items()},

@@ -7,7 +7,9 @@
 
 import argparse
 import json
+import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from sparse_continual.errors import UserError
@@ -19,11 +21,13 @@ def main(arguments=None) -> int:
 
     options = _parser().parse_args(arguments)
     try:
-        print(options.command(options))
+        said, status = options.command(options)
     except (ConfigError, UserError) as error:
         print(error, file=sys.stderr)
         return 1
-    return 0
+    if said:
+        print(said)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _register(options) -> str:
+def _register(options) -> tuple[str, int]:
     from sparse_continual.statistics import registration
     from sparse_continual.study import ROOT, Study
 
@@ -99,16 +103,17 @@ def _register(options) -> str:
             " will count as exploratory"
         )
     lines += registration.in_words(made)
-    return "\n".join([*lines, f"Commit {path} before the first run."])
+    return "\n".join([*lines, f"Commit {path} before the first run."]), 0
 
 
-def _reanalyse(options) -> str:
+def _reanalyse(options) -> tuple[str, int]:
     from sparse_continual.statistics.reanalysis import reanalyse
 
-    return reanalyse(options.file)
+    return reanalyse(options.file), 0
 
 
-def _audit(options) -> str:
+def _audit(options) -> tuple[str, int]:
+    """What is said, and 1 where a checkpoint could not be audited: its line is on stderr, the others are reported."""
     from sparse_continual.files import write, write_json
     from sparse_continual.topologies import audit_view
     from sparse_continual.topologies.audit import audit, compare, locate
@@ -117,24 +122,56 @@ def _audit(options) -> str:
         options.paths, options.json = [options.json, *options.paths], "-"
     if not options.paths:
         raise UserError("audit: found no checkpoint, expected a folder or a repository")
-    words = list(dict.fromkeys(options.paths))
-    found = [locate(word, options.convert_pickles, options.config_only) for word in words]
-    reports = [
-        audit(folder, word, entry, options.config_only)
-        for word, (folder, entry) in zip(words, found, strict=True)
-    ]
-    pairs = compare([folder for folder, _ in found], reports)
+    if options.figure:
+        audit_view.form_of(options.figure)
+    for path in (options.figure, options.csv, None if options.json == "-" else options.json):
+        if path:
+            _check_place(Path(path))
+    folders, reports, status = [], [], 0
+    for word in dict.fromkeys(options.paths):
+        try:
+            folder, entry, commit = locate(word, options.convert_pickles, options.config_only)
+            reports.append(audit(folder, word, entry, options.config_only, commit))
+            folders.append(folder)
+        except UserError as error:
+            print(error, file=sys.stderr)
+            status = 1
+    if not reports:
+        return "", status
+    pairs = compare(folders, reports)
     for report in reports:
         report["compared"] = [pair for pair in pairs if report["path"] in (pair["first"], pair["second"])]
+    if options.figure:  # the first, since there may be nothing to draw
+        with _told(options.figure):
+            audit_view.draw(reports, options.figure)
     if options.csv:
-        write(options.csv, audit_view.as_csv(reports))
-    if options.figure:
-        audit_view.draw(reports, options.figure)
+        with _told(options.csv):
+            write(options.csv, audit_view.as_csv(reports))
     if options.json == "-":
-        return json.dumps(reports, indent=1)
+        return json.dumps(reports, indent=1), status
     if options.json:
-        write_json(options.json, reports)
-    return audit_view.as_text(reports, pairs)
+        with _told(options.json):
+            write_json(options.json, reports)
+    return audit_view.as_text(reports, pairs), status
+
+
+def _check_place(path: Path) -> None:
+    """Raise UserError when no file can be written to `path`; folders that it needs may be missing."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, expected the name of a file")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise UserError(f"{path}: {above} is a file, expected a folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{path}: cannot be written (no right to write in {above})")
+
+
+@contextmanager
+def _told(path):
+    try:
+        yield
+    except OSError as error:  # a full disk, say
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def checked_config(overlays) -> dict:

@@ -170,13 +170,13 @@ class Study:
     def counted(self) -> dict[str, str]:
         """topology, as the tables name it -> base, of those that are counted in their checkpoint."""
         return {
-            self._named(condition): self.condition(condition)["base"]
+            self.topology_name(condition): self.condition(condition)["base"]
             for condition in self.conditions
             if self.config["topologies"][self.condition(condition)["topology"]]["method"] == COUNTED
         }
 
-    def _named(self, condition: str) -> str:
-        """A condition's topology, with its base where several of the study have a topology of this name."""
+    def topology_name(self, condition: str) -> str:
+        """A condition's topology as the tables name it: with its base where several have a topology of this name."""
         found = self.condition(condition)
         bases = {
             other["base"]
@@ -522,7 +522,7 @@ class Study:
         for condition in self.conditions:
             if "match" not in self.condition(condition):
                 for block in self.blocks:
-                    name = self._named(condition)
+                    name = self.topology_name(condition)
                     found.setdefault((name, block), self.topology(condition, block))
         return [(name, block, entity) for (name, block), entity in found.items()]
 

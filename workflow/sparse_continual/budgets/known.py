@@ -14,7 +14,7 @@ def known(row: dict) -> dict:
     if "densities" in row:
         with open(row["densities"], encoding="utf-8", newline="") as handle:
             matrices = list(csv.DictReader(handle))
-        pattern = common_pattern(matrix["pattern"] for matrix in matrices)
+        pattern = common_pattern((matrix["pattern"], matrix["density"]) for matrix in matrices)
         row = {**row, "pattern": pattern, "nonzeros": sum(int(matrix["nonzeros"]) for matrix in matrices)}
     return row
 

@@ -167,6 +167,12 @@ def weight_files(folder) -> list[Path]:
         placed = placed.get("weight_map") if isinstance(placed, dict) else None
         if not isinstance(placed, dict) or not placed:
             raise UserError(f"{folder / INDEX}: no 'weight_map'; expected tensor names with their shards")
+        for name, shard in placed.items():
+            if not isinstance(shard, str):
+                raise UserError(
+                    f"{folder / INDEX}: places {name!r} in {shard!r}, expected the name of a shard; "
+                    "copy the checkpoint again"
+                )
         shards = [folder / shard for shard in sorted(set(placed.values()))]
         for shard in shards:
             if not shard.is_file():

@@ -127,11 +127,13 @@ def prunable(model) -> dict:
     Embeddings, head, norms and the routers of mixtures of experts are not among them. For example
     "model.layers.0.self_attn.q_proj.weight".
 
-    Raises UserError when the model has no list of blocks, or no linear in it.
+    Raises UserError when the model has no list of blocks, no linear in it, or experts that are not linears: they
+    would be left whole in silence.
     """
     from torch.nn import Linear
 
     prefix, blocks = _block_list(model)
+    _refuse_stored_together(model, prefix, blocks)
     found = {
         f"{prefix}.{name}.weight": module
         for name, module in blocks.named_modules()
@@ -143,6 +145,26 @@ def prunable(model) -> dict:
             "expected a Llama-like architecture"
         )
     return found
+
+
+def _refuse_stored_together(model, prefix, blocks) -> None:
+    """Raise UserError for the first tensor that holds the weights of several experts of a mixture.
+
+    Told by the word in the name of the parameter or of its module's class: other architectures have tensors of three
+    dimensions too (convolutions of Mamba, gates of RecurrentGemma, heads of XLNet), and DBRX's experts have two.
+    """
+    from torch.nn import Linear
+
+    modules = dict(blocks.named_modules())
+    for name, parameter in blocks.named_parameters():
+        module = modules[name.rpartition(".")[0]]
+        named = f"{name} {type(module).__name__}".lower()
+        if parameter.ndim > 1 and "expert" in named and not isinstance(module, Linear):
+            raise UserError(
+                f"{type(model).__name__}: {prefix}.{name} ({_by(parameter.shape)}) holds the weights of several "
+                "experts, expected a matrix for each linear: a mixture of experts can be audited, but neither pruned "
+                "nor trained yet; choose a base without experts"
+            )
 
 
 def _transposed(module) -> bool:

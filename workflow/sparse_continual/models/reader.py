@@ -28,7 +28,13 @@ from sparse_continual.models.checkpoint import (
 DENSE, BITMASK, BITMASK24 = "dense", "sparse-bitmask", "sparse-24-bitmask"
 BESIDE = (".json", ".model", ".txt", ".jinja", ".py")  # ends of the files that go with the weights
 SCALE = "_scale"  # ends the name of a float8 weight's scale
-OF_QUANTISATION = (".weight_scale", ".weight_zero_point", ".input_scale", ".input_zero_point")
+OF_QUANTISATION = (
+    ".weight_scale",
+    ".weight_scale_inv",
+    ".weight_zero_point",
+    ".input_scale",
+    ".input_zero_point",
+)
 DTYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -40,9 +46,14 @@ DTYPES = {
     "I32": "int32",
     "I16": "int16",
     "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
     "U8": "uint8",
     "BOOL": "bool",
 }
+INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")
+VALUES = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I8")  # what is stored with bits beside it
 
 
 def format_of(folder) -> str:
@@ -157,6 +168,11 @@ class Checkpoint:
         """The type of a parameter's values, as safetensors calls it."""
         return self._stored(self._scales.get(name, name))["dtype"]
 
+    def torch_type(self, name: str):
+        """`dtype_of` as torch calls it. Raises UserError for a type that is not read."""
+        name = self._scales.get(name, name)
+        return _torch_type(self._stored(name), name)
+
     def items(self):
         """Iterator of (parameter name, decoded tensor), in the order of the files."""
         return ((name, self[name]) for name in self.shapes)
@@ -189,7 +205,14 @@ class Checkpoint:
         parts = self._parts[name]
         if "" in parts:
             return self._entries[name]["shape"]
-        return tuple(int(size) for size in self._mapped(parts["shape"]).flatten())
+        for part, types in (("shape", INTEGERS), ("compressed", VALUES)):
+            entry = self._entries[parts[part]]
+            if entry["dtype"] not in types:
+                raise UserError(
+                    f"{entry['file']}: tensor {parts[part]!r} is of type {entry['dtype']}, expected one of "
+                    f"{', '.join(types)}; copy the checkpoint again"
+                )
+        return tuple(self._mapped(parts["shape"]).flatten().tolist())
 
     def _mapped(self, tensor: str):
         """The stored tensor, on pages of its file that are private to it, or a copy of a small one."""
@@ -197,11 +220,7 @@ class Checkpoint:
 
         entry = self._entries[tensor]
         begin, length = entry["begin"], entry["end"] - entry["begin"]
-        if entry["dtype"] not in DTYPES:
-            raise UserError(
-                f"{entry['file']}: tensor {tensor!r} is of type {entry['dtype']}, expected one of {', '.join(DTYPES)}"
-            )
-        dtype = getattr(torch, DTYPES[entry["dtype"]])
+        dtype = _torch_type(entry, tensor)
         expected = math.prod(entry["shape"]) * dtype.itemsize
         if length != expected:
             raise UserError(
@@ -224,10 +243,18 @@ class Checkpoint:
         )
 
 
-def _bytes(checkpoint: Checkpoint, name: str) -> int:
+def _torch_type(entry: dict, tensor: str):
     import torch
 
-    return math.prod(checkpoint.shapes[name]) * getattr(torch, DTYPES[checkpoint.dtype_of(name)]).itemsize
+    if entry["dtype"] not in DTYPES:
+        raise UserError(
+            f"{entry['file']}: tensor {tensor!r} is of type {entry['dtype']}, expected one of {', '.join(DTYPES)}"
+        )
+    return getattr(torch, DTYPES[entry["dtype"]])
+
+
+def _bytes(checkpoint: Checkpoint, name: str) -> int:
+    return math.prod(checkpoint.shapes[name]) * checkpoint.torch_type(name).itemsize
 
 
 def _write_all(checkpoint: Checkpoint, out: Path, change) -> None:

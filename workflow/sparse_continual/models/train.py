@@ -66,7 +66,10 @@ def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int, lo
     firsts = [sum(sizes[:entry]) for entry in range(len(sizes))]
     optimizer = adamw(places.parameters() + ends.parameters(), settings["learning_rate"])
     model.train()
-    losses, tokens, told = [], 0, time.monotonic()
+    # One block for all: a scalar kept of every step would cut into the memory that the step frees, and the next step,
+    # which then does not fit there, would take new memory.
+    losses = torch.empty(settings["steps"], device=model.device)
+    tokens, told = 0, time.monotonic()
     for number in range(settings["steps"]):
         for group in optimizer.param_groups:
             group["lr"] = settings["learning_rate"] * rate(number, settings["steps"], settings["warmup"])
@@ -76,23 +79,23 @@ def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int, lo
         tokens += int(sum(rows.starts[t + 1].sum() - rows.starts[t].sum() for t in taken))
         loss = loss_of(model, batch)
         step(loss, optimizer, places)
-        losses.append(loss.detach())
+        losses[number] = loss.detach()
         if time.monotonic() - told > 30:
-            print(f"step {number + 1} of {settings['steps']}: loss {losses[-1].item():.4f}", flush=True)
+            print(f"step {number + 1} of {settings['steps']}: loss {losses[number].item():.4f}", flush=True)
             told = time.monotonic()
     model.eval()
     _refuse_divergence(losses, settings)
     return {"steps": settings["steps"], "tokens": tokens, "final_loss": final(losses)}
 
 
-def final(values: list) -> float:
-    """Mean of the last tenth of a training's `values`, scalar tensors, at least of one."""
-    return torch.stack(values[-max(1, len(values) // 10) :]).mean().item()
+def final(values: torch.Tensor) -> float:
+    """Mean of the last tenth of a training's `values` [steps], at least of one."""
+    return values[-max(1, len(values) // 10) :].mean().item()
 
 
-def _refuse_divergence(losses: list, settings: dict) -> None:
+def _refuse_divergence(losses: torch.Tensor, settings: dict) -> None:
     """Looked at once, at the end: a look at every step would wait for the device each time."""
-    broken = (~torch.stack(losses).isfinite()).nonzero().flatten()
+    broken = (~losses.isfinite()).nonzero().flatten()
     if len(broken):
         first = int(broken[0])
         raise UserError(

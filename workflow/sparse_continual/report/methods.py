@@ -27,7 +27,7 @@ def of_methods(name: str, found: dict, facts: dict, words: Words) -> dict | None
     rows = _rows(found, facts)
     caption = words("page.compared.table")
     return {
-        "lines": _lines(rows, words),
+        "lines": _lines_by_base(rows, words),
         "table": table(
             words, f"{name}-methods", rows, COLUMNS, f"../{name}/tables/perplexities.csv", caption
         ),
@@ -57,13 +57,14 @@ def _rows(found, facts) -> list[dict]:
     rows = []
     for name in facts["study"]["conditions"]:
         condition = facts["conditions"][name]
-        topology = condition["topology"]
+        topology = facts["topology_names"][name]
         if "match" in condition or topology not in densities.index:
             continue
         known = {stage: perplexity.get((topology, stage)) for stage in STAGES}
         rows.append(
             {
                 "condition": name,
+                "base": condition["base"],
                 "topology": topology,
                 "pattern": patterns[topology],
                 "density": float(densities.nonzeros[topology] / densities.weights[topology]),
@@ -84,6 +85,18 @@ def _costs(costs, words: Words) -> list[dict]:
         {"topology": topology, "step": words(f"page.compared.steps.{stage}"), **row}
         | {"wall_seconds": row["seconds"]}
         for (topology, stage), row in zip(found.index, found.to_dict("records"), strict=True)
+    ]
+
+
+def _lines_by_base(rows: list[dict], words: Words) -> list[str]:
+    """`_lines`; of several bases those of each, which begin with its name: each reads text of its own."""
+    bases = list(dict.fromkeys(row["base"] for row in rows))
+    if len(bases) == 1:
+        return _lines(rows, words)
+    return [
+        words("page.compared.lines.each", base=base, line=line)
+        for base in bases
+        for line in _lines([row for row in rows if row["base"] == base], words)
     ]
 
 

@@ -26,7 +26,7 @@ ACTIVE = (
     "moe_k",
     "top_k_experts",
 )
-SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
+SHARED = ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts")
 SHARED_WIDTHS = ("shared_expert_intermediate_size", "shared_intermediate_size", "share_expert_dim")
 ACTIVATIONS = (
     "hidden_act",
@@ -35,11 +35,30 @@ ACTIVATIONS = (
     "mlp_hidden_act",
     "ffn_act_fn",
     "act_fn",
+    "activation",
+    "afn",
+    "dense_act_fn",
+    "feed_forward_proj",
 )
+EMPTY = "zero_expert_num"  # experts without parameters among those that are chosen
 DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-# those that put out exact zeros; a leaky one does not
-RELU = re.compile(r"(fat|d|squared_)?relu(2|6|_squared)?")
+# those that put out exact zeros, and gates of them, in small letters; a leaky one does not
+RELU = re.compile(r"(gated-)?(fat|d|squared_)?relu(2|6|_squared)?|reglu")
 NESTED = ("text_config", "language_config", "llm_config", "thinker_config", "ffn_config")
+# which layers have experts, in numbers; and in lists of numbers of layers
+STEPS = (
+    "moe_layer_freq",
+    "first_k_dense_replace",
+    "num_dense_layers",
+    "moe_layer_start_index",
+    "moe_layer_interval",
+    "expert_layer_period",
+    "expert_layer_offset",
+    "decoder_sparse_step",
+    "interleave_moe_layer_step",
+)
+NUMBERED = ("moe_layers", "mlp_only_layers")
+FLOAT, FLOATS = "__float__", ("Infinity", "-Infinity", "NaN")  # transformers 5 saves those as {FLOAT: word}
 # model types of configs that come with code of their own, and the class of transformers that has their shape
 SAME_AS = {"kimi_k2": "deepseek_v3"}
 
@@ -62,17 +81,19 @@ def judge(config: dict, name="config.json") -> dict:
             f"{name}: {note}, and none of the fields {', '.join((*EXPERTS, *ACTIVATIONS))} is in it; expected a "
             "config that transformers knows, or one that names experts or activation"
         )
-    moe, relu = None, _first(fields, ACTIVATIONS)
+    moe = None
     if _may_choose(fields):
-        model, told = _built(made) if made is not None else (None, note)
-        moe, note = _mixture(fields, model), told
-    relu = relu.get("name") if isinstance(relu, dict) else relu
+        model, note = _built(made) if made is not None else (None, note)
+        moe = _mixture(fields, model)
+        if moe and fields.get(EMPTY):  # how many of those that are chosen is known only token by token
+            moe |= {"total_parameters": None, "active_parameters": None}
+            note = note or f"parameters were not counted, since some experts are empty ({EMPTY})"
     return {
         "model_type": config.get("model_type"),
         "known": made is not None,
         "moe": moe,
-        "relu": relu if isinstance(relu, str) and RELU.fullmatch(relu) else None,
-        "note": note,
+        "relu": _relu(fields),
+        "note": "; ".join(clause for clause in (*_unread(fields), note) if clause),
     }
 
 
@@ -86,18 +107,22 @@ def routed(name: str, shape, experts: int) -> bool:
 def config_class(config: dict, whole=False):
     """(transformers' config of the language model in a parsed config.json, or of the `whole` model, "") or (None, why
     there is none)."""
-    from transformers import CONFIG_MAPPING
+    from transformers import CONFIG_MAPPING, PreTrainedConfig
 
     kind = _type_of(config)
     if kind not in CONFIG_MAPPING:
         return None, f"transformers does not know model_type {config.get('model_type')!r}"
     plain = {key: value for key, value in config.items() if key not in ("auto_map", "quantization_config")}
+    plain = _decoded(plain)
     nested = plain.get("text_config")
-    if isinstance(nested, dict) and nested.get("model_type") in SAME_AS:
+    if isinstance(nested, dict) and _word(nested.get("model_type")) in SAME_AS:
         plain["text_config"] = {**nested, "model_type": SAME_AS[nested["model_type"]]}
     try:
         made = CONFIG_MAPPING[kind].from_dict(plain)
-        return made if whole else made.get_text_config(decoder=True), ""
+        text = made if whole else made.get_text_config(decoder=True)
+        # of a flat config of encoder and decoder, the decoder's part lacks fields that its model reads
+        nested = isinstance(text, PreTrainedConfig) and type(text) is not type(made)
+        return text if nested else made, ""
     except Exception as error:  # its checks raise whatever they like; the fields can still be read
         return None, f"transformers cannot read this config ({_first_line(error)})"
 
@@ -106,7 +131,7 @@ def _type_of(config: dict):
     """The model type by which transformers knows a config, or its own."""
     from transformers import CONFIG_MAPPING
 
-    kind, named = config.get("model_type"), config.get("architectures")
+    kind, named = _word(config.get("model_type")), config.get("architectures")
     if kind in CONFIG_MAPPING and "auto_map" not in config:
         return kind
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # seconds
@@ -115,6 +140,26 @@ def _type_of(config: dict):
     named = named[0] if isinstance(named, list) and named else None
     owners = [owner for owner, name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items() if name == named]
     return owners[0] if owners and kind not in owners else SAME_AS.get(kind, kind)
+
+
+def _word(value) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _decoded(value):
+    """A parsed JSON value with the numbers in it that are no JSON, as transformers 5 saves them."""
+    if isinstance(value, dict):
+        if list(value) == [FLOAT] and value[FLOAT] in FLOATS:
+            return float(value[FLOAT])
+        return {key: _decoded(one) for key, one in value.items()}
+    return [_decoded(one) for one in value] if isinstance(value, list) else value
+
+
+def _relu(fields: dict) -> str | None:
+    """The activation's name if it is one of `RELU`."""
+    found = _first(fields, ACTIVATIONS)
+    found = _word(found.get("name") if isinstance(found, dict) else found)
+    return found if found and RELU.fullmatch(found.lower()) else None
 
 
 def _built(made):
@@ -160,20 +205,36 @@ def _number(fields: dict, names):
     return _first({name: value for name, value in known.items() if _is_number(value)}, names)
 
 
-def _is_number(value) -> bool:
-    return all(type(one) is int for one in value) if isinstance(value, list) else type(value) is int
+def _is_number(value, or_list=True) -> bool:
+    if isinstance(value, list):
+        return or_list and bool(value) and all(_is_number(one, False) for one in value)
+    return type(value) is int and value >= 0
+
+
+def _active(fields: dict):
+    """`_number` of the experts that are active: one at least, and no more than there are; else None."""
+    experts, active = _most(_number(fields, EXPERTS)), _number(fields, ACTIVE)
+    return active if active is not None and 1 <= _most(active) <= (experts or 0) else None
+
+
+def _unread(fields: dict) -> list[str]:
+    """Clauses on the fields that should say how many experts there are, or are active, and do not."""
+    odd = [name for name in EXPERTS if fields.get(name) is not None and not _is_number(fields[name])]
+    if _may_choose(fields) and _active(fields) is None:
+        odd += [name for name in ACTIVE if fields.get(name) is not None]
+    return [f"{name} cannot be read ({repr(fields[name])[:40]})" for name in odd]
 
 
 def _may_choose(fields: dict) -> bool:
     """Whether there are several experts, of which not all are active."""
-    experts, active = _most(_number(fields, EXPERTS)), _most(_number(fields, ACTIVE))
+    experts, active = _most(_number(fields, EXPERTS)), _most(_active(fields))
     several = experts is not None and experts > 1 and fields.get("is_moe") is not False
     return several and (active is None or active < experts)
 
 
 def _mixture(fields: dict, model) -> dict | None:
     """`moe` of `judge`, counted on a `model` or, without one, from the fields alone."""
-    experts, active = _number(fields, EXPERTS), _number(fields, ACTIVE)
+    experts, active = _number(fields, EXPERTS), _active(fields)
     layers = _layers(fields)
     sizes = {} if model is None else {key: p.numel() for key, p in model.named_parameters()}
     found = {}  # layer -> parameters of its experts
@@ -184,14 +245,9 @@ def _mixture(fields: dict, model) -> dict | None:
         layers = sorted(found)
     if layers == []:
         return None
+    if fields.get("is_encoder_decoder") is True:  # has two layers of one number
+        layers = None
     total = sum(sizes.values()) if sizes else None
-    used = None
-    if total and active is not None:
-        # in integers: n divides what n experts hold
-        used = total - sum(
-            held - held * _in_layer(active, layer) // _in_layer(experts, layer)
-            for layer, held in found.items()
-        )
     return {
         "experts": _most(experts),
         "active_experts": _most(active),
@@ -199,8 +255,18 @@ def _mixture(fields: dict, model) -> dict | None:
         "layers": layers,
         "of_layers": _number(fields, DEPTHS),
         "total_parameters": total,
-        "active_parameters": used,
+        "active_parameters": _used(total, found, experts, active) if total and active is not None else None,
     }
+
+
+def _used(total: int, found: dict, experts, active) -> int | None:
+    """Active parameters, from those that the experts of each layer hold; None where a layer's n and k are not told."""
+    for layer, held in found.items():
+        n, k = _in_layer(experts, layer), _in_layer(active, layer)
+        if n is None or k is None or k > n:
+            return None
+        total -= held - held * k // n  # in integers: n divides what n experts hold
+    return total
 
 
 def _most(value):
@@ -208,8 +274,10 @@ def _most(value):
     return max(value, default=None) if isinstance(value, list) else value
 
 
-def _in_layer(value, layer: int) -> int:
-    return value[layer] if isinstance(value, list) else value
+def _in_layer(value, layer: int) -> int | None:
+    if not isinstance(value, list):
+        return value
+    return value[layer] if layer < len(value) else None
 
 
 def _layer(name: str) -> int:
@@ -225,7 +293,8 @@ def _shared(fields: dict, sizes: dict) -> int:
 
 
 def _layers(fields: dict) -> list[int] | None:
-    """Numbers of the layers that have experts, by the fields alone; None where the depth is not known.
+    """Numbers of the layers that have experts, by the fields alone; None where the depth is not known, or a field
+    is no number.
 
     Read: mlp_layer_types, moe_layers, first_k_dense_replace or num_dense_layers with moe_layer_freq,
     decoder_sparse_step with mlp_only_layers, expert_layer_period with expert_layer_offset,
@@ -234,17 +303,25 @@ def _layers(fields: dict) -> list[int] | None:
     kinds = fields.get("mlp_layer_types") or fields.get("layers_block_type")
     if isinstance(kinds, list):
         return [layer for layer, kind in enumerate(kinds) if kind == "sparse" or "moe" in str(kind)]
+    if any(
+        fields.get(name) is not None and not _is_number(fields[name], name == "moe_layer_freq")
+        for name in STEPS
+    ) or any(
+        fields.get(name) and not (isinstance(fields[name], list) and _is_number(fields[name]))
+        for name in NUMBERED
+    ):
+        return None
     if isinstance(fields.get("moe_layers"), list):
         return sorted(fields["moe_layers"])
     every = fields.get("moe_layer_freq") or 1
     if isinstance(every, list):
         return [layer for layer, has in enumerate(every) if has]
     depth = _number(fields, DEPTHS)
-    if depth is None:
+    if not _is_number(depth, False):
         return None
     first = _first(fields, ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")) or 0
     last = fields.get("moe_layer_end_index")
-    last = depth - 1 if last is None or last < 0 else last
+    last = last if _is_number(last, False) else depth - 1
     every = fields.get("moe_layer_interval") or every
     period, offset = fields.get("expert_layer_period") or 1, fields.get("expert_layer_offset") or 0
     step = fields.get("decoder_sparse_step") or fields.get("interleave_moe_layer_step") or 1

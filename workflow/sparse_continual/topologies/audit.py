@@ -4,7 +4,8 @@ Every matrix is counted (`patterns.count`), shard by shard; experts and ReLU are
 (`activation`); what the checkpoint declares is held against the count (`declared`). A checkpoint has a fixed
 topology when more than ZEROS of its block weights are exactly zero: weights that were trained and only rounded
 seldom are (about 1 % in 8-bit integers, next to none in bfloat16 and 8-bit floats), and published pruned ones
-begin at a fifth. Of 8-bit integers with a zero point, zeros are those that are stored as that point.
+begin at a fifth; or when it has fewer, and a topology file beside it agrees with them. Of 8-bit integers with a zero
+point, zeros are those that are stored as that point.
 
 Limits. Weights packed by the bit are not counted, and of a checkpoint written back from 4 bits, about a fifth of
 whose weights are zero by rounding, the zeros are taken for a topology. Parts are told apart by names and shapes.
@@ -13,7 +14,9 @@ two is the input.
 """
 
 import itertools
+import math
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -25,20 +28,24 @@ from sparse_continual.models import checkpoint, download, published, reader
 from sparse_continual.models.load import ROUTERS
 from sparse_continual.registry import nearest
 from sparse_continual.topologies import activation, declared, keys, patterns
-from sparse_continual.topologies.density import layer_of
-from sparse_continual.topologies.make import ZEROS
+from sparse_continual.topologies.density import ZEROS, common_pattern, layer_of
 
 PARTS = ("block", "embedding", "head", "norm", "router", "other")
 HEADS = ("lm_head", "embed_out", "output")
 EMBEDDINGS = re.compile(r"embed|(^|\.)(wte|wpe)\.")
 TOWERS = re.compile(r"vision|visual|image|audio|speech")  # senses beside the language model
+SCALES = re.compile(r"_scales?(_inv)?$")  # of quantised weights
+CODES = "integers, which may be codes of weights"
 ZERO_POINT = "_zero_point"  # ends the name of what stands for zero in a quantised weight
+OTHERS = (".gguf", ".msgpack", ".h5")  # endings of weights that are neither safetensors nor pickles
+TRAINING = re.compile("training_args|optimizer|scheduler|rng_state")  # pickles of a run, without weights
 TRANSPOSED = ("gpt2", "openai-gpt")  # store a linear's weight [inputs, outputs]: transformers' Conv1D
 
 
-def locate(word: str, converted=None, config_only=False) -> tuple[Path, dict | None]:
-    """(folder, entry in the registry or None) of what the reader names: a folder; the name of an entry; or
-    owner/name of a repository on the hub, with @revision where it is not to be the registry's or the default one.
+def locate(word: str, converted=None, config_only=False) -> tuple[Path, dict | None, str | None]:
+    """(folder, entry in the registry or None, commit that was downloaded or None) of what the reader names: a folder;
+    the name of an entry; or owner/name of a repository on the hub, with @revision where it is not to be the registry's
+    or the default one.
 
     What is not a folder is downloaded; with `config_only` its config alone. `converted`: folder for the safetensors
     of repositories that hold pickles alone; None refuses them.
@@ -46,7 +53,7 @@ def locate(word: str, converted=None, config_only=False) -> tuple[Path, dict | N
     Raises UserError for a word that is none of these, and as `models.download.fetch` does.
     """
     if Path(word).is_dir():
-        return Path(word), None
+        return Path(word), None, None
     repo, _, revision = word.partition("@")
     entries = [published.entry(name) for name in published.names()]
     entry = next((entry for entry in entries if repo in (entry["name"], entry["repo"], *entry["also"])), None)
@@ -59,18 +66,22 @@ def locate(word: str, converted=None, config_only=False) -> tuple[Path, dict | N
         raise UserError(f"{word}: holds masks alone; apply them to {entry['dense']} and audit the result")
     repo, revision = entry["repo"] if entry else repo, revision or (entry["revision"] if entry else None)
     if config_only:
-        return download.fetch(repo, revision, kind="config"), entry
+        path = download.fetch(repo, revision, kind="config")
+        return path, entry, path.name
     folder = Path(converted) / repo.replace("/", "--") if converted else None
     path = download.fetch(repo, revision, folder, convert_pickles=folder is not None, to_load=False)
-    return path, entry
+    # converted pickles lie apart from the cache, whose folders are called by their commits
+    source = download.cached(repo, revision, "config") if path == folder else path
+    return path, entry, source.name if source else None
 
 
-def audit(folder, name=None, entry=None, config_only=False) -> dict:
+def audit(folder, name=None, entry=None, config_only=False, revision=None) -> dict:
     """Judge the checkpoint in `folder`, called `name` in the report; `entry`: its entry in the registry, or None.
-    With `config_only` its weights, if it has any, are not looked at.
+    With `config_only` its weights, if it has any, are not looked at. `revision`: the commit of a repository that it
+    is, for the report.
 
-    Returns {"path": name, "verdict": "dense", "fixed-topology", "activation-sparse" or "both", "reason": one
-    sentence, "model_type", "format", "pattern" and "density" of the block matrices, "declared", "moe", "relu",
+    Returns {"path": name, "revision", "verdict": "dense", "fixed-topology", "activation-sparse" or "both", "reason":
+    one sentence, "model_type", "format", "pattern" and "density" of the block matrices, "declared", "moe", "relu",
     "keys", "parts", "matrices"}. declared: None, or as `declared.read` gives it, with "contradictions"; moe and
     relu: see `activation.judge`; keys: None, or see `keys.held_against`; parts: part -> {"weights", "nonzeros"};
     matrices: a row per matrix in order of layers, `patterns.count` with "name", "part", "layer" or None, "module",
@@ -93,25 +104,33 @@ def audit(folder, name=None, entry=None, config_only=False) -> dict:
     says = activation.judge(config, str(folder / "config.json"))
     told, file = declared.read(folder, config, entry)
     why = "only the config was to be looked at" if config_only else _not_counted(folder)
+    says_pattern = told["pattern"] if told else None
+    asked = says_pattern if says_pattern and ":" in says_pattern else None
     rows, parts, violations, uncounted = (
-        ([], {}, [], 0) if why else _count(folder, config.get("model_type"), file)
+        ([], {}, [], {}) if why else _count(folder, config.get("model_type"), file, asked)
     )
     sparsity = _sparsity(parts, ("block",))
     fixed = sparsity is not None and sparsity > ZEROS
     form = None if why else reader.format_of(folder)
-    pattern = None if sparsity is None else _pattern(rows) if fixed else "dense"
+    blocks = [(row["pattern"], row["density"]) for row in rows if row["part"] == "block"]
+    finest = None if sparsity is None else common_pattern(blocks, asked)
     if told:
         counted = {
             "format": form,
-            "pattern": pattern,
+            "pattern": finest if fixed else "dense",
+            "finest": finest,
             "sparsity": sparsity,
             "overall": _sparsity(parts, PARTS),
         }
         told["contradictions"] = (
             [] if sparsity is None else declared.contradictions(told, counted) + violations
         )
+    if file and sparsity and not told["contradictions"]:  # it says which weights are absent, however few
+        fixed = fixed or file.nonzeros < file.weights
+    pattern = finest if fixed or finest is None else "dense"
     return {
         "path": str(name or folder),
+        "revision": revision,
         "verdict": _verdict(fixed, says),
         "reason": _reason(fixed, says, pattern, sparsity, rows, why, uncounted),
         "model_type": says["model_type"],
@@ -164,7 +183,9 @@ def part_of(name: str, shape) -> str:
         return "norm" if any("norm" in word or word.startswith("ln") for word in words) else "other"
     if inside:
         conv = any("conv" in word for word in words)
-        whole = words[-1] == "weight" or (".experts." in name and "bias" not in words[-1])
+        whole = words[-1] == "weight" or (
+            ".experts." in name and "bias" not in words[-1] and not SCALES.search(words[-1])
+        )
         return (
             "block" if whole and not conv and "bias" not in name and not EMBEDDINGS.search(name) else "other"
         )
@@ -177,34 +198,52 @@ def as_matrix(name: str, tensor, model_type):
     """View [outputs, inputs] of a weight of two or more dimensions."""
     if model_type in TRANSPOSED and part_of(name, tensor.shape) == "block":
         return tensor.T
-    return tensor.reshape(-1, tensor.shape[-1])
+    return tensor.reshape(math.prod(tensor.shape[:-1]), tensor.shape[-1])
 
 
 def _not_counted(folder) -> str:
     """Why no weight of the folder is counted, as a clause; "" where they are."""
-    found = {path.name for kind in ("*.safetensors", "pytorch_model*.bin") for path in folder.glob(kind)}
-    if not found - {declared.TOPOLOGY} and not (folder / checkpoint.INDEX).is_file():
-        return "the folder has no weights"
+    found = {path.name for path in folder.glob("*.safetensors")} - {declared.TOPOLOGY}
+    if not found and not (folder / checkpoint.INDEX).is_file():
+        other = sorted(
+            path.name
+            for path in folder.iterdir()
+            if path.suffix in (*checkpoint.PICKLES, *OTHERS) and not TRAINING.match(path.name)
+        )
+        if not other:
+            return "the folder has no weights"
+        kind = "a format that is not read" if Path(other[0]).suffix in OTHERS else "pickled weights"
+        raise UserError(f"{folder / other[0]}: {kind}; expected safetensors; convert to safetensors")
     if any(name.endswith(checkpoint.PACKED) for name in checkpoint.entries(folder)):
         return "the weights are packed by the bit"
     return ""
 
 
-def _count(folder, model_type, file) -> tuple[list, dict, list, int]:
-    """(rows of matrices, parts, clauses on where the weights contradict a topology `file`, uncounted tensors)."""
-    rows, parts, violations, uncounted = [], {}, [], 0
+def _count(folder, model_type, file, pattern) -> tuple[list, dict, list, dict]:
+    """(rows of matrices, parts, clauses on where the weights contradict a topology `file`, kind of tensor -> how many
+    of them are not counted).
+
+    pattern: the N:M that is declared of block matrices, or None.
+    """
+    rows, parts, violations, uncounted = [], {}, [], Counter()
     missing = dict(file.shapes) if file else {}
     opened = reader.Checkpoint(folder)
-    for name, tensor in opened.items():
+    for name in opened.shapes:
         if name.endswith(reader.OF_QUANTISATION):
             continue
+        if opened.dtype_of(name) not in reader.DTYPES:
+            uncounted[f"type {opened.dtype_of(name)}, which is not read"] += 1
+            missing.pop(name, None)
+            continue
+        tensor = opened[name]
         is_matrix = tensor.ndim > 1
         if tensor.dtype == torch.int8 and name + ZERO_POINT in opened.shapes:
             tensor = _exists(tensor, opened[name + ZERO_POINT])
         elif not tensor.is_floating_point() and tensor.dtype != torch.int8:
             tensor = None  # codes of several weights in one number
         if tensor is None:
-            uncounted += is_matrix
+            if is_matrix:
+                uncounted[CODES] += 1
             continue
         part = part_of(name, tensor.shape)
         if missing.pop(name, None):
@@ -212,7 +251,7 @@ def _count(folder, model_type, file) -> tuple[list, dict, list, int]:
         if part in ("norm", "other"):
             nonzeros = int(np.bitwise_count(patterns.packed(tensor.reshape(1, -1))[0]).sum(dtype=np.int64))
         else:
-            row = patterns.count(as_matrix(name, tensor, model_type))
+            row = patterns.count(as_matrix(name, tensor, model_type), pattern if part == "block" else None)
             nonzeros = row["nonzeros"]
             rows.append({**_place(name, part), "weights": tensor.numel(), **row})
         tally = parts.setdefault(part, {"weights": 0, "nonzeros": 0})
@@ -263,15 +302,9 @@ def _sparsity(parts: dict, of) -> float | None:
     return 1 - sum(part["nonzeros"] for part in held) / weights if weights else None
 
 
-def _pattern(rows: list[dict]) -> str:
-    """The pattern that every sparse block matrix has: the finest of theirs that all imply, or "unstructured"."""
-    found = {row["pattern"] for row in _sparse(rows)}
-    common = [one for one in found if all(declared.implies(other, one) for other in found)]
-    return common[0] if common else "unstructured"
-
-
 def _sparse(rows: list[dict]) -> list[dict]:
-    return [row for row in rows if row["part"] == "block" and row["density"] < 1 - ZEROS]
+    absent = [row for row in rows if row["part"] == "block" and row["density"] < 1]
+    return [row for row in absent if row["density"] < 1 - ZEROS] or absent
 
 
 def _verdict(fixed: bool, says: dict) -> str:
@@ -294,19 +327,24 @@ def _reason(fixed, says, pattern, sparsity, rows, why, uncounted) -> str:
         where = f"in {len(_sparse(rows))} of {blocks} matrices"
         reason = f"{kind}: {sparsity:.1%} of the block weights are exactly zero, {where}"
     elif activation_sparse:
-        reason = f"{activation_sparse[0]}: every weight exists; not a fixed topology"
+        reason = f"{activation_sparse[0]}: {'' if sparsity else 'every weight exists; '}not a fixed topology"
     elif sparsity is None:
         reason = "dense by its config: neither experts to choose from nor ReLU"
     else:
-        reason = "dense: every weight exists"
+        reason = "dense" if sparsity else "dense: every weight exists"
     if not fixed and sparsity:
-        reason += (
-            f"; {sparsity:.1%} of the block weights are zero, and a fixed topology begins above {ZEROS:.0%}"
-        )
+        share = f"{sparsity:.1%}" if sparsity >= 5e-4 else "under 0.1%"
+        reason += f"{'; ' if activation_sparse else ': '}{share} of the block weights are zero, and a fixed "
+        reason += f"topology begins above {ZEROS:.0%}"
+    odd = [row["name"] for row in rows if row["not_finite"]]
+    if odd:
+        more = f" and of {len(odd) - 1} more matrices" if odd[1:] else ""
+        reason += f"; weights of {odd[0]}{more} are infinite or no numbers"
     if sparsity is None:
         reason += f"; no weight was counted, since {why or 'no tensor is a block matrix of real numbers'}"
-    elif uncounted:
-        reason += f"; {uncounted} tensors of integers, which may be codes of weights, were not counted"
+    else:
+        for kind, number in uncounted.items():
+            reason += f"; {number} tensors of {kind}, were not counted"
     if not says["known"]:
         looked = ", ".join((*activation.EXPERTS, *activation.ACTIVATIONS))
         return f"{reason}; {says['note']}, so it was judged by its fields alone, of which {looked} were looked for"

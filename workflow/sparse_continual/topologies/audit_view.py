@@ -48,6 +48,8 @@ def as_text(reports: list[dict], pairs: list[dict]) -> str:
 
 def _body(report: dict) -> str:
     words = [f"{report['reason'][:1].upper()}{report['reason'][1:]}."]
+    if report["revision"]:
+        words.append(f"Read at commit {report['revision']}.")
     if report["moe"]:
         words.append(_mixture(report["moe"]))
     if report["declared"]:
@@ -103,9 +105,7 @@ def draw(reports: list[dict], path) -> None:
     """
     from sparse_continual.figures import _style
 
-    form = Path(path).suffix
-    if form not in FORMS:
-        raise UserError(f"{path}: found {form or 'no ending'}, expected {' or '.join(FORMS)}")
+    form = form_of(path)
     drawn = [report for report in reports if report["density"] is not None]
     if not drawn:
         raise UserError(f"{path}: no block matrix was counted, so there is nothing to draw")
@@ -113,6 +113,14 @@ def draw(reports: list[dict], path) -> None:
         content = BytesIO()
         _panels(drawn).savefig(content, format=form[1:])
     write(path, content.getvalue())
+
+
+def form_of(path) -> str:
+    """The ending of a figure's `path`. Raises UserError for one that cannot be drawn."""
+    form = Path(path).suffix
+    if form not in FORMS:
+        raise UserError(f"{path}: found {form or 'no ending'}, expected {' or '.join(FORMS)}")
+    return form
 
 
 def _panels(reports: list[dict]):
@@ -218,7 +226,7 @@ def _line(part: str, module: str, rows: list[dict]) -> tuple:
         module,
         f"{len(rows):,}",
         f"{weights:,}",
-        f"{nonzeros / weights:.4f}",
+        f"{nonzeros / weights if weights else 1:.4f}",
         f"{min(densities):.4f}",
         f"{max(densities):.4f}",
         named + (", ..." if len(patterns) > 3 else ""),

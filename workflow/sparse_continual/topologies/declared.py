@@ -5,13 +5,17 @@ compressed-tensors writes (`sparsity_config` inside `quantization_config`, by it
 an entry of the registry of published models. The first that is there is taken.
 """
 
+import re
 from pathlib import Path
 
+from sparse_continual.errors import UserError
 from sparse_continual.models.checkpoint import BLOCKS
 from sparse_continual.topologies import bits
+from sparse_continual.topologies.density import implies
 
 TOPOLOGY = "topology.safetensors"
 TOLERANCE = 0.01  # of sparsity; declarations are rounded, and some count every parameter, embeddings included
+WORDS = ("dense", "unstructured", "structured")
 STRUCTURES = {"0:0": "unstructured"}  # another word of compressed-tensors for no structure
 
 
@@ -20,9 +24,10 @@ def read(folder, config: dict, entry: dict | None) -> tuple[dict | None, bits.Bi
     `folder`, with its parsed config.json and its entry in the registry or None.
 
     The topology file is that in the folder, or beside a folder called "model", where the workflow puts it. In
-    config.json global_sparsity is a percentage.
+    config.json global_sparsity is a percentage; the sparsity block may stand in the config of the text model.
 
-    Raises UserError when the topology file is damaged or its masks are not those that it records.
+    Raises UserError when the topology file is damaged or its masks are not those that it records, and for a sparsity
+    block that cannot be read.
     """
     folder = Path(folder)
     beside = [folder] + ([folder.resolve().parent] if folder.resolve().name == "model" else [])
@@ -31,14 +36,13 @@ def read(folder, config: dict, entry: dict | None) -> tuple[dict | None, bits.Bi
             file = bits.load(place / TOPOLOGY)
             sparsity = 1 - file.nonzeros / file.weights
             return _declared(TOPOLOGY, None, file.pattern, sparsity), file
-    for key in BLOCKS:
-        block = (config.get(key) or {}).get("sparsity_config")
-        if block:
-            structure = block.get("sparsity_structure")
-            sparsity = block.get("global_sparsity")
-            sparsity = sparsity / 100 if isinstance(sparsity, int | float) else None
-            pattern = STRUCTURES.get(structure, structure)
-            return _declared(f"config.json: {key}", block.get("format"), pattern, sparsity), None
+    where = f"{folder / 'config.json'}"
+    for fields, inside in ((config, ""), (config.get("text_config"), "text_config.")):
+        for key in BLOCKS if isinstance(fields, dict) else ():
+            outer = _fields(where, inside + key, fields.get(key))
+            block = _fields(where, f"{inside}{key}.sparsity_config", outer.get("sparsity_config"))
+            if block:
+                return _declared(f"config.json: {inside}{key}", *_read(where, block)), None
     if entry:
         return _declared("registry", None, entry["pattern"], entry["sparsity"]), None
     return None, None
@@ -48,24 +52,46 @@ def _declared(source, form, pattern, sparsity) -> dict:
     return {"source": source, "format": form, "pattern": pattern, "sparsity": sparsity}
 
 
+def _fields(where: str, key: str, value) -> dict:
+    if value is not None and not isinstance(value, dict):
+        raise UserError(f"{where}: {key} is {value!r:.40}, expected fields in braces; mend or remove it")
+    return value or {}
+
+
+def _read(where: str, block: dict) -> tuple:
+    """(format, pattern, sparsity) of a sparsity block; None for what it does not say."""
+    form, structure, percent = (block.get(key) for key in ("format", "sparsity_structure", "global_sparsity"))
+    number = isinstance(percent, int | float) and not isinstance(percent, bool)
+    for key, value, right, expected in (
+        ("format", form, isinstance(form, str), "a word"),
+        ("sparsity_structure", structure, _is_pattern(structure), "N:M, unstructured or structured"),
+        ("global_sparsity", percent, number and 0 <= percent <= 100, "a percentage"),
+    ):
+        if value is not None and not right:
+            raise UserError(f"{where}: {key} is {value!r:.40}, expected {expected}; mend or remove it")
+    return form, STRUCTURES.get(structure, structure), None if percent is None else percent / 100
+
+
+def _is_pattern(structure) -> bool:
+    if not isinstance(structure, str):
+        return False
+    groups = re.fullmatch(r"([0-9]+):([0-9]+)", structure)
+    return bool(groups and 0 < int(groups[1]) < int(groups[2])) or structure in (*STRUCTURES, *WORDS)
+
+
 def contradictions(declared: dict, counted: dict) -> list[str]:
     """Clauses on where the count contradicts the declaration; [] where it does not.
 
-    counted: {"format": as stored, "pattern", "sparsity" of the block weights, "overall" of all weights}.
+    counted: {"format": as stored, "pattern", "finest": that of the zeros however few they are, "sparsity" of the block
+    weights, "overall" of all weights}. A declared N:M is contradicted where a group keeps more than N, or nothing is
+    sparse; "unstructured" where there is an N:M. How much is absent is for the sparsity to tell.
     """
     found = []
     form, pattern, sparsity = declared["format"], declared["pattern"], declared["sparsity"]
     if form and form != counted["format"]:
         found.append(f"says format {form}, stored as {counted['format']}")
-    if pattern in ("unstructured", "structured") and sparsity is not None and sparsity <= TOLERANCE:
-        pattern = "dense"
     # whole lines that are absent are no pattern of their own to the count: they can be any
-    if (
-        pattern
-        and pattern != "structured"
-        and pattern != counted["pattern"]
-        and not _groups_imply(counted["pattern"], pattern)
-    ):
+    if pattern and pattern != "structured" and _is_wrong(pattern, sparsity, counted):
         found.append(f"says {pattern}, counted {counted['pattern']}")
     if sparsity is not None and all(
         abs(sparsity - counted[share]) > TOLERANCE for share in ("sparsity", "overall")
@@ -77,15 +103,9 @@ def contradictions(declared: dict, counted: dict) -> list[str]:
     return found
 
 
-def implies(one: str, other: str) -> bool:
-    """Whether every matrix of pattern `one` has pattern `other` too: 1:4 is 2:4, and 2:4 is 4:8."""
-    return one == other or one == "dense" or other == "unstructured" or _groups_imply(one, other)
-
-
-def _groups_imply(one: str, other: str) -> bool:
-    if ":" not in one or ":" not in other:
-        return False
-    (kept, of), (most, group) = ([int(number) for number in pattern.split(":")] for pattern in (one, other))
-    # the most that a group of `group` can keep: those of the groups in it, or all of the one that it lies in
-    worst = kept * (group // of) if group % of == 0 else kept if of % group == 0 else group
-    return worst <= most
+def _is_wrong(pattern: str, sparsity, counted: dict) -> bool:
+    if ":" in pattern:
+        return not implies(counted["finest"], pattern)
+    if pattern == "unstructured":
+        return ":" in counted["pattern"] or (sparsity is None and counted["finest"] == "dense")
+    return pattern != counted["pattern"]

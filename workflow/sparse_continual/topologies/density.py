@@ -4,6 +4,8 @@ import re
 
 from sparse_continual.topologies.counts import parse_pattern
 
+ZEROS = 0.05  # share of exact zeros above which weights are pruned ones, and not only rounded
+
 
 def densities_of_masks(masks: dict, declared: str) -> list[dict]:
     """One row per matrix of numpy bool masks by weight name, of a declared pattern, in order of layer.
@@ -46,7 +48,29 @@ def counted_pattern(mask, declared: str) -> str:
     return "unstructured"
 
 
-def common_pattern(patterns) -> str:
-    """The pattern of a model whose matrices have `patterns`: theirs where it is one, else unstructured."""
-    found = set(patterns)
-    return found.pop() if len(found) == 1 else "unstructured"
+def common_pattern(matrices, declared=None) -> str:
+    """The pattern of a model, of its matrices as pairs (pattern, density): the finest of theirs that all sparse ones
+    have, else `declared` where all have it, else "unstructured"; "dense" where no weight is absent.
+
+    Sparse are those that lack more than ZEROS of their weights or, where there is none, those that lack any. One
+    that has no weight at all has every pattern.
+    """
+    found = [(pattern, float(density)) for pattern, density in matrices]
+    sparse = [kind for kind in found if kind[1] < 1 - ZEROS] or [kind for kind in found if kind[1] < 1]
+    if not sparse:
+        return "dense"
+    kinds = sorted({pattern for pattern, density in sparse if density})
+    candidates = kinds + [declared] * bool(declared)
+    return next((one for one in candidates if all(implies(kind, one) for kind in kinds)), "unstructured")
+
+
+def implies(one: str, other: str) -> bool:
+    """Whether every matrix of pattern `one` has pattern `other` too: 1:4 is 2:4, and 2:4 is 4:8."""
+    if one == other or other == "unstructured":
+        return True
+    if ":" not in one or ":" not in other:
+        return False
+    (kept, of), (most, group) = ([int(number) for number in pattern.split(":")] for pattern in (one, other))
+    # the most that a group of `group` can keep: those of the groups in it, or all of the one that it lies in
+    worst = kept * (group // of) if group % of == 0 else kept if of % group == 0 else group
+    return worst <= most

@@ -4,7 +4,8 @@ Logits (Hinton et al. 2015, arXiv 1503.02531, section 2): temperature^2 KL(teach
 token, both distributions softened. SquareHead (Kurtic et al. 2023, arXiv 2310.06927; IST-DASLab/SparseFinetuning):
 per decoder block MSE(student, teacher) / MSE(teacher, 0) of the hidden states over all real tokens, summed over
 blocks; as in the authors' code the states are transformers' `hidden_states` behind each block, of which the last
-is normed, and the embeddings are left out.
+is normed, and the embeddings are left out. A teacher's energy below ENERGY counts as ENERGY, so that a block
+whose states are all zeros gives a finite loss; no other loss is changed by it.
 
 Cost: one forward pass of the teacher a step, and its weights in memory. Limits: teacher and student read the same
 tokens, and have as many blocks of the same width.
@@ -13,6 +14,8 @@ tokens, and have as many blocks of the same width.
 import torch
 
 from sparse_continual.streams.batches import IGNORED, logits_and_targets
+
+ENERGY = 1e-6  # least sum of squares of a teacher's block: far below that of one token of a trained model
 
 
 def divergence(student, teacher, temperature=1.0):
@@ -28,7 +31,7 @@ def squarehead(student, teacher, real):
     """
     real = real.unsqueeze(-1)
     terms = [
-        ((s - t).square() * real).sum() / (t.square() * real).sum()
+        ((s - t).square() * real).sum() / (t.square() * real).sum().clamp(min=ENERGY)
         for s, t in zip(student, teacher, strict=True)
     ]
     return torch.stack(terms).sum()
@@ -38,7 +41,7 @@ class Distillation:
     """loss(model, batch) of a student: cross-entropy as `batches.loss_of`, plus the weighted terms of a teacher.
 
     teacher: a model, which is not trained; logits, squarehead: weights of the terms, None for one that is left
-    out. `parts`: of every batch so far, the terms before they are weighted, detached, by name.
+    out. `parts`: of every batch so far, the terms before they are weighted, numbers by name.
     """
 
     def __init__(self, teacher, logits=None, squarehead=None, temperature=1.0):
@@ -63,7 +66,7 @@ class Distillation:
         if self.squarehead:
             parts["squarehead"] = squarehead(student.states, teacher.states, _real(batch["labels"]))
             loss = loss + self.squarehead * parts["squarehead"]
-        self.parts.append({name: term.detach() for name, term in parts.items()})
+        self.parts.append({name: term.item() for name, term in parts.items()})
         return loss
 
 

@@ -18,10 +18,8 @@ from sparse_continual.models.train import final, train_on_mixture
 from sparse_continual.streams.tasks import concatenate
 from sparse_continual.topologies.calibration import DEFAULTS, rows_of_files, rows_of_model, rows_of_split
 from sparse_continual.topologies.check import needs_text
-from sparse_continual.topologies.density import densities_of_masks
+from sparse_continual.topologies.density import ZEROS, densities_of_masks
 from sparse_continual.topologies.physical import AllPlaces, Ends, FixedPlaces
-
-ZEROS = 0.05  # share of exact zeros in block weights above which a checkpoint is a pruned one
 
 
 def make_topology(
@@ -101,7 +99,7 @@ def _distil(trained: tuple, recovery: dict, teacher, seed: int) -> dict:
     module = importlib.import_module("sparse_continual.topologies.distillation")
     loss = module.Distillation(teacher, **recovery["distillation"])
     facts = train_on_mixture(*trained, recovery, seed, loss)
-    parts = {name: final([found[name] for found in loss.parts]) for name in loss.parts[0]}
+    parts = {name: final(torch.tensor([found[name] for found in loss.parts])) for name in loss.parts[0]}
     return {**facts, "distillation": {**parts, "teacher_tokens": facts["tokens"]}}
 
 

@@ -13,85 +13,133 @@ import numpy as np
 from sparse_continual.errors import UserError
 from sparse_continual.topologies.bits import count as ones
 from sparse_continual.topologies.bits import pack
+from sparse_continual.topologies.counts import parse_pattern
+from sparse_continual.topologies.density import implies
 
 GROUPS = (4, 8, 16, 32)  # M of N:M, tried in this order
 CHANCE = 12  # expected groups with more than N, were the zeros of each row placed at random, from which N:M is meant
+RARE = 0.1  # chance of rows that all keep exactly N of M, from which N:M is not meant
 STRIP = 1 << 18  # weights counted at a time
 FEW = 64  # rows in which most matrices that are not N:M show it
 LARGEST = 128  # side of the largest block looked for
 
 
-def count(weight) -> dict:
-    """What one torch matrix [rows, columns] of any real type holds.
+def count(weight, declared=None) -> dict:
+    """What one torch matrix [rows, columns] of any real type holds; `declared`: the N:M, of any M, that it is said to
+    have, or None.
 
     Returns {"rows", "columns", "nonzeros", "density", "pattern", "block", "dead_rows", "dead_columns",
-    "negative_zeros"}:
+    "negative_zeros", "not_finite"}:
 
-    - pattern: "dense" (no zero at all), N:M, or "unstructured". N:M is said for the smallest M of 4, 8, 16, 32 of
-      which every group of M neighbours in a row keeps exactly N; so 1:2 is 2:4, and 2:4 is not called 4:8. Where
-      there is none, for the smallest M, and for it the smallest N < M, of which no group keeps more than N, as in a
-      2:4 matrix that lost further weights. As that holds by chance for large M (at density 0.5 no group of a few
-      thousand keeps more than 28 of 32), it is said only if more than N would be expected in at least 12 groups
-      with each row's zeros at random places. M must divide the columns, at least twice;
+    - pattern: "dense" (no zero at all), N:M, or "unstructured". N:M is said for the smallest M of 4, 8, 16, 32
+      of which every group of M neighbours in a row keeps exactly N, rows without a nonzero aside, unless so few
+      distinct rows do so by chance; so 1:2 is 2:4, and 2:4 is not called 4:8. Where there is none, for the
+      smallest M, and for it the smallest N < M, of which no group keeps more than N, as in a 2:4 matrix that
+      lost further weights. As that holds by chance for large M (at density 0.5 no group of a few thousand keeps
+      more than 28 of 32), it is said only if more than N would be expected in at least 12 groups with each
+      row's zeros at random places of the columns that are not absent as a whole, and rows that are alike told
+      once: else absent columns would look like a pattern. M must divide the columns, at least twice. A
+      `declared` N:M of which no group keeps more than N needs no such guard: it is said, unless what was found
+      implies it, so that a 2:4 that lost nearly everything stays one;
     - block: "RxC", the largest powers of two up to 128 such that the matrix is made of R x C tiles that are kept or
       absent as a whole; None where that is 1x1, and where all weights or none are kept;
     - dead_rows, dead_columns: lines without a nonzero;
-    - negative_zeros: how many of the zeros are -0.0.
+    - negative_zeros: how many of the zeros are -0.0;
+    - not_finite: how many of the nonzeros are infinite or no numbers.
+
+    A matrix without rows or columns lacks nothing: it is dense.
     """
     rows, columns = weight.shape
-    bits, negative = packed(weight)
+    bits, negative, not_finite = packed(weight)
     per_row = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
     nonzeros = int(per_row.sum())
     mixed = 0 < nonzeros < weight.numel()
+    pattern = pattern_of(bits, columns, per_row) if nonzeros < weight.numel() else "dense"
+    if (
+        declared
+        and nonzeros < weight.numel()
+        and not implies(pattern, declared)
+        and holds(bits, columns, declared)
+    ):
+        pattern = declared
     alive = np.unpackbits(np.bitwise_or.reduce(bits, axis=0), count=columns, bitorder="little")
     return {
         "rows": rows,
         "columns": columns,
         "nonzeros": nonzeros,
-        "density": nonzeros / (rows * columns),
-        "pattern": pattern_of(bits, columns, per_row) if nonzeros < weight.numel() else "dense",
+        "density": nonzeros / weight.numel() if weight.numel() else 1.0,
+        "pattern": pattern,
         "block": _block(bits, columns) if mixed else None,
-        "dead_rows": int((per_row == 0).sum()),
-        "dead_columns": columns - int(alive.sum()),
+        "dead_rows": int((per_row == 0).sum()) if columns else 0,
+        "dead_columns": columns - int(alive.sum()) if rows else 0,
         "negative_zeros": negative,
+        "not_finite": not_finite,
     }
 
 
-def packed(weight) -> tuple[np.ndarray, int]:
-    """(uint8[rows, ceil(columns / 8)], how many zeros are -0.0) of a torch matrix: bit b of byte j of a row says
-    whether column 8 j + b is not zero."""
+def packed(weight) -> tuple[np.ndarray, int, int]:
+    """(uint8[rows, ceil(columns / 8)], how many zeros are -0.0, how many weights are no finite numbers) of a torch
+    matrix: bit b of byte j of a row says whether column 8 j + b is not zero."""
+    import torch
+
     from sparse_continual.models.formats.raw import to_words
 
     rows, columns = weight.shape
     bits = np.empty((rows, -(-columns // 8)), np.uint8)
-    negative, strip = 0, max(1, STRIP // max(columns, 1))
+    negative, not_finite, strip = 0, 0, max(1, STRIP // max(columns, 1))
     real = weight.dtype.is_floating_point
+    if real:  # without their signs, the words of floats are in the order of the numbers
+        largest = to_words(
+            torch.tensor([torch.finfo(weight.dtype).max], dtype=torch.float64).to(weight.dtype)
+        )[0]
     for begin in range(0, rows, strip):
         words = to_words(weight[begin : begin + strip].contiguous())
         if real:
             sign = words.dtype.type(1 << (8 * words.itemsize - 1))
             negative += int(np.count_nonzero(words == sign))
             words = words & ~sign
+            not_finite += int(np.count_nonzero(words > largest))
         bits[begin : begin + strip] = np.packbits(words != 0, axis=1, bitorder="little")
-    return bits, negative
+    return bits, negative, not_finite
 
 
 def pattern_of(bits: np.ndarray, columns: int, per_row: np.ndarray) -> str:
     """ "N:M" or "unstructured" of packed bits, with the nonzeros of each row; see `count`."""
     if not per_row.any():
         return "unstructured"
-    most = {}
+    most, alive = {}, bits if per_row.all() else bits[per_row > 0]
     for of in GROUPS:
-        if columns % of or columns < 2 * of or int(_kept(bits[:FEW], columns, of).max()) == of:
+        if columns % of or columns < 2 * of or int(_kept(alive[:FEW], columns, of).max()) == of:
             continue
-        kept = _kept(bits, columns, of)
+        kept = _kept(alive, columns, of)
         most[of] = int(kept.max())
-        if int(kept.min()) == most[of] < of:
+        if int(kept.min()) == most[of] < of and _exact_by_chance(alive[:FEW], columns, most[of], of) < RARE:
             return f"{most[of]}:{of}"
+    places = np.unpackbits(np.bitwise_or.reduce(bits, axis=0), count=columns, bitorder="little")
     for of, n in most.items():
-        if n < of and _by_chance(per_row, columns, n, of) >= CHANCE:
+        sizes = places.reshape(-1, of).sum(axis=1, dtype=np.int64)
+        columns_are = n < of and (sizes == n).all()  # N:M as a whole
+        if columns_are and _exact_by_chance(places[None], columns, n, of) < RARE:
             return f"{n}:{of}"
+        if n < of and _by_chance(per_row, sizes, n) >= CHANCE:
+            distinct = np.bitwise_count(np.unique(bits, axis=0)).sum(axis=1, dtype=np.int64)
+            if len(distinct) == len(bits) or _by_chance(distinct, sizes, n) >= CHANCE:
+                return f"{n}:{of}"
     return "unstructured"
+
+
+def holds(bits: np.ndarray, columns: int, pattern: str) -> bool:
+    """Whether no group of M neighbours in a row of packed bits keeps more than N, of any N:M; what is left at the end
+    of a row that M does not divide is a group too."""
+    most, of = parse_pattern(pattern)
+    if of in GROUPS and columns % of == 0:
+        return int(_kept(bits, columns, of).max(initial=0)) <= most
+    strip = max(1, STRIP // columns)
+    for begin in range(0, len(bits), strip):
+        exists = np.unpackbits(bits[begin : begin + strip], axis=1, count=columns, bitorder="little")
+        if (np.add.reduceat(exists, np.arange(0, columns, of), axis=1, dtype=np.int64) > most).any():
+            return False
+    return True
 
 
 def _kept(bits: np.ndarray, columns: int, of: int) -> np.ndarray:
@@ -104,23 +152,34 @@ def _kept(bits: np.ndarray, columns: int, of: int) -> np.ndarray:
     return np.bitwise_count(bits.view(f"u{of // 8}"))
 
 
-def _by_chance(per_row: np.ndarray, columns: int, most: int, of: int) -> float:
-    """Expected number of groups that keep more than `most` of `of`, each row's weights placed at random.
+def _exact_by_chance(bits: np.ndarray, columns: int, most: int, of: int) -> float:
+    """Chance that each group of each distinct row keeps exactly `most`, each row's weights placed at random; the groups
+    of a row taken as independent, but for the last, which follows from the others."""
+    distinct, total = len(np.unique(bits, axis=0)), most * columns // of
+    chance = math.comb(of, most) * math.comb(columns - of, total - most) / math.comb(columns, total)
+    return chance ** (distinct * (columns // of - 1))
 
-    The number kept in a group is then hypergeometric: P(k) = C(of, k) C(columns - of, n - k) / C(columns, n).
+
+def _by_chance(per_row: np.ndarray, sizes: np.ndarray, most: int) -> float:
+    """Expected number of groups that keep more than `most`, each row's weights placed at random in the places that
+    there are, `sizes` of them in the groups of a row.
+
+    The number kept in a group of s of S places is hypergeometric: P(k) = C(s, k) C(S - s, n - k) / C(S, n).
     """
-    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, columns + 1)))])
+    places = int(sizes.sum())
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, places + 1)))])
 
     def ways(above, below):
         return logs[above] - logs[below] - logs[above - below]
 
     kept, rows = np.unique(per_row, return_counts=True)
     expected = 0.0
-    for k in range(most + 1, of + 1):
-        possible = (kept >= k) & (columns - of >= kept - k)
-        n = kept[possible]
-        chance = np.exp(ways(of, k) + ways(columns - of, n - k) - ways(columns, n))
-        expected += float((rows[possible] * chance).sum()) * (columns // of)
+    for size, groups in zip(*np.unique(sizes, return_counts=True), strict=True):
+        for k in range(most + 1, size + 1):
+            possible = (kept >= k) & (places - size >= kept - k)
+            n = kept[possible]
+            chance = np.exp(ways(size, k) + ways(places - size, n - k) - ways(places, n))
+            expected += float((rows[possible] * chance).sum()) * groups
     return expected
 
 

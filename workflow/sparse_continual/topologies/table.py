@@ -23,7 +23,13 @@ def line(name: str) -> str:
     reads = "text, to train on" if "steps" in method.SCHEMA["properties"] else "text"
     if not method.NEEDS_CALIBRATION:
         reads = "what the other method reads" if hasattr(method, "based_on") else ""
-    cells = [f"`{name}`", what, ", ".join(method.PATTERNS) or "as found", ", ".join(method.ALLOCATIONS), reads]
+    cells = [
+        f"`{name}`",
+        what,
+        ", ".join(method.PATTERNS) or "as found",
+        ", ".join(method.ALLOCATIONS),
+        reads,
+    ]
     return f"| {' | '.join(cells)} |"
 
 

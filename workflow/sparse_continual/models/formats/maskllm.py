@@ -7,6 +7,8 @@ Weights are kept as they are and the others set to zero. Source: NVlabs/MaskLLM 
 `tool_compress_mask.py` and `eval_llama_ppl.py`, which also hold what is checked here: at most two of every four
 neighbours are kept, and a share of half of all within 0.0001.
 
+A matrix outside the decoder's blocks, such as the head, may have a mask of ones alone: it is left whole.
+
 Nothing in such a file is run: it is read without pickles. Limits: 2:4 masks.
 """
 
@@ -96,6 +98,16 @@ def unpack(where: str, bits: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return mask.reshape(shape)
 
 
+def _is_whole(name: str, bits: np.ndarray, shape) -> bool:
+    """Whether the bits of a matrix outside the decoder's blocks, whose parameters have a number in their names, are
+    all set."""
+    weights = math.prod(shape)
+    if any(word.isdigit() for word in name.split(".")) or len(bits) != -(-weights // 8):
+        return False
+    flat = np.unpackbits(bits)
+    return bool(flat[:weights].all()) and not flat[weights:].any()
+
+
 def _by(shape) -> str:
     return " x ".join(map(str, shape))
 
@@ -118,10 +130,11 @@ def apply_masks(base_folder, file, out) -> None:
             raise UserError(
                 f"{file}: {name}: {base_folder} has no such parameter; expected the masks of this model"
             )
-        unpack(f"{file}: {name}", bits, base.shapes[name])
-        keys[name] = name + END
+        if not _is_whole(name, bits, base.shapes[name]):
+            unpack(f"{file}: {name}", bits, base.shapes[name])
+            keys[name] = name + END
     if not keys:
-        raise UserError(f"{file}: no mask in it")
+        raise UserError(f"{file}: no mask in it that leaves out a weight")
     with _opened(file) as entries:
 
         def masked(name, tensor):
