@@ -146,13 +146,11 @@ def test_a_base_without_a_mixture_is_read_on_its_own_text(source):
     assert math.log(found["perplexity"]) == pytest.approx(float(entropy), rel=0.01)
 
 
-def test_measures_of_layers_are_on_rows_that_all_methods_read(rows):
+def test_measures_of_layers_are_on_rows_that_all_methods_read(llama, rows):
     task = task_of(torch.cat([rows] * 6) + torch.arange(144)[:, None] % 7)
     watch = measure.Watch([(1, task)], 3)
     watch.mixture[0][1].train.tokens[:] %= 64
-    from conftest import build_llama
-
-    watch("base", build_llama())
+    watch("base", llama())
     from sparse_continual.identity import seed_of
     from sparse_continual.topologies.calibration import rows_of_split
 
