@@ -12,7 +12,7 @@ CHECKPOINTS = sorted(
     }
 )
 # a plan downloads nothing: until all of this is there, it is made from what is declared
-MEASURED = all(Path(path).exists() for path in CHECKPOINTS)
+AT_HAND = all(Path(path).exists() for path in CHECKPOINTS)
 
 
 rule compute_budgets:
@@ -35,14 +35,14 @@ rule compute_budgets:
 
 rule plan:
     input:
-        budget=f"{RESULTS}/budget.csv" if MEASURED else [],
+        budget=f"{RESULTS}/budget.csv" if AT_HAND else [],
         streams=[
             STUDY.stream(stream, STUDY.conditions[0], STUDY.blocks[0]).manifest
             for stream in STUDY.streams
-            if MEASURED
+            if AT_HAND
         ],
     localrule: True
     run:
         from sparse_continual.budgets.plan import plan_text
 
-        print(plan_text(STUDY, input.budget, input.streams) if MEASURED else plan_text(STUDY))
+        print(plan_text(STUDY, input.budget, input.streams) if AT_HAND else plan_text(STUDY))
