@@ -136,21 +136,24 @@ def test_which_parameters_are_chosen_among(name, shape, is_routed):
     assert activation.routed(name, shape, 8) == is_routed
 
 
+HUNYUAN = {
+    "model_type": "hunyuan_v1_moe",
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 4,
+    "vocab_size": 50,
+    "num_experts": 8,
+    "moe_topk": 2,
+}
+
+
 def test_experts_chosen_by_layer():
     """Hunyuan's k may be a list over layers."""
-    config = {
-        "model_type": "hunyuan_v1_moe",
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 4,
-        "vocab_size": 50,
-        "num_experts": 8,
-    }
-    of = {k: activation.judge({**config, "moe_topk": k})["moe"] for k in (1, 3)}
-    mixed = activation.judge({**config, "moe_topk": [1, 3]})["moe"]
+    of = {k: activation.judge({**HUNYUAN, "moe_topk": k})["moe"] for k in (1, 3)}
+    mixed = activation.judge({**HUNYUAN, "moe_topk": [1, 3]})["moe"]
     assert mixed["active_experts"] == 3 and mixed["experts"] == 8
     assert 2 * mixed["active_parameters"] == sum(moe["active_parameters"] for moe in of.values())
 
@@ -309,20 +312,6 @@ def test_a_number_of_active_experts_that_cannot_be(k):
 def test_a_number_of_experts_that_cannot_be(n):
     found = activation.judge({"model_type": "novel", "num_experts": n, "num_experts_per_tok": 2})
     assert found["moe"] is None and f"num_experts cannot be read ({n!r})" in found["note"]
-
-
-HUNYUAN = {
-    "model_type": "hunyuan_v1_moe",
-    "hidden_size": 16,
-    "intermediate_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 4,
-    "vocab_size": 50,
-    "num_experts": 8,
-    "moe_topk": 2,
-}
 
 
 @pytest.mark.parametrize("by_layer", [{"moe_topk": [2]}, {"num_experts": [8, 4], "moe_topk": [2, 6]}])

@@ -265,3 +265,8 @@ def _sampled(file: Path) -> str:
             handle.seek(number * (size - MIB) // (SAMPLES - 1))
             digest.update(handle.read(MIB))
     return digest.hexdigest()
+
+
+def by(shape) -> str:
+    """A shape in words: "48 x 32"."""
+    return " x ".join(map(str, shape))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json
-from sparse_continual.models.checkpoint import BLOCKS, check_checkpoint
+from sparse_continual.models.checkpoint import BLOCKS, by, check_checkpoint
 from sparse_continual.models.reader import DENSE, Checkpoint
 
 SHOWN = 3  # tensors named in a message
@@ -73,7 +73,7 @@ def load_model(folder, device="cpu", trust_remote_code=False):
     _refuse(
         folder,
         "has tensors of another shape than config.json says",
-        [f"{name} ({_by(is_)}, expected {_by(should)})" for name, is_, should in found["mismatched_keys"]],
+        [f"{name} ({by(is_)}, expected {by(should)})" for name, is_, should in found["mismatched_keys"]],
     )
     _refuse(folder, "has block tensors that the model of its config.json has no place for", homeless)
     return model.to(device).eval()
@@ -88,10 +88,6 @@ def _refuse(folder, what, names) -> None:
             f"{folder}: the checkpoint {what}: {', '.join(names[:SHOWN])}{more}; "
             "copy it again, or mend its config.json"
         )
-
-
-def _by(shape) -> str:
-    return " x ".join(str(n) for n in shape)
 
 
 def load_tokenizer(folder, trust_remote_code=False):
@@ -161,7 +157,7 @@ def _refuse_stored_together(model, prefix, blocks) -> None:
         named = f"{name} {type(module).__name__}".lower()
         if parameter.ndim > 1 and "expert" in named and not isinstance(module, Linear):
             raise UserError(
-                f"{type(model).__name__}: {prefix}.{name} ({_by(parameter.shape)}) holds the weights of several "
+                f"{type(model).__name__}: {prefix}.{name} ({by(parameter.shape)}) holds the weights of several "
                 "experts, expected a matrix for each linear: a mixture of experts can be audited, but neither pruned "
                 "nor trained yet; choose a base without experts"
             )

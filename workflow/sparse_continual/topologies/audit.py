@@ -281,8 +281,8 @@ def _exists(codes, zero_point):
 def _against(file, name: str, tensor) -> list[str]:
     if tuple(tensor.shape) != file.shapes[name]:
         raise UserError(
-            f"{name}: the checkpoint's is {' x '.join(map(str, tensor.shape))}, the topology file's "
-            f"{' x '.join(map(str, file.shapes[name]))}"
+            f"{name}: the checkpoint's is {checkpoint.by(tensor.shape)}, the topology file's "
+            f"{checkpoint.by(file.shapes[name])}"
         )
     exists = (tensor != 0).numpy()
     wrong = int((exists & ~file.mask(name)).sum())

@@ -6,11 +6,11 @@ values: so older names and experts that are stored one by one find their places 
 
 from contextlib import contextmanager
 
-from sparse_continual.models.checkpoint import BLOCKS
+from sparse_continual.models.checkpoint import BLOCKS, by
 from sparse_continual.models.reader import OF_QUANTISATION
 from sparse_continual.topologies import activation
 
-NO_WEIGHT = (*OF_QUANTISATION, ".weight_scale_inv", "rotary_emb.inv_freq")  # ends of names; none is a surplus
+NO_WEIGHT = (*OF_QUANTISATION, "rotary_emb.inv_freq")  # ends of names; none is a surplus
 JOINING = "conversion of the weights"  # in what transformers raises when tensors do not fit together
 
 
@@ -58,7 +58,7 @@ def held_against(config: dict, shapes: dict) -> dict | None:
         "missing": sorted(found["missing_keys"]),
         "surplus": sorted(found["unexpected_keys"]),
         "misshapen": sorted(
-            f"{name} ({_by(is_)}, expected {_by(should)})" for name, is_, should in found["mismatched_keys"]
+            f"{name} ({by(is_)}, expected {by(should)})" for name, is_, should in found["mismatched_keys"]
         ),
         "unjoined": unjoined,
     }
@@ -74,10 +74,6 @@ def _class(name: str, kind):
         return None
     model = isinstance(maker, type) and issubclass(maker, transformers.PreTrainedModel)
     return maker if model and maker.config_class is kind else None
-
-
-def _by(shape) -> str:
-    return " x ".join(map(str, shape))
 
 
 @contextmanager

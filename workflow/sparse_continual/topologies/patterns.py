@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from sparse_continual.errors import UserError
+from sparse_continual.models.checkpoint import by
 from sparse_continual.topologies.bits import count as ones
 from sparse_continual.topologies.bits import pack
 from sparse_continual.topologies.counts import parse_pattern
@@ -246,7 +247,7 @@ def compare(first, second, names) -> list[dict]:
             if name not in one.shapes:
                 raise UserError(f"{one.folder}: no matrix {name!r}, which the other checkpoint has")
         if first.shapes[name] != second.shapes[name]:
-            shapes = [" x ".join(map(str, one.shapes[name])) for one in (first, second)]
+            shapes = [by(one.shapes[name]) for one in (first, second)]
             raise UserError(
                 f"{second.folder}: {name} is {shapes[1]}, in {first.folder} it is {shapes[0]}; expected two "
                 "checkpoints of one shape"

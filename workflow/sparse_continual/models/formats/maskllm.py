@@ -20,6 +20,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from sparse_continual.errors import UserError
+from sparse_continual.models.checkpoint import by
 from sparse_continual.models.reader import DENSE, Checkpoint, rewrite
 
 END = ".mask"
@@ -79,15 +80,15 @@ def unpack(where: str, bits: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     weights = math.prod(shape)
     if len(shape) != 2 or shape[1] % OF:
         raise UserError(
-            f"{where}: the weight is {_by(shape)}, expected a matrix with columns in groups of {OF}"
+            f"{where}: the weight is {by(shape)}, expected a matrix with columns in groups of {OF}"
         )
     if len(bits) != -(-weights // 8):
         raise UserError(
-            f"{where}: found {len(bits)} bytes of bits, expected {-(-weights // 8)} for a weight of {_by(shape)}"
+            f"{where}: found {len(bits)} bytes of bits, expected {-(-weights // 8)} for a weight of {by(shape)}"
         )
     flat = np.unpackbits(bits)
     if flat[weights:].any():
-        raise UserError(f"{where}: bits are set beyond the {weights} of a weight of {_by(shape)}")
+        raise UserError(f"{where}: bits are set beyond the {weights} of a weight of {by(shape)}")
     mask = flat[:weights].view(bool)
     kept = np.bitwise_count(mask.view(np.uint32))  # a group is four bytes of 0 or 1
     if kept.max() > KEPT:
@@ -106,10 +107,6 @@ def _is_whole(name: str, bits: np.ndarray, shape) -> bool:
         return False
     flat = np.unpackbits(bits)
     return bool(flat[:weights].all()) and not flat[weights:].any()
-
-
-def _by(shape) -> str:
-    return " x ".join(map(str, shape))
 
 
 def apply_masks(base_folder, file, out) -> None:
