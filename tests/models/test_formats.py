@@ -4,6 +4,7 @@ import json
 import os
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from encoded import bitmask, bitmask24, encode, shard
@@ -14,6 +15,7 @@ from sparse_continual.models import reader
 from sparse_continual.models.checkpoint import check_checkpoint
 from sparse_continual.models.load import load_model
 from sparse_continual.models.reader import format_of, tensors
+from sparse_continual.topologies import patterns
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn]
 SPARSITY = {"quant_method": "compressed-tensors", "sparsity_config": {"format": "sparse-bitmask"}}
@@ -278,6 +280,22 @@ def test_missing_and_other_shapes_are_errors(llama_folder):
     save_file(stored, llama_folder / "model.safetensors")
     with pytest.raises(UserError, match="no place for.*layers.7.mlp.up_proj.weight"):
         load_model(llama_folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn])
+@pytest.mark.parametrize("encoder", [bitmask, bitmask24])
+@pytest.mark.parametrize("odd", [None, 0.0, float("nan")])
+def test_stored_bits_are_counted_as_the_decoded_weights_are(tmp_path, dtype, encoder, odd):
+    """Also where a value that is stored is zero, or no number."""
+    parts = encoder(two_of_four(6, 24, dtype))
+    if odd is not None:
+        parts["compressed"].view(-1)[7] = odd
+    opened = reader.Checkpoint(written(tmp_path, {f"a.{part}": value for part, value in parts.items()}))
+    bits, negative, not_finite = patterns.packed_in(opened, "a.weight")
+    decoded = opened["a.weight"].double()
+    assert (np.unpackbits(bits, axis=1, bitorder="little") == (decoded != 0).numpy()).all()
+    assert negative == int((torch.signbit(decoded) & (decoded == 0)).sum())
+    assert not_finite == (odd is not None and odd != 0)
 
 
 @pytest.mark.parametrize("encoder", [None, bitmask, bitmask24])

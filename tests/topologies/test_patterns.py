@@ -175,6 +175,12 @@ def test_a_pattern_that_is_asked_for_is_counted_directly(of, columns, monkeypatc
     assert not patterns.holds(bits, columns, f"{most - 1}:{of}")
 
 
+@pytest.mark.parametrize("columns", [1, 8, 13])
+def test_turned_bits_are_those_of_the_transposed_matrix(columns):
+    weight = masked(np.random.default_rng(columns).random((21, columns)) < 0.4)
+    assert (patterns.turned(patterns.packed(weight)[0], columns) == patterns.packed(weight.T)[0]).all()
+
+
 @pytest.mark.parametrize(("kept", "of"), [(1, 2), (1, 3), (2, 6), (3, 6), (4, 12), (12, 24)])
 def test_a_declared_pattern_of_another_m(kept, of):
     weight = masked(grouped(64, 48, kept, of))

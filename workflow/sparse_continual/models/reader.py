@@ -184,15 +184,28 @@ class Checkpoint:
         scale = self._decoded(self._scales[name])
         return (tensor.float() * scale.float()).to(scale.dtype)
 
+    def bits(self, name: str):
+        """(uint8 [rows, ceil(columns / 8)], values) of a parameter that is stored as bits and values, its dimensions
+        but the last as rows; None for others. Values that are marked may be zero. Raises UserError as `[name]`."""
+        if "" in self._parts[name]:
+            return None
+        way, *parts = self._compressed(name)
+        return way.matched(*parts), parts[-1]
+
     def _decoded(self, name: str):
+        if "" in self._parts[name]:
+            return self._mapped(name)
+        way, *parts = self._compressed(name)
+        return way.decode(*parts)
+
+    def _compressed(self, name: str):
+        """(module of the format, and what its functions are given)"""
         from sparse_continual.models.formats import bitmask, bitmask24
 
         parts = self._parts[name]
-        if "" in parts:
-            return self._mapped(name)
         way = bitmask if self._flat(parts["compressed"]) else bitmask24
         bits, values = self._mapped(parts["bitmask"]), self._mapped(parts["compressed"])
-        return way.decode(f"{self.file_of(name)}: {name}", self._shape(name), bits, values)
+        return way, f"{self.file_of(name)}: {name}", self._shape(name), bits, values
 
     def _stored(self, name: str) -> dict:
         parts = self._parts[name]

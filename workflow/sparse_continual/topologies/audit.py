@@ -17,10 +17,8 @@ import itertools
 import math
 import re
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import numpy as np
-import torch
 
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json
@@ -28,6 +26,7 @@ from sparse_continual.models import checkpoint, download, published, reader
 from sparse_continual.models.load import ROUTERS
 from sparse_continual.registry import nearest
 from sparse_continual.topologies import activation, declared, keys, patterns
+from sparse_continual.topologies.bits import count as ones
 from sparse_continual.topologies.density import ZEROS, common_pattern, layer_of
 
 PARTS = ("block", "embedding", "head", "norm", "router", "other")
@@ -39,6 +38,7 @@ CODES = "integers, which may be codes of weights"
 ZERO_POINT = "_zero_point"  # ends the name of what stands for zero in a quantised weight
 OTHERS = (".gguf", ".msgpack", ".h5")  # endings of weights that are neither safetensors nor pickles
 TRAINING = re.compile("training_args|optimizer|scheduler|rng_state")  # pickles of a run, without weights
+AT_ONCE = 2  # tensors: one is read from the disk while another is counted, and memory holds two
 TRANSPOSED = ("gpt2", "openai-gpt")  # store a linear's weight [inputs, outputs]: transformers' Conv1D
 
 
@@ -194,13 +194,6 @@ def part_of(name: str, shape) -> str:
     return "embedding" if EMBEDDINGS.search(name) else "other"
 
 
-def as_matrix(name: str, tensor, model_type):
-    """View [outputs, inputs] of a weight of two or more dimensions."""
-    if model_type in TRANSPOSED and part_of(name, tensor.shape) == "block":
-        return tensor.T
-    return tensor.reshape(math.prod(tensor.shape[:-1]), tensor.shape[-1])
-
-
 def _not_counted(folder) -> str:
     """Why no weight of the folder is counted, as a clause; "" where they are."""
     found = {path.name for path in folder.glob("*.safetensors")} - {declared.TOPOLOGY}
@@ -226,43 +219,50 @@ def _count(folder, model_type, file, pattern) -> tuple[list, dict, list, dict]:
     pattern: the N:M that is declared of block matrices, or None.
     """
     rows, parts, violations, uncounted = [], {}, [], Counter()
-    missing = dict(file.shapes) if file else {}
     opened = reader.Checkpoint(folder)
-    for name in opened.shapes:
-        if name.endswith(reader.OF_QUANTISATION):
-            continue
-        if opened.dtype_of(name) not in reader.DTYPES:
-            uncounted[f"type {opened.dtype_of(name)}, which is not read"] += 1
-            missing.pop(name, None)
-            continue
-        tensor = opened[name]
-        is_matrix = tensor.ndim > 1
-        if tensor.dtype == torch.int8 and name + ZERO_POINT in opened.shapes:
-            tensor = _exists(tensor, opened[name + ZERO_POINT])
-        elif not tensor.is_floating_point() and tensor.dtype != torch.int8:
-            tensor = None  # codes of several weights in one number
-        if tensor is None:
-            if is_matrix:
-                uncounted[CODES] += 1
-            continue
-        part = part_of(name, tensor.shape)
-        if missing.pop(name, None):
-            violations += _against(file, name, tensor)
-        if part in ("norm", "other"):
-            nonzeros = int(np.bitwise_count(patterns.packed(tensor.reshape(1, -1))[0]).sum(dtype=np.int64))
-        else:
-            row = patterns.count(as_matrix(name, tensor, model_type), pattern if part == "block" else None)
-            nonzeros = row["nonzeros"]
-            rows.append({**_place(name, part), "weights": tensor.numel(), **row})
-        tally = parts.setdefault(part, {"weights": 0, "nonzeros": 0})
-        tally["weights"] += tensor.numel()
-        tally["nonzeros"] += nonzeros
+    missing = next((name for name in file.shapes if name not in opened.shapes), None) if file else None
     if missing:
-        raise UserError(
-            f"{folder}: {next(iter(missing))}: the topology file has this matrix, the checkpoint has not"
-        )
+        raise UserError(f"{folder}: {missing}: the topology file has this matrix, the checkpoint has not")
+    names = [name for name in opened.shapes if not name.endswith(reader.OF_QUANTISATION)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for found in pool.map(lambda name: _look(opened, name, model_type, file, pattern), names):
+            uncounted.update(found.get("uncounted", ()))
+            violations += found.get("violations", ())
+            rows += found.get("rows", ())
+            if "part" in found:
+                tally = parts.setdefault(found["part"], {"weights": 0, "nonzeros": 0})
+                for key in tally:
+                    tally[key] += found[key]
     rows.sort(key=lambda row: -1 if row["layer"] is None else row["layer"])
     return rows, {part: parts[part] for part in PARTS if part in parts}, violations, uncounted
+
+
+def _look(opened, name: str, model_type, file, pattern) -> dict:
+    """What `_count` adds up of one tensor: "part", "weights", "nonzeros", "rows" and "violations"; or "uncounted", as
+    lists; {} for codes beside the weights."""
+    shape, dtype = opened.shapes[name], opened.dtype_of(name)
+    if dtype not in reader.DTYPES:
+        return {"uncounted": [f"type {dtype}, which is not read"]}
+    if dtype == "I8" and name + ZERO_POINT in opened.shapes:
+        exists = _exists(opened[name], opened[name + ZERO_POINT])
+        found = None if exists is None else patterns.packed(patterns.as_rows(exists))
+    elif dtype == "I8" or opened.torch_type(name).is_floating_point:
+        found = patterns.packed_in(opened, name)
+    else:
+        found = None  # codes of several weights in one number
+    if found is None:
+        return {"uncounted": [CODES]} if len(shape) > 1 else {}
+    part = part_of(name, shape)
+    looked = {"part": part, "weights": math.prod(shape), "nonzeros": ones(found[0])}
+    if file and name in file.shapes:
+        looked["violations"] = _against(file, name, shape, found[0])
+    if part not in ("norm", "other"):
+        size = math.prod(shape[:-1]), shape[-1]
+        if part == "block" and model_type in TRANSPOSED:
+            found, size = (patterns.turned(found[0], size[1]), *found[1:]), size[::-1]
+        row = patterns.described(found, *size, pattern if part == "block" else None)
+        looked["rows"] = [{**_place(name, part), "weights": looked["weights"], **row}]
+    return looked
 
 
 def _exists(codes, zero_point):
@@ -278,14 +278,14 @@ def _exists(codes, zero_point):
     return codes != zero_point.repeat_interleave(columns // groups, -1)
 
 
-def _against(file, name: str, tensor) -> list[str]:
-    if tuple(tensor.shape) != file.shapes[name]:
+def _against(file, name: str, shape, exists) -> list[str]:
+    """Clauses on a matrix of `shape` whose packed bits `exists` contradict the topology file's."""
+    if tuple(shape) != file.shapes[name]:
         raise UserError(
-            f"{name}: the checkpoint's is {checkpoint.by(tensor.shape)}, the topology file's "
+            f"{name}: the checkpoint's is {checkpoint.by(shape)}, the topology file's "
             f"{checkpoint.by(file.shapes[name])}"
         )
-    exists = (tensor != 0).numpy()
-    wrong = int((exists & ~file.mask(name)).sum())
+    wrong = ones(patterns.flat(exists, shape[-1]) & ~file.bits[name])
     return [f"{name}: {wrong} weights that it says are absent are not zero"] if wrong else []
 
 

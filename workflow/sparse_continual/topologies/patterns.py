@@ -50,25 +50,25 @@ def count(weight, declared=None) -> dict:
 
     A matrix without rows or columns lacks nothing: it is dense.
     """
-    rows, columns = weight.shape
-    bits, negative, not_finite = packed(weight)
+    return described(packed(weight), *weight.shape, declared)
+
+
+def described(found, rows: int, columns: int, declared=None) -> dict:
+    """`count` of the matrix of which `packed` or `packed_in` found `found`."""
+    bits, negative, not_finite = found
+    weights = rows * columns
     per_row = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
     nonzeros = int(per_row.sum())
-    mixed = 0 < nonzeros < weight.numel()
-    pattern = pattern_of(bits, columns, per_row) if nonzeros < weight.numel() else "dense"
-    if (
-        declared
-        and nonzeros < weight.numel()
-        and not implies(pattern, declared)
-        and holds(bits, columns, declared)
-    ):
+    mixed = 0 < nonzeros < weights
+    pattern = pattern_of(bits, columns, per_row) if nonzeros < weights else "dense"
+    if declared and nonzeros < weights and not implies(pattern, declared) and holds(bits, columns, declared):
         pattern = declared
     alive = np.unpackbits(np.bitwise_or.reduce(bits, axis=0), count=columns, bitorder="little")
     return {
         "rows": rows,
         "columns": columns,
         "nonzeros": nonzeros,
-        "density": nonzeros / weight.numel() if weight.numel() else 1.0,
+        "density": nonzeros / weights if weights else 1.0,
         "pattern": pattern,
         "block": _block(bits, columns) if mixed else None,
         "dead_rows": int((per_row == 0).sum()) if columns else 0,
@@ -81,27 +81,55 @@ def count(weight, declared=None) -> dict:
 def packed(weight) -> tuple[np.ndarray, int, int]:
     """(uint8[rows, ceil(columns / 8)], how many zeros are -0.0, how many weights are no finite numbers) of a torch
     matrix: bit b of byte j of a row says whether column 8 j + b is not zero."""
+    rows, columns = weight.shape
+    bits = np.empty((rows, -(-columns // 8)), np.uint8)
+    negative, not_finite, begin = 0, 0, 0
+    for words, minus, odd in _strips(weight):
+        negative, not_finite = negative + minus, not_finite + odd
+        bits[begin : begin + len(words)] = np.packbits(words != 0, axis=1, bitorder="little")
+        begin += len(words)
+    return bits, negative, not_finite
+
+
+def packed_in(checkpoint, name: str) -> tuple[np.ndarray, int, int]:
+    """`packed` of a parameter of an open `models.reader.Checkpoint`, all its dimensions but the last as rows. Where the
+    checkpoint stores real numbers with their bits, those are taken, and nothing is decoded."""
+    stored = checkpoint.bits(name)
+    if stored and stored[1].is_floating_point():
+        bits, values = stored
+        not_finite, whole = 0, True
+        for words, _, odd in _strips(values.reshape(-1, 1)):
+            not_finite, whole = not_finite + odd, whole and bool(words.all())
+        if whole:  # else some of the bits mark zeros
+            return bits, 0, not_finite
+    return packed(as_rows(checkpoint[name]))
+
+
+def as_rows(tensor):
+    """View [rows, columns] of a tensor: all its dimensions but the last as rows."""
+    return tensor.reshape(math.prod(tensor.shape[:-1]), tensor.shape[-1] if tensor.ndim else 1)
+
+
+def _strips(weight):
+    """Iterator of (words, how many are -0.0, how many are no finite numbers) of some rows of a torch matrix at a time;
+    the words are the bits of its numbers, of floats without the sign."""
     import torch
 
     from sparse_continual.models.formats.raw import to_words
 
-    rows, columns = weight.shape
-    bits = np.empty((rows, -(-columns // 8)), np.uint8)
-    negative, not_finite, strip = 0, 0, max(1, STRIP // max(columns, 1))
-    real = weight.dtype.is_floating_point
+    real, strip = weight.dtype.is_floating_point, max(1, STRIP // max(weight.shape[1], 1))
     if real:  # without their signs, the words of floats are in the order of the numbers
         largest = to_words(
             torch.tensor([torch.finfo(weight.dtype).max], dtype=torch.float64).to(weight.dtype)
         )[0]
-    for begin in range(0, rows, strip):
-        words = to_words(weight[begin : begin + strip].contiguous())
+    for begin in range(0, len(weight), strip):
+        words, negative, odd = to_words(weight[begin : begin + strip].contiguous()), 0, 0
         if real:
             sign = words.dtype.type(1 << (8 * words.itemsize - 1))
-            negative += int(np.count_nonzero(words == sign))
+            negative = int(np.count_nonzero(words == sign))
             words = words & ~sign
-            not_finite += int(np.count_nonzero(words > largest))
-        bits[begin : begin + strip] = np.packbits(words != 0, axis=1, bitorder="little")
-    return bits, negative, not_finite
+            odd = int(np.count_nonzero(words > largest))
+        yield words, negative, odd
 
 
 def pattern_of(bits: np.ndarray, columns: int, per_row: np.ndarray) -> str:
@@ -224,15 +252,22 @@ def topology_hash(checkpoint, names) -> str:
     for name in sorted(names):
         rows, columns = checkpoint.shapes[name]
         total.update(f"{name}\n{rows} {columns}\n".encode())
-        total.update(_flat(packed(checkpoint[name])[0], columns).tobytes())
+        total.update(flat(packed_in(checkpoint, name)[0], columns).tobytes())
     return total.hexdigest()
 
 
-def _flat(bits: np.ndarray, columns: int) -> np.ndarray:
+def flat(bits: np.ndarray, columns: int) -> np.ndarray:
     """Bits packed row by row as the topology file packs them: row-major, without gaps."""
     if columns % 8 == 0:
         return bits.reshape(-1)
     return pack(np.unpackbits(bits, axis=1, count=columns, bitorder="little"))
+
+
+def turned(bits: np.ndarray, columns: int) -> np.ndarray:
+    """Packed bits of the transposed matrix."""
+    return np.packbits(
+        np.unpackbits(bits, axis=1, count=columns, bitorder="little").T, axis=1, bitorder="little"
+    )
 
 
 def compare(first, second, names) -> list[dict]:
@@ -252,7 +287,7 @@ def compare(first, second, names) -> list[dict]:
                 f"{second.folder}: {name} is {shapes[1]}, in {first.folder} it is {shapes[0]}; expected two "
                 "checkpoints of one shape"
             )
-        one, other = (packed(checkpoint[name])[0] for checkpoint in (first, second))
+        one, other = (packed_in(checkpoint, name)[0] for checkpoint in (first, second))
         both = ones(one & other)
         row = {"matrix": name, "weights": math.prod(first.shapes[name]), "both": both}
         found.append(row | {"only_first": ones(one) - both, "only_second": ones(other) - both})

@@ -30,12 +30,7 @@ def decode(where: str, shape, bitmask, compressed) -> torch.Tensor:
     Raises UserError when bits, values and shape do not belong together: another width, bits beyond the width, or
     another number of values than of bits.
     """
-    bits = checked(where, shape, bitmask)
-    found = int(np.bitwise_count(bits).sum(dtype=np.int64))
-    if found != compressed.numel():
-        raise UserError(
-            f"{where}: {found} bits are set, but {compressed.numel()} values are stored; copy the checkpoint again"
-        )
+    bits = matched(where, shape, bitmask, compressed)
     values = to_words(compressed.reshape(-1))
     dense = np.zeros(math.prod(shape), values.dtype)
     begin = used = 0
@@ -44,6 +39,17 @@ def decode(where: str, shape, bitmask, compressed) -> torch.Tensor:
         dense[begin : begin + len(mask)][places] = values[used : used + len(places)]
         begin, used = begin + len(mask), used + len(places)
     return of_words(dense.reshape(tuple(shape)), compressed.dtype)
+
+
+def matched(where: str, shape, bitmask, compressed) -> np.ndarray:
+    """`checked`, and as many bits are set as there are values. Raises UserError as `decode`."""
+    bits = checked(where, shape, bitmask)
+    found = int(np.bitwise_count(bits).sum(dtype=np.int64))
+    if found != compressed.numel():
+        raise UserError(
+            f"{where}: {found} bits are set, but {compressed.numel()} values are stored; copy the checkpoint again"
+        )
+    return bits
 
 
 def checked(where: str, shape, bitmask) -> np.ndarray:

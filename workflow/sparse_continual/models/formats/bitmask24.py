@@ -24,10 +24,16 @@ def decode(where: str, shape, bitmask, compressed):
 
     Raises UserError as `bitmask.decode` does, and when a group of four has not exactly two bits.
     """
+    matched(where, shape, bitmask, compressed)
+    return plain.decode(where, shape, bitmask, compressed)
+
+
+def matched(where: str, shape, bitmask, compressed):
+    """uint8 [rows, bytes] of the bitmask, held against the values. Raises UserError as `decode`."""
     for mask in plain.strips(plain.checked(where, shape, bitmask), shape[-1]):
         # a group is four bytes of 0 or 1
         if len(mask) % plain.GROUP or (np.bitwise_count(mask.view(np.uint32)) != KEPT).any():
             raise UserError(
                 f"{where}: its bitmask does not mark {KEPT} of every {plain.GROUP} weights; copy the checkpoint again"
             )
-    return plain.decode(where, shape, bitmask, compressed)
+    return plain.matched(where, shape, bitmask, compressed)
