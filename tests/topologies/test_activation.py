@@ -288,7 +288,32 @@ def test_minimax_by_its_first_name():
         "shared_intermediate_size": 0,
         "quantization_config": {"quant_method": "fp8"},
     }
-    assert activation.judge(first)["moe"] == activation.judge({"model_type": "minimax_m2"})["moe"]
+    expected = activation.judge({"model_type": "minimax_m2"})["moe"]
+    assert activation.judge(first)["moe"] == expected
+    # saved by others, without the code; norms of queries and keys are what the model before it lacks
+    assert activation.judge({"model_type": "minimax", "use_qk_norm": True})["moe"] == expected
+    before = {"model_type": "minimax", "num_hidden_layers": 2, "num_local_experts": 4, "hidden_size": 64}
+    unlike = activation.judge(before)["moe"]
+    assert unlike == activation.judge(before | {"use_qk_norm": False})["moe"] != expected
+
+
+def test_experts_that_are_rows_of_embeddings():
+    """Doge's: two embeddings a layer, an expert one row of each."""
+    config = {
+        "model_type": "doge",
+        "vocab_size": 100,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_experts": 64,
+        "num_experts_per_tok": 8,
+        "is_moe": True,
+    }
+    found = activation.judge(config)["moe"]
+    assert (found["experts"], found["active_experts"], found["layers"]) == (64, 8, [0, 1])
+    assert found["total_parameters"] - found["active_parameters"] == 2 * 2 * (64 - 8) * 32
+    assert activation.judge(config | {"is_moe": False})["moe"] is None
 
 
 def test_fields_that_are_no_numbers_do_not_count():

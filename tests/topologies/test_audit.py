@@ -341,6 +341,17 @@ def test_weights_that_are_no_numbers_are_told(llama, folder):
     assert f"weights of {UP} are infinite or no numbers" in reason
 
 
+@pytest.mark.parametrize("name", ["model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"])
+def test_one_of_them_outside_the_blocks_is_told_too(llama, folder, name):
+    model = llama(tie_word_embeddings=False)
+    model.get_parameter(name).data[3] = -torch.inf
+    report = audit(saved(model, folder))
+    clause = f"weights of {name} are infinite or no numbers"
+    assert clause in report["reason"] and clause in " ".join(audit_view.as_text([report], []).split())
+    model.get_parameter("model.layers.1.input_layernorm.weight").data[0] = torch.nan
+    assert "and of 1 more tensors are infinite" in audit(saved(model, folder))["reason"]
+
+
 def test_matrices_without_rows_or_columns(llama, folder):
     saved(llama(), folder)
     empty = {"model.layers.0.z.weight": torch.zeros(0, 4), "model.layers.0.y.weight": torch.zeros(4, 0)}

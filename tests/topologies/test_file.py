@@ -49,6 +49,17 @@ def test_round_trip(topology, tmp_path):
     assert (again.pattern, again.method, again.sha256) == ("2:4", "made", topology.sha256)
 
 
+def test_the_experts_of_one_parameter_keep_their_shape(tmp_path):
+    mask = torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0)) < 0.4
+    topology = Topology({"model.layers.0.mlp.experts.down_proj": mask}, "unstructured", "made")
+    topology.save(tmp_path / "topology.safetensors")
+    again = Topology.load(tmp_path / "topology.safetensors")
+    (found,) = again.masks.values()
+    assert torch.equal(found, mask) and again.density == topology.density and again.sha256 == topology.sha256
+    (name,) = topology.masks
+    assert Topology({name: mask.flatten(0, 1)}, "", "").sha256 != topology.sha256
+
+
 def test_equal_topologies_give_equal_bytes(topology, tmp_path):
     topology.save(tmp_path / "a")
     topology.save(tmp_path / "b")

@@ -8,7 +8,18 @@ from sparse_continual.models.checkpoint import BLOCKS, by, check_checkpoint
 from sparse_continual.models.reader import DENSE, Checkpoint
 
 SHOWN = 3  # tensors named in a message
-ROUTERS = ("gate", "router", "shared_expert_gate")  # last parts of the names of mixture-of-experts routers
+ROUTERS = {
+    "gate",
+    "router",
+    "router_gate",
+    "shared_expert_gate",
+}  # words in the names of mixture-of-experts routers
+EXPERTS = (
+    "num_local_experts",
+    "n_routed_experts",
+    "num_experts",
+    "moe_num_experts",
+)  # fields that say how many
 SHAPE_KEYS = {
     "hidden_size": "hidden_size",
     "intermediate_size": "intermediate_size",
@@ -119,22 +130,24 @@ def save_model(model, tokenizer, folder) -> None:
 def prunable(model) -> dict:
     """Name of the weight parameter -> module, for the linears inside decoder blocks, in model order.
 
-    Linears are `torch.nn.Linear` and GPT-2's `Conv1D`, which stores its weight transposed (`matrix_of`).
-    Embeddings, head, norms and the routers of mixtures of experts are not among them. For example
-    "model.layers.0.self_attn.q_proj.weight".
+    Linears are `torch.nn.Linear` and GPT-2's `Conv1D`, which stores its weight transposed (`matrix_of`). Where a
+    mixture keeps the matrices of a block's experts in one parameter, a `Stack` stands for them all.
+    Embeddings, head, norms and routers are not among them. For example "model.layers.0.self_attn.q_proj.weight",
+    "model.layers.0.mlp.experts.down_proj".
 
-    Raises UserError when the model has no list of blocks, no linear in it, or experts that are not linears: they
-    would be left whole in silence.
+    Raises UserError when the model has no list of blocks, no linear in it, or experts that are stored in another
+    way: they would be left whole in silence.
     """
     from torch.nn import Linear
 
     prefix, blocks = _block_list(model)
-    _refuse_stored_together(model, prefix, blocks)
-    found = {
-        f"{prefix}.{name}.weight": module
-        for name, module in blocks.named_modules()
-        if (isinstance(module, Linear) or _transposed(module)) and name.rpartition(".")[2] not in ROUTERS
-    }
+    found = {}
+    for name, module in blocks.named_modules():
+        router = not ROUTERS.isdisjoint(name.split("."))
+        if (isinstance(module, Linear) or _transposed(module)) and not router:
+            found[f"{prefix}.{name}.weight"] = module
+        found |= {f"{prefix}.{name}.{key}": stack for key, stack in stacks(module).items()}
+    _refuse_other_experts(model, prefix, blocks, found)
     if not found:
         raise UserError(
             f"{type(model).__name__}: no Linear module in its blocks ({prefix}), so nothing to prune; "
@@ -143,8 +156,32 @@ def prunable(model) -> dict:
     return found
 
 
-def _refuse_stored_together(model, prefix, blocks) -> None:
-    """Raise UserError for the first tensor that holds the weights of several experts of a mixture.
+class Stack:
+    """Stands where others have a linear; `weight`: a parameter [experts, outputs, inputs] that holds their matrices."""
+
+    def __init__(self, module, key: str):
+        self.module, self.key = module, key
+
+    @property
+    def weight(self):
+        """As the model has it now."""
+        return getattr(self.module, self.key)
+
+
+def stacks(module) -> dict[str, Stack]:
+    """Name within `module` -> Stack, for its own parameters that hold several experts' matrices.
+
+    They are told by the flag of transformers' decorator `use_experts_implementation`. Architectures that store
+    experts otherwise ([experts, inputs, outputs] of GPT-OSS and Llama 4, two dimensions of DBRX) set another, or none.
+    """
+    if getattr(module, "is_transposed", None) is not False:
+        return {}
+    own = module.named_parameters(recurse=False)
+    return {key: Stack(module, key) for key, parameter in own if parameter.ndim == 3}
+
+
+def _refuse_other_experts(model, prefix, blocks, found) -> None:
+    """Raise UserError for the first tensor, not `found`, that holds the weights of several experts of a mixture.
 
     Told by the word in the name of the parameter or of its module's class: other architectures have tensors of three
     dimensions too (convolutions of Mamba, gates of RecurrentGemma, heads of XLNet), and DBRX's experts have two.
@@ -155,11 +192,12 @@ def _refuse_stored_together(model, prefix, blocks) -> None:
     for name, parameter in blocks.named_parameters():
         module = modules[name.rpartition(".")[0]]
         named = f"{name} {type(module).__name__}".lower()
-        if parameter.ndim > 1 and "expert" in named and not isinstance(module, Linear):
+        other = parameter.ndim > 1 and f"{prefix}.{name}" not in found and not isinstance(module, Linear)
+        if other and "expert" in named:
             raise UserError(
                 f"{type(model).__name__}: {prefix}.{name} ({by(parameter.shape)}) holds the weights of several "
-                "experts, expected a matrix for each linear: a mixture of experts can be audited, but neither pruned "
-                "nor trained yet; choose a base without experts"
+                "experts, expected a linear for each, or [experts, outputs, inputs] as transformers stores those of "
+                "Mixtral, Qwen3-MoE, DeepSeek-V3 or OLMoE: this mixture can be audited, but neither pruned nor trained"
             )
 
 
@@ -169,11 +207,14 @@ def _transposed(module) -> bool:
 
 
 def matrix_of(module, tensor=None):
-    """View [outputs, inputs] of a linear's weight, or of a `tensor` of the weight's shape.
+    """View [outputs, inputs] of a linear's weight, or of a `tensor` of the weight's shape; of a `Stack`
+    [experts * outputs, inputs].
 
     The same call turns a mask [outputs, inputs] back into the parameter's own shape.
     """
     tensor = module.weight if tensor is None else tensor
+    if isinstance(module, Stack):
+        return tensor.flatten(0, 1) if tensor.ndim == 3 else tensor.view(module.weight.shape)
     return tensor.T if _transposed(module) else tensor
 
 
@@ -201,8 +242,14 @@ def shape_of_config(config: dict, name="config.json") -> dict:
     Returns {hidden_size, intermediate_size, layers, heads, kv_heads, vocabulary, tied}, and head_size
     where it is not hidden_size / heads.
 
-    Raises UserError naming the key when the config is not Llama-shaped.
+    Raises UserError naming the key when the config is not Llama-shaped, or says that there are experts to choose from.
     """
+    for key in EXPERTS:
+        if isinstance(config.get(key), int) and config[key] > 1:
+            raise UserError(
+                f"{name}: {key!r} is {config[key]}, expected a base without experts: a mixture can be pruned by "
+                "`sparse_continual.topologies.prune` and audited, but a study cannot price it yet"
+            )
     for key in SHAPE_KEYS.values():
         if not isinstance(config.get(key), int) or config[key] < 1:
             raise UserError(

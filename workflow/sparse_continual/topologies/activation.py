@@ -16,8 +16,8 @@ Field names: every config class of transformers 5.17 was searched for words for 
 import re
 
 from sparse_continual.errors import UserError
+from sparse_continual.models.load import EXPERTS
 
-EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
 ACTIVE = (
     "num_experts_per_tok",
     "num_experts_per_token",
@@ -61,6 +61,8 @@ NUMBERED = ("moe_layers", "mlp_only_layers")
 FLOAT, FLOATS = "__float__", ("Infinity", "-Infinity", "NaN")  # transformers 5 saves those as {FLOAT: word}
 # model types of configs that come with code of their own, and the class of transformers that has their shape
 SAME_AS = {"kimi_k2": "deepseek_v3"}
+# model types that a later model first went by: what only that one's configs say, and its type
+LATER = {"minimax": ("use_qk_norm", "minimax_m2")}
 
 
 def judge(config: dict, name="config.json") -> dict:
@@ -101,7 +103,9 @@ def routed(name: str, shape, experts: int) -> bool:
     """Whether a parameter, by name and shape, belongs to experts among which is chosen."""
     if "router" in name:
         return False
-    return ".experts." in name or (len(shape) == 3 and shape[0] == experts and "shared_expert" not in name)
+    # one tensor for all of them; or embeddings (Doge), an expert a row
+    together = (len(shape) == 3 and "shared_expert" not in name) or name.endswith("_embed.weight")
+    return ".experts." in name or (together and shape[0] == experts)
 
 
 def config_class(config: dict, whole=False):
@@ -132,6 +136,8 @@ def _type_of(config: dict):
     from transformers import CONFIG_MAPPING
 
     kind, named = _word(config.get("model_type")), config.get("architectures")
+    field, later = LATER.get(kind, (None, None))
+    kind = later if config.get(field) else kind
     if kind in CONFIG_MAPPING and "auto_map" not in config:
         return kind
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # seconds

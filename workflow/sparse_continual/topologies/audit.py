@@ -104,10 +104,12 @@ def audit(folder, name=None, entry=None, config_only=False, revision=None) -> di
     says = activation.judge(config, str(folder / "config.json"))
     told, file = declared.read(folder, config, entry)
     why = "only the config was to be looked at" if config_only else _not_counted(folder)
+    if file and not why:
+        file = keys.as_stored(config, file, reader.Checkpoint(folder).shapes)
     says_pattern = told["pattern"] if told else None
     asked = says_pattern if says_pattern and ":" in says_pattern else None
-    rows, parts, violations, uncounted = (
-        ([], {}, [], {}) if why else _count(folder, config.get("model_type"), file, asked)
+    rows, parts, violations, odd, uncounted = (
+        ([], {}, [], [], {}) if why else _count(folder, config.get("model_type"), file, asked)
     )
     sparsity = _sparsity(parts, ("block",))
     fixed = sparsity is not None and sparsity > ZEROS
@@ -132,7 +134,7 @@ def audit(folder, name=None, entry=None, config_only=False, revision=None) -> di
         "path": str(name or folder),
         "revision": revision,
         "verdict": _verdict(fixed, says),
-        "reason": _reason(fixed, says, pattern, sparsity, rows, why, uncounted),
+        "reason": _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted),
         "model_type": says["model_type"],
         "format": form,
         "pattern": pattern,
@@ -149,8 +151,8 @@ def audit(folder, name=None, entry=None, config_only=False, revision=None) -> di
 def compare(folders: list, reports: list[dict]) -> list[dict]:
     """One row for every two of the `folders`, whose `audit` reports are given, with block matrices of equal names
     and shapes: `patterns.relation` with "first" and "second", the paths of the two, and "first_sha256" and
-    "second_sha256", the hashes of their topologies, as topology files have them. Experts that are stored as one tensor
-    are left out.
+    "second_sha256", the hashes of their topologies, as topology files have them but for experts: those that are stored
+    one by one count by these names, those that are stored as one tensor are left out.
     """
     shapes = [
         {row["name"]: (row["rows"], row["columns"]) for row in report["matrices"] if row["part"] == "block"}
@@ -212,13 +214,13 @@ def _not_counted(folder) -> str:
     return ""
 
 
-def _count(folder, model_type, file, pattern) -> tuple[list, dict, list, dict]:
-    """(rows of matrices, parts, clauses on where the weights contradict a topology `file`, kind of tensor -> how many
-    of them are not counted).
+def _count(folder, model_type, file, pattern) -> tuple[list, dict, list, list, dict]:
+    """(rows of matrices, parts, clauses on where the weights contradict a topology `file`, names of tensors that hold
+    no finite number somewhere, kind of tensor -> how many of them are not counted).
 
     pattern: the N:M that is declared of block matrices, or None.
     """
-    rows, parts, violations, uncounted = [], {}, [], Counter()
+    rows, parts, violations, odd, uncounted = [], {}, [], [], Counter()
     opened = reader.Checkpoint(folder)
     missing = next((name for name in file.shapes if name not in opened.shapes), None) if file else None
     if missing:
@@ -228,18 +230,19 @@ def _count(folder, model_type, file, pattern) -> tuple[list, dict, list, dict]:
         for found in pool.map(lambda name: _look(opened, name, model_type, file, pattern), names):
             uncounted.update(found.get("uncounted", ()))
             violations += found.get("violations", ())
+            odd += found.get("odd", ())
             rows += found.get("rows", ())
             if "part" in found:
                 tally = parts.setdefault(found["part"], {"weights": 0, "nonzeros": 0})
                 for key in tally:
                     tally[key] += found[key]
     rows.sort(key=lambda row: -1 if row["layer"] is None else row["layer"])
-    return rows, {part: parts[part] for part in PARTS if part in parts}, violations, uncounted
+    return rows, {part: parts[part] for part in PARTS if part in parts}, violations, odd, uncounted
 
 
 def _look(opened, name: str, model_type, file, pattern) -> dict:
-    """What `_count` adds up of one tensor: "part", "weights", "nonzeros", "rows" and "violations"; or "uncounted", as
-    lists; {} for codes beside the weights."""
+    """What `_count` adds up of one tensor: "part", "weights", "nonzeros", "rows", "odd" and "violations"; or
+    "uncounted", as lists; {} for codes beside the weights."""
     shape, dtype = opened.shapes[name], opened.dtype_of(name)
     if dtype not in reader.DTYPES:
         return {"uncounted": [f"type {dtype}, which is not read"]}
@@ -254,6 +257,7 @@ def _look(opened, name: str, model_type, file, pattern) -> dict:
         return {"uncounted": [CODES]} if len(shape) > 1 else {}
     part = part_of(name, shape)
     looked = {"part": part, "weights": math.prod(shape), "nonzeros": ones(found[0])}
+    looked["odd"] = [name] if found[2] else []
     if file and name in file.shapes:
         looked["violations"] = _against(file, name, shape, found[0])
     if part not in ("norm", "other"):
@@ -314,7 +318,7 @@ def _verdict(fixed: bool, says: dict) -> str:
     return "activation-sparse" if sparse_activation else "dense"
 
 
-def _reason(fixed, says, pattern, sparsity, rows, why, uncounted) -> str:
+def _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted) -> str:
     ways, moe = [], says["moe"]
     if moe:
         ways.append(f"MoE {moe['active_experts'] or 'some'} of {moe['experts']}")
@@ -336,9 +340,8 @@ def _reason(fixed, says, pattern, sparsity, rows, why, uncounted) -> str:
         share = f"{sparsity:.1%}" if sparsity >= 5e-4 else "under 0.1%"
         reason += f"{'; ' if activation_sparse else ': '}{share} of the block weights are zero, and a fixed "
         reason += f"topology begins above {ZEROS:.0%}"
-    odd = [row["name"] for row in rows if row["not_finite"]]
     if odd:
-        more = f" and of {len(odd) - 1} more matrices" if odd[1:] else ""
+        more = f" and of {len(odd) - 1} more tensors" if odd[1:] else ""
         reason += f"; weights of {odd[0]}{more} are infinite or no numbers"
     if sparsity is None:
         reason += f"; no weight was counted, since {why or 'no tensor is a block matrix of real numbers'}"

@@ -2,7 +2,8 @@
 
 `topology.safetensors` holds, per matrix, a flat uint8 array: the mask in row-major order, bit-packed,
 little bit order, the last byte filled up with zeros. One metadata entry, `topology`, holds JSON with the
-pattern, the method, the density, each matrix's [rows, columns] in model order, the topology's hash
+pattern, the method, the density, each matrix's [rows, columns] in model order (where a parameter holds the matrices
+of several experts, its [experts, rows, columns]), the topology's hash
 (SHA-256 over name, shape and bits of the matrices sorted by name), where a method read text its SHA-256 as
 `calibration`, and of structured pruning whether the model is a smaller dense one (`compact`) or has whole lines absent
 (`masked`), and of how many `dense_weights`. Equal topologies give equal bytes.
@@ -10,6 +11,7 @@ pattern, the method, the density, each matrix's [rows, columns] in model order, 
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,9 +31,11 @@ FACTS = (
 
 @dataclass
 class Bits:
-    """Packed masks: `shapes` name -> (rows, columns), `bits` name -> uint8[ceil(rows * columns / 8)]."""
+    """Packed masks: `shapes` name -> (rows, columns) or (experts, rows, columns), `bits` name -> uint8[ceil(weights /
+    8)].
+    """
 
-    shapes: dict[str, tuple[int, int]]
+    shapes: dict[str, tuple[int, ...]]
     bits: dict[str, np.ndarray]
     pattern: str
     method: str
@@ -40,7 +44,7 @@ class Bits:
     @property
     def weights(self) -> int:
         """Weights that the matrices could have."""
-        return sum(rows * columns for rows, columns in self.shapes.values())
+        return sum(map(math.prod, self.shapes.values()))
 
     @property
     def nonzeros(self) -> int:
@@ -52,25 +56,23 @@ class Bits:
         """The topology's hash; pattern and method are words about it and not in it."""
         total = hashlib.sha256()
         for name in sorted(self.shapes):
-            rows, columns = self.shapes[name]
-            total.update(f"{name}\n{rows} {columns}\n".encode())
+            total.update(f"{name}\n{' '.join(map(str, self.shapes[name]))}\n".encode())
             total.update(self.bits[name].tobytes())
         return total.hexdigest()
 
     def mask(self, name: str) -> np.ndarray:
-        """bool[rows, columns] of one matrix."""
+        """bool mask of one matrix, of its shape."""
         return unpack(self.bits[name], self.shapes[name])
 
 
 def pack(mask: np.ndarray) -> np.ndarray:
-    """uint8 bits of a bool[rows, columns] mask."""
+    """uint8 bits of a bool mask of any shape."""
     return np.packbits(np.ascontiguousarray(mask).reshape(-1), bitorder="little")
 
 
-def unpack(bits: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """bool[rows, columns] of packed bits."""
-    rows, columns = shape
-    return np.unpackbits(bits, count=rows * columns, bitorder="little").reshape(rows, columns).astype(bool)
+def unpack(bits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """bool mask of `shape` of packed bits."""
+    return np.unpackbits(bits, count=math.prod(shape), bitorder="little").reshape(shape).astype(bool)
 
 
 def count(bits: np.ndarray) -> int:
@@ -110,7 +112,7 @@ def load(path) -> Bits:
         raise UserError(f"{path}: not a whole safetensors file ({error}); {AGAIN}") from None
     try:
         facts = json.loads(metadata[KEY])
-        shapes = {str(name): (int(rows), int(columns)) for name, (rows, columns) in facts["shapes"].items()}
+        shapes = {str(name): (int(a), int(b), *map(int, c)) for name, (a, b, *c) in facts["shapes"].items()}
         bits = Bits(shapes, arrays, str(facts["pattern"]), str(facts["method"]))
         bits.facts = {key: facts[key] for key in FACTS if key in facts}
         recorded = facts["sha256"]
@@ -127,12 +129,12 @@ def _verify(path, bits: Bits, recorded: str) -> None:
     if bits.shapes.keys() != bits.bits.keys():
         name = sorted(bits.shapes.keys() ^ bits.bits.keys())[0]
         raise UserError(f"{path}: {name}: its bits or its shape are missing; {AGAIN}")
-    for name, (rows, columns) in bits.shapes.items():
-        found, wanted = bits.bits[name], -(-rows * columns // 8)
+    for name, shape in bits.shapes.items():
+        found, wanted = bits.bits[name], -(-math.prod(shape) // 8)
         if found.dtype != np.uint8 or found.shape != (wanted,):
             raise UserError(
                 f"{path}: {name}: found {found.dtype} of shape {list(found.shape)}, expected uint8 of shape "
-                f"[{wanted}] for {rows} x {columns} bits; {AGAIN}"
+                f"[{wanted}] for {' x '.join(map(str, shape))} bits; {AGAIN}"
             )
     if bits.sha256 != recorded:
         raise UserError(

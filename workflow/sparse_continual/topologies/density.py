@@ -18,7 +18,7 @@ def densities_of_masks(masks: dict, declared: str) -> list[dict]:
         {
             "matrix": name,
             "layer": layer_of(name),
-            "module": name.removesuffix(".weight").rsplit(".", 1)[-1],
+            "module": module_of(name),
             "weights": mask.size,
             "nonzeros": int(mask.sum()),
             "density": float(mask.mean()),
@@ -32,6 +32,11 @@ def densities_of_masks(masks: dict, declared: str) -> list[dict]:
 def layer_of(name: str) -> int:
     """Number of the decoder block that a parameter belongs to: the first number in its name."""
     return int(re.search(r"\.(\d+)\.", name)[1])
+
+
+def module_of(name: str) -> str:
+    """What a matrix is within its block, such as "q_proj": the last word but for "weight" and an expert's number."""
+    return [word for word in name.removesuffix(".weight").split(".") if not word.isdigit()][-1]
 
 
 def counted_pattern(mask, declared: str) -> str:

@@ -5,10 +5,11 @@ values: so older names and experts that are stored one by one find their places 
 """
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 from sparse_continual.models.checkpoint import BLOCKS, by
 from sparse_continual.models.reader import OF_QUANTISATION
-from sparse_continual.topologies import activation
+from sparse_continual.topologies import activation, bits
 
 NO_WEIGHT = (*OF_QUANTISATION, "rotary_emb.inv_freq")  # ends of names; none is a surplus
 JOINING = "conversion of the weights"  # in what transformers raises when tensors do not fit together
@@ -24,12 +25,7 @@ def held_against(config: dict, shapes: dict) -> dict | None:
     """
     import torch
 
-    made, _ = activation.config_class(
-        {key: value for key, value in config.items() if key not in BLOCKS}, whole=True
-    )
-    named = config.get("architectures")
-    named = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
-    maker = None if made is None else _class(named, type(made))
+    named, maker, made = _named(config)
     if maker is None:
         return None
     tensors = {
@@ -62,6 +58,44 @@ def held_against(config: dict, shapes: dict) -> dict | None:
         ),
         "unjoined": unjoined,
     }
+
+
+def as_stored(config: dict, file: bits.Bits, shapes: dict) -> bits.Bits:
+    """A topology `file`, which has the names of the model's parameters, by those of the checkpoint's tensors (name ->
+    shape): transformers stores some under other names, and experts that it keeps together one by one.
+
+    As it is where all its names are those of tensors, or transformers cannot build the model of the parsed config.json.
+    """
+    if file.shapes.keys() <= shapes.keys():
+        return file
+    import torch
+    from transformers.core_model_loading import revert_weight_conversion
+
+    _, maker, made = _named(config)
+    if maker is None:
+        return file
+    try:
+        with torch.device("meta"):
+            model = maker(made)
+    except Exception:  # whatever its constructor stumbles over
+        return file
+    found = replace(file, shapes={}, bits={})
+    for name in file.shapes:  # one at a time: as bools they take eight times the memory
+        stored = {name: torch.from_numpy(file.mask(name))}
+        for other, mask in (stored if name in shapes else revert_weight_conversion(model, stored)).items():
+            found.shapes[other], found.bits[other] = tuple(mask.shape), bits.pack(mask.numpy())
+    return found
+
+
+def _named(config: dict) -> tuple:
+    """(name of the class that a parsed config.json names, the class, its config), the latter two None where
+    transformers has none such."""
+    made, _ = activation.config_class(
+        {key: value for key, value in config.items() if key not in BLOCKS}, whole=True
+    )
+    named = config.get("architectures")
+    named = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
+    return named, None if made is None else _class(named, type(made)), made
 
 
 def _class(name: str, kind):

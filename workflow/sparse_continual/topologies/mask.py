@@ -10,7 +10,8 @@ from sparse_continual.topologies import bits
 
 @dataclass
 class Topology:
-    """`masks`: name of a weight parameter -> bool[rows, columns], True where the weight exists.
+    """`masks`: name of a weight parameter -> bool of its shape, True where the weight exists: [rows, columns], or of
+    a mixture's experts that are kept together [experts, rows, columns].
 
     `record`: plain data on how it was made (settings, calibration digest, count per matrix); it is not
     part of the topology's identity, and of it only the calibration digest is in the file. `cost`: seconds and

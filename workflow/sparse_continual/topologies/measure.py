@@ -134,14 +134,15 @@ def layer_errors(dense, pruned, rows) -> list[dict]:
     """
     import torch
 
+    from sparse_continual.models.experts import experts_apart
     from sparse_continual.models.load import matrix_of, prunable
-    from sparse_continual.topologies.density import layer_of
+    from sparse_continual.topologies.density import layer_of, module_of
     from sparse_continual.topologies.moments import SecondMoments
     from sparse_continual.topologies.walk import blocks
 
-    linears, after = prunable(dense), prunable(pruned)
     found = []
-    with torch.no_grad():
+    with torch.no_grad(), experts_apart(dense), experts_apart(pruned):
+        linears, after = prunable(dense), prunable(pruned)
         for block in blocks(dense, linears, rows):
             for name, moments in block.measure(SecondMoments).items():
                 before = matrix_of(linears[name]).double()
@@ -152,7 +153,7 @@ def layer_errors(dense, pruned, rows) -> list[dict]:
                     {
                         "matrix": name,
                         "layer": layer_of(name),
-                        "module": name.removesuffix(".weight").rsplit(".", 1)[-1],
+                        "module": module_of(name),
                         "error": lost / whole if whole else math.inf if lost else 0.0,
                     }
                 )

@@ -2,7 +2,8 @@
 
 Only the linears inside decoder blocks are pruned; embeddings, head, norms and biases stay as they are, byte
 for byte, tied or not. A method is a kernel on one matrix; what it measures comes from `walk`, how many
-weights each matrix keeps from `counts`.
+weights each matrix keeps from `counts`. In a mixture every expert's matrix is one of its own, which sees the tokens
+that are routed to it.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import torch
 
 from sparse_continual import registry
 from sparse_continual.errors import UserError
+from sparse_continual.models.experts import experts_apart
 from sparse_continual.models.load import matrix_of, prunable
 from sparse_continual.topologies.calibration import digest
 from sparse_continual.topologies.check import agreed, needs_text, options_of
@@ -51,32 +53,36 @@ def prune(
     settings |= {key: options.pop(key) for key in ("allocation", "counts") if key in options}
     chosen = agreed(settings | options)[0]
     options = options_of(f"method {method}", chosen.SCHEMA, options)
-    linears = prunable(model)
-    sizes = {name: tuple(matrix_of(module).shape) for name, module in linears.items()}
     structured = None
     if pattern == "structured":  # by name, not by import: other methods must not depend on its code
         structured = importlib.import_module("sparse_continual.topologies.structured")
-    total = None if structured else kept_total(sizes, pattern, sparsity)
     reads = needs_text(settings | options)
-    rows = _rows(model, method, calibration) if reads else None
-    for name, module in linears.items():
-        if not torch.isfinite(module.weight).all():
-            raise UserError(f"{name}: has weights that are NaN or infinite; the model is broken")
-    untouched = _fingerprint(model, linears)
-    with _evaluating(model):
-        job = Job(model, linears, rows or [], total, seed)
+    with experts_apart(model) as experts:
+        linears = prunable(model)
+        sizes = {name: tuple(matrix_of(module).shape) for name, module in linears.items()}
+        total = None if structured else kept_total(sizes, pattern, sparsity)
+        rows = _rows(model, method, calibration) if reads else None
+        for name, module in linears.items():
+            if not torch.isfinite(module.weight).all():
+                raise UserError(f"{name}: has weights that are NaN or infinite; the model is broken")
+        untouched = _fingerprint(model, linears)
+        with _evaluating(model):
+            job = Job(model, linears, rows or [], total, seed)
+            if structured:
+                job.counts = structured.counts(model, linears, sparsity, options)
+                chosen.prune_model(job, sparsity, **options)
+            else:
+                _run(job, chosen, options, sizes, settings, sparsity)
+        masks = job.masks
+        kept = {name: int(masks[name].sum()) for name in linears}
+        _verify(model, linears, job, untouched, settings.get("counts") != "reference")
         if structured:
-            job.counts = structured.counts(model, linears, sparsity, options)
-            chosen.prune_model(job, sparsity, **options)
-        else:
-            _run(job, chosen, options, sizes, settings, sparsity)
-    masks = job.masks
-    kept = {name: int(masks[name].sum()) for name in linears}
-    _verify(model, linears, job, untouched, settings.get("counts") != "reference")
-    if structured:
-        job.facts |= {"structured": options["export"], "dense_weights": sum(r * c for r, c in sizes.values())}
-        if options["export"] == "compact":
-            masks = structured.compact(model, linears, masks)
+            job.facts |= {
+                "structured": options["export"],
+                "dense_weights": sum(r * c for r, c in sizes.values()),
+            }
+            if options["export"] == "compact":
+                masks = structured.compact(model, linears, masks)
     record = {
         **settings,
         "sparsity": sparsity,
@@ -87,7 +93,9 @@ def prune(
         **job.facts,
         **({"notes": job.notes} if job.notes else {}),
     }
-    masks = {name: masks[name].cpu() for name in linears}
+    for name, parts in experts.items():
+        masks[name] = torch.stack([masks.pop(part) for part in parts])
+    masks = {name: masks[name].cpu() for name in prunable(model)}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
     cost = {"seconds": time.monotonic() - begun, "peak_bytes": peak}
     return Topology(masks, pattern, method, record, cost)

@@ -10,6 +10,7 @@ import torch
 
 from sparse_continual.errors import UserError
 from sparse_continual.topologies.counts import Count
+from sparse_continual.topologies.density import module_of
 from sparse_continual.topologies.export import ATTENTION, MLP, SETTINGS, kept_groups, kept_weights
 from sparse_continual.topologies.walk import block_of
 
@@ -53,12 +54,14 @@ def layers(model, linears: dict) -> list[Layer]:
     """
     blocks = {}
     for name in linears:
-        blocks.setdefault(block_of(name), {})[name.split(".")[-2]] = name
+        blocks.setdefault(block_of(name), []).append(name)
     config, found = model.config, []
-    for block, names in blocks.items():
-        if set(names) != {*ATTENTION, *MLP}:
+    for block, own in blocks.items():
+        names = {module_of(name): name for name in own}
+        if set(names) != {*ATTENTION, *MLP} or len(names) < len(own):
             raise UserError(
-                f"{block}: has {', '.join(names)}; structured pruning knows blocks of {', '.join(ATTENTION + MLP)}"
+                f"{block}: has {len(own)} matrices, {', '.join(names)}; structured pruning knows blocks of one each of "
+                f"{', '.join(ATTENTION + MLP)}"
             )
         shapes = {part: tuple(linears[name].weight.shape) for part, name in names.items()}
         heads = config.num_key_value_heads

@@ -7,15 +7,17 @@ arm. form `side`: peft's adapter beside the matrix, dense whatever the topology,
 extra dense parameters; they are counted as trained values.
 
 The adapter is carried from task to task, not merged and renewed. Knobs: rank, alpha, form. Cost: the
-product is formed at every step (`masked`), rank * (in + out) trained values per matrix.
+product is formed at every step (`masked`), rank * (in + out) trained values per matrix. Limits: no mixtures that keep
+the matrices of several experts in one parameter.
 """
 
 import math
 
 import torch
 
+from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
-from sparse_continual.models.load import matrix_of
+from sparse_continual.models.load import Stack, matrix_of
 from sparse_continual.runs.mechanism import Mechanism as Base
 
 SCHEMA = {
@@ -96,7 +98,16 @@ class Mechanism(Base):
     """Trains A and B; the base's matrices stay as they are."""
 
     def attach(self):
-        """Masked products by parametrization, or peft's adapters."""
+        """Masked products by parametrization, or peft's adapters.
+
+        Raises UserError for a parameter that holds the matrices of several experts.
+        """
+        for name, module in self.setting.linears.items():
+            if isinstance(module, Stack):
+                raise UserError(
+                    f"mechanism lora: {name} holds the matrices of {len(module.weight)} experts, expected linears "
+                    "alone; use finetune or replay, or a base without experts"
+                )
         return Adapter(self._masked() if self.masked else self._side())
 
     @property

@@ -12,6 +12,7 @@ sparsity it empties whole matrices, which is refused; on a trained model usually
 """
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
+from sparse_continual.topologies.passes import Passes
 
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {"calibration": CALIBRATION}}
 PATTERNS = ("unstructured",)
@@ -20,6 +21,11 @@ COUNTS = ("exact",)
 NEEDS_CALIBRATION = True
 AT_INIT = True  # its choice means something before training too
 BATCH = 8  # rows whose gradient is taken at once; their sum does not depend on it
+
+
+def passes(options, text):
+    """What the gradient has pass (topologies/passes.py)."""
+    return Passes(trained=text.size)
 
 
 def gather(job):
@@ -35,7 +41,7 @@ def gather(job):
         weights = [module.weight for module in job.linears.values()]
         for at in range(0, len(job.rows), BATCH):
             loss = lm_loss(job.model, job.rows[at : at + BATCH], reduction="sum") / predicted
-            found = torch.autograd.grad(loss, weights)
+            found = torch.autograd.grad(loss, weights, materialize_grads=True)
             for total, gradient in zip(gradients.values(), found, strict=True):
                 total += gradient
     return lambda name: matrix_of(job.linears[name], gradients[name])

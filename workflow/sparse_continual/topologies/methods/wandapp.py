@@ -17,6 +17,7 @@ of one block and its gradients. Limits: as Wanda; overfits few rows.
 """
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
+from sparse_continual.topologies.passes import READINGS, Passes, walked
 
 SCHEMA = {
     "type": "object",
@@ -61,6 +62,15 @@ NEEDS_CALIBRATION = True
 TOKENS = 128 * 2048  # read by the authors
 
 
+def passes(options, text):
+    """What the walk, the gradients and the optimisation have pass (topologies/passes.py)."""
+    drawn = options["rounds"] * min(options["samples"], text.sequences) * text.tokens
+    # gradients, and where there is optimisation its targets and gradients once more
+    read, learnt = (3 * text.size, 2 * text.size) if drawn else (text.size, text.size)
+    optimised = Passes(read=text.blocks * (read + 2 * drawn), learnt=text.blocks * (learnt + drawn))
+    return walked(text, READINGS if options["sequential"] else 1) + optimised
+
+
 def prune_matrix(weight, statistics, count):
     """(mask bool[R, C], weight) of one matrix; `statistics`: (input norms [C], alpha * gradients [R, C])."""
     from sparse_continual.topologies.select import keep
@@ -100,7 +110,7 @@ def prune_block(block, job, alpha, rounds, samples, learning_rate, normalise, se
             for row in drawn:
                 with torch.enable_grad():
                     loss = (block.run(row).float() - targets[row].float()).square().sum()
-                    found = torch.autograd.grad(loss, weights)
+                    found = torch.autograd.grad(loss, weights, materialize_grads=True)
                 if not torch.isfinite(loss):
                     raise UserError(f"{block.name}: regional optimisation diverged; lower `learning_rate`")
                 for weight, gradient in zip(weights, found, strict=True):
@@ -129,7 +139,7 @@ def regional_gradients(block):
     sums = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
     for row in range(len(block.inputs)):
         with torch.enable_grad():
-            found = torch.autograd.grad(block.run(row).float().norm(), weights)
+            found = torch.autograd.grad(block.run(row).float().norm(), weights, materialize_grads=True)
         for total, gradient in zip(sums, found, strict=True):
             total += gradient.float().square()
     roots = [(total / len(block.inputs)).sqrt() for total in sums]

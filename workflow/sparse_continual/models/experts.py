@@ -1,0 +1,52 @@
+"""The experts of a mixture one by one, where transformers keeps their matrices together (`load.Stack`)."""
+
+from contextlib import contextmanager
+
+from torch import nn
+
+from sparse_continual.models.load import Stack, prunable
+
+
+class _Expert(nn.Linear):
+    """A linear on a `weight` that is there. Where a function wants that weight, as in `linear(inputs, expert)`, the
+    linear is called instead: so the model's own code runs on it, and hooks see each expert's inputs.
+    """
+
+    def __init__(self, weight):
+        nn.Module.__init__(self)  # nn.Linear's own would draw random numbers
+        self.out_features, self.in_features = weight.shape
+        self.weight, self.bias = nn.Parameter(weight.detach(), weight.requires_grad), None
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        inputs, expert = args
+        return expert(inputs)
+
+
+@contextmanager
+def experts_apart(model):
+    """Every matrix of an expert is a linear of its own meanwhile: "mlp.experts.gate_up_proj" becomes
+    "mlp.experts.gate_up_proj.0.weight" and so on. Yields {name of the parameter: [names of its parts]}, {} of a
+    model without such.
+
+    The parts are views: what is written into them is written into the parameter. Experts are computed one after the
+    other meanwhile (transformers' "eager"), and as before afterwards.
+
+    Raises UserError as `prunable`.
+    """
+    stacks = {name: stack for name, stack in prunable(model).items() if isinstance(stack, Stack)}
+    found = {name: (stack, stack.weight) for name, stack in stacks.items()}
+    if found:
+        before = model.get_experts_implementation()
+        model.set_experts_implementation("eager")
+    for stack, whole in found.values():
+        delattr(stack.module, stack.key)
+        setattr(stack.module, stack.key, nn.ModuleList(map(_Expert, whole)))
+    try:
+        yield {name: [f"{name}.{n}.weight" for n in range(len(whole))] for name, (_, whole) in found.items()}
+    finally:
+        for stack, whole in found.values():
+            delattr(stack.module, stack.key)
+            setattr(stack.module, stack.key, whole)
+        if found:
+            model.set_experts_implementation(before)
