@@ -2,8 +2,9 @@
 
     python benchmarks/pruning.py [repeats] | grep '^|'     (the library logs to the same stream)
 
-Prints seconds (the least of the repeats; loading a model is not counted), and the peak memory of a pruning
-beyond the weights for models of growing depth and width, each in a process of its own.
+Prints seconds (the least of the repeats; loading a model is not counted), first of the bare passes that a method needs
+which goes block by block; and the peak memory of a pruning beyond the weights for models of growing depth and width,
+each in a process of its own.
 """
 
 import contextlib
@@ -39,6 +40,20 @@ def ours(folder, rows, method, pattern):
     model = load_model(folder)
     begun = time.perf_counter()
     prune(model, method, pattern, 0.5, rows)
+    return time.perf_counter() - begun
+
+
+def passes(folder, rows):
+    """Seconds of one pass of all rows through every block to measure, and one through all but the last to go on."""
+    from sparse_continual.models.load import load_model
+
+    model = load_model(folder)
+    begun = time.perf_counter()
+    with torch.no_grad():
+        for depth in (len(model.model.layers), len(model.model.layers) - 1):
+            model.model.layers = model.model.layers[:depth]
+            for row in rows:
+                model.model(input_ids=row[None], use_cache=False)
     return time.perf_counter() - begun
 
 
@@ -102,6 +117,7 @@ def main(repeats=3):
     rows = some_rows()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # llmcompressor writes logs
         save(folder)
+        print(f"| bare passes, s | {min(passes(folder, rows) for _ in range(repeats)):.2f} |\n|---|---|\n")
         print("| method | pattern | ours, s | llmcompressor, s | times as fast |\n|---|---|---|---|---|")
         for method in ("wanda", "sparsegpt"):
             for pattern in ("unstructured", "2:4"):

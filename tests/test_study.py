@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sparse_continual import registry
 from sparse_continual.config import checked
 from sparse_continual.errors import UserError
 from sparse_continual.study import Study
@@ -323,6 +324,24 @@ def test_prices_name_every_condition(default):
     assert {row["steps"] for row in epochs} == {-(-2 * default._sizes("people")["train_items"] // 32)}
 
 
+def test_what_methods_read_is_known_beforehand(default):
+    """On 6 blocks and 2 for tuning; of the base's own mixture."""
+    (row,) = default.prunings()
+    assert (row["topology"], row["base"], row["models"]) == ("sparse_2of4", "tiny", 8)
+    assert row["making"]["text"] is None and row["shape"] == default.shape("sparse")
+    wanda = {"method": "wanda", "pattern": "2:4", "calibration": {"sequences": 8}}
+    study = study_of(topologies__sparse_2of4=wanda | {"at": "trained"})
+    (row,) = study.prunings()  # of sparse, and of masked_writes, which has it as `like`
+    mixture = [
+        registry.load("streams.sources", entry["source"]).sizes(entry, role="base")["row_tokens"]
+        for entry in DEFAULT["bases"]["tiny"]["mixture"]
+    ]
+    text = {"sequences": 8, "tokens": max(mixture), "written": False}
+    assert row["making"]["text"] == text and "at" not in row["making"]["topology"]
+    priced = {found["condition"]: found["making"] for found in study.priced("people")}
+    assert priced["sparse"] == row["making"] and priced["dense"] is priced["masked_writes"] is None
+
+
 def test_studies_that_cannot_be(tmp_path):
     for changes, words in (
         (
@@ -396,7 +415,13 @@ def test_a_published_base_is_one_model_for_all_blocks(tmp_path):
 
     text = tmp_path / "text.txt"
     text.write_text("a b c")
-    wanda = {"method": "wanda", "pattern": "2:4", "calibration": {"sequences": 4, "files": [str(text)]}}
+    wanda = {"method": "wanda", "pattern": "2:4", "calibration": {"sequences": 4}}
+    read = {"sequences": 4, "tokens": 512, "written": True}  # by the base itself
+    (row,) = study_of(**changes, topologies__sparse_2of4=wanda).prunings()
+    assert row["making"]["text"] == read and row["models"] == 1
+    wanda["calibration"]["files"] = [str(text)]
+    (row,) = study_of(**changes, topologies__sparse_2of4=wanda).prunings()
+    assert row["making"]["text"] == read | {"written": False}
     one = study_of(**changes, topologies__sparse_2of4=wanda).topology("sparse", "1").name
     text.touch()
     assert study_of(**changes, topologies__sparse_2of4=wanda).topology("sparse", "1").name == one

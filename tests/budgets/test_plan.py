@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from sparse_continual.budgets import plan
+from sparse_continual.budgets.price import number
 
 SHAPE = {"hidden_size": 8, "intermediate_size": 16, "layers": 2, "heads": 2, "kv_heads": 2, "vocabulary": 32}
 PHASE = {"steps": 1000, "batch_size": 4, "row_tokens": 10, "shape": SHAPE}
@@ -29,3 +30,21 @@ def test_a_teacher_is_not_in_the_hours_of_the_trainings():
     assert told(taught)[0] == told({**taught, "teacher": False})[0]
     cost = plan._phase_costs(taught)
     assert 0.3 < cost["teacher_hours"] / cost["hours"] < 0.35
+
+
+def test_what_methods_have_pass_is_told_for_every_topology():
+    topology = {"method": "gmp", "pattern": "2:4", "steps": 50, "batch_size": 4}
+    text = {"sequences": 100, "tokens": 10, "written": False}
+    row = {"topology": "slow", "base": "tiny", "shape": SHAPE, "models": 3}
+    row |= {"making": {"topology": topology, "text": text}}
+    none = {**row, "topology": "at_once", "making": {"topology": {"method": "magnitude"}, "text": None}}
+    unknown = {**row, "topology": "not_there", "shape": {}}
+    study = SimpleNamespace(prunings=lambda: [row, none, unknown])
+    slow, at_once, together = plan._methods(study)[3:6]
+    weights, embeddings = 2 * (4 * 8 * 8 + 3 * 8 * 16), 2 * 8 * 32
+    forward = 2 * weights + 4 * 10 * 8 * 2 + embeddings
+    each = 50 * 4 * 10 * (3 * forward - embeddings - 2 * 3 * 8 * 8)
+    assert slow.split() == ["slow", "tiny", "gmp", "3", "2k", "2k", number(each), number(3 * each)]
+    assert at_once.split() == ["at_once", "tiny", "magnitude", "3", "0", "0", "0", "0"]
+    assert together == f"Together: {number(3 * each)}FLOP."
+    assert plan._methods(SimpleNamespace(prunings=lambda: [unknown])) == []

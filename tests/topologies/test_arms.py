@@ -37,6 +37,7 @@ def priced(shape, topology):
         "tuning_steps": 0,
         "asked_steps": 0,
         "match": None,
+        "making": None,
     }
     return price([row])[0]["nonzeros"]
 

@@ -13,6 +13,8 @@ CHECKPOINTS = sorted(
 )
 # a plan downloads nothing: until all of this is there, it is made from what is declared
 AT_HAND = all(Path(path).exists() for path in CHECKPOINTS)
+# methods and allocations say themselves what they have pass
+PRICED = sorted({name for row in STUDY.prunings() for name in topology_variants(row["making"]["topology"])})
 
 
 rule compute_budgets:
@@ -28,7 +30,7 @@ rule compute_budgets:
         runtime=5,
     params:
         rows=canonical({stream: STUDY.priced(stream) for stream in STUDY.streams}),
-        code=code("scripts/budgets/compute_budgets.py"),
+        code=code("scripts/budgets/compute_budgets.py", *PRICED),
     script:
         "../../scripts/budgets/compute_budgets.py"
 

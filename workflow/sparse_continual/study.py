@@ -21,6 +21,7 @@ from sparse_continual.identity import canonical, seed_of, sha256
 from sparse_continual.statistics.claims import load as load_claims
 from sparse_continual.streams.lexicon import vocabulary
 from sparse_continual.streams.orders import PILOT, TUNING, order_of_block
+from sparse_continual.topologies.calibration import DEFAULTS as CALIBRATION
 from sparse_continual.topologies.check import check as check_topology
 from sparse_continual.topologies.check import needs_text
 from sparse_continual.topologies.measure import TABLES as MEASURES
@@ -627,6 +628,7 @@ class Study:
                     "tuning_steps": trials * steps,
                     "asked_steps": self._asked_steps(stream, name, steps),
                     "match": match and {**match, "error": self.control(name).error},
+                    "making": self._making(name, found["topology"]),
                     **counted,
                 }
             )
@@ -643,6 +645,52 @@ class Study:
                 count += 2 * (tasks - 1) * saving.settings["steps"]  # from the last weights and from the base
         return count
 
+    def _making(self, condition: str, topology: str) -> dict | None:
+        """What `budgets.making.making` needs to know of a topology beside the shape; None where no method makes it.
+
+        topology: its settings; text: {sequences, tokens, written} of what is read, None where nothing is.
+        """
+        settings = {k: v for k, v in self.config["topologies"][topology].items() if k != "at"}
+        if settings["method"] in ("dense", COUNTED):
+            return None
+        text = None
+        if needs_text(settings):
+            asked, mixture = settings.get("calibration", CALIBRATION), self._mixture_tokens(condition)
+            text = {
+                "sequences": asked["sequences"],
+                "tokens": asked["tokens"] if "files" in asked or not mixture else mixture,
+                "written": "files" not in asked and not mixture,
+            }
+        return {"topology": settings, "text": text}
+
+    def _mixture_tokens(self, condition: str) -> int:
+        """Tokens of the longest row of the base's own mixture; 0 when the base declares none."""
+        return max(
+            (
+                registry.load("streams.sources", entry["source"]).sizes(entry, role="base")["row_tokens"]
+                for entry in self.base(condition).get("mixture", ())
+            ),
+            default=0,
+        )
+
+    def prunings(self) -> list[dict]:
+        """Every topology that a method makes, once for each base and shape.
+
+        Each is {topology (its name), base, shape, making (as in `priced`), models: how many it is made of}.
+        """
+        found = {}
+        for condition in self.conditions:
+            arm, shape = self.condition(condition), self.shape(condition)
+            for name in sorted({arm["topology"], arm.get("like")} - {None}):
+                making = self._making(condition, name)
+                if not making:
+                    continue
+                row = {"topology": name, "base": arm["base"], "shape": shape, "making": making}
+                made = found.setdefault(sha256(row), (row, set()))[1]
+                for block in self.blocks + self.tuning_blocks:
+                    made.add(self.topology(condition, block, name).digest)
+        return [row | {"models": len(made)} for row, made in found.values()]
+
     def preparation(self) -> list[dict]:
         """Every pretraining and recovery that the study needs, once.
 
@@ -650,10 +698,6 @@ class Study:
         """
         phases = {}
         for condition in self.conditions:
-            tokens = [
-                registry.load("streams.sources", entry["source"]).sizes(entry, role="base")["row_tokens"]
-                for entry in self.base(condition).get("mixture", ())
-            ]
             topologies = [
                 self.topology(condition, block, like)
                 for like in (None, self.condition(condition).get("like"))
@@ -665,7 +709,7 @@ class Study:
                 if training:
                     phases[kind, entity.digest] = {
                         **{key: training[key] for key in ("steps", "batch_size")},
-                        "row_tokens": max(tokens),
+                        "row_tokens": self._mixture_tokens(condition),
                         "shape": self.shape(condition),
                         "teacher": "distillation" in training,
                     }

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sparse_continual.budgets.arithmetic import Shape, forward_flops, training_flops
 from sparse_continual.budgets.known import declared
+from sparse_continual.budgets.making import making
 from sparse_continual.budgets.price import STEP_SECONDS, aligned, hours, number, price, table
 from sparse_continual.files import read_json, read_manifest
 
@@ -39,7 +40,7 @@ def plan_text(study, budget=None, streams=()) -> str:
             *(f"Block {block}: {' > '.join(study.order(name, block))}" for block in study.blocks),
             "",
         ]
-    return "\n".join([*parts, _preparation(study), "", *_power(study)])
+    return "\n".join([*parts, _preparation(study), "", *_methods(study), *_power(study)])
 
 
 def _downloads(study) -> list[str]:
@@ -126,6 +127,28 @@ def _phase_costs(phase: dict) -> dict:
         # as of the FLOPs, a third of a step's fixed time; at tiny size 0.4 of a step was measured in all
         "teacher_hours": hours(phase["steps"], forward, step_seconds=STEP_SECONDS / 3),
     }
+
+
+def _methods(study) -> list[str]:
+    """What the methods themselves have pass through their models, each topology's once, and all that are made."""
+    lines, total = [("topology", "base", "method", "models", "forward", "backward", "FLOP each", "FLOP")], 0
+    for row in study.prunings():
+        if not row["shape"]:
+            continue
+        cost = making(shape=Shape(**row["shape"]), **row["making"])
+        flops = row["models"] * cost["method_flops"]
+        total += flops
+        counts = [number(value) for value in (row["models"], *cost.values(), flops)]
+        lines.append((row["topology"], row["base"], row["making"]["topology"]["method"], *counts))
+    if len(lines) == 1:
+        return []
+    return [
+        "Methods. Tokens that pass forward and backward through the blocks of one model while its topology is made,",
+        "rows at their greatest length, and FLOPs of these passes alone; not in the hours above.",
+        *aligned(lines, left=(0, 1, 2)),
+        f"Together: {number(total)}FLOP.",
+        "",
+    ]
 
 
 def _power(study) -> list[str]:

@@ -19,6 +19,7 @@ from sparse_continual.budgets.arithmetic import (
     parameters,
     training_flops,
 )
+from sparse_continual.budgets.making import NOTHING, making
 from sparse_continual.topologies.counts import kept_counts, matrices
 from sparse_continual.topologies.export import kept_weights
 
@@ -36,7 +37,8 @@ def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECON
     whole} that the writes take, unless all), ends (frozen | trained), shape (keys of `Shape`; a matched
     control's own), row_tokens, answer_tokens, steps (per task), batch_size, tasks, blocks, tuning_steps (of all
     trials), asked_steps (of all references, repeats and savings that the study asks for; they count in `hours`
-    alone), match (None or {to, on, error}). Where `nonzeros` is given, as of weights that were counted, `pattern`
+    alone), match (None or {to, on, error}), making ({topology, text}, what `making` takes, or None where no method
+    makes the topology). Where `nonzeros` is given, as of weights that were counted, `pattern`
     is a word about them.
 
     Tokens are upper bounds: rows are counted at their greatest length. Theoretical FLOPs count weights that
@@ -77,6 +79,7 @@ def _row(c: dict, throughput: float, step_seconds: float) -> dict:
         "disk_bytes": saved * c["tasks"] * c["blocks"],
         "buffer_tokens": buffer,
         "buffer_bytes": TOKEN * buffer,
+        **(making(shape=shape, **c["making"]) if c["making"] else NOTHING),
         "hours": hours(runs + c["asked_steps"], executed * step_tokens, throughput, step_seconds),
         "tuning_hours": hours(c["tuning_steps"], executed * step_tokens, throughput, step_seconds),
         "matched_to": match.get("to", ""),

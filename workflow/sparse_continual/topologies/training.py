@@ -8,6 +8,7 @@ import math
 
 from sparse_continual.errors import UserError
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
+from sparse_continual.topologies.passes import Passes
 
 SETTINGS = {  # of every such method
     "calibration": CALIBRATION,
@@ -21,6 +22,11 @@ SETTINGS = {  # of every such method
     },
     "warmup": {"type": "integer", "minimum": 0, "default": 10, "description": "steps of linear warm-up"},
 }
+
+
+def passes(options: dict, text) -> Passes:
+    """What one training has pass (topologies/passes.py), from the method's options."""
+    return Passes(trained=options["steps"] * options["batch_size"] * text.tokens)
 
 
 def collate(rows):

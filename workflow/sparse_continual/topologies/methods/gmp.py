@@ -10,7 +10,7 @@ Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `lea
 Limits: only the matrices are trained; on few rows it overfits.
 """
 
-from sparse_continual.topologies.training import SETTINGS
+from sparse_continual.topologies.training import SETTINGS, passes  # noqa: F401  `passes`: what it costs
 
 SCHEMA = {
     "type": "object",

@@ -13,7 +13,7 @@ a. Limits: one gate per weight, not per head or channel; kept weights are shrunk
 recovery should follow.
 """
 
-from sparse_continual.topologies.training import SETTINGS
+from sparse_continual.topologies.training import SETTINGS, passes  # noqa: F401  `passes`: what it costs
 
 SCHEMA = {
     "type": "object",

@@ -16,7 +16,7 @@ gradient of W is kept. Limits: Llama-like blocks only; queries go with the keys 
 """
 
 from sparse_continual.topologies.export import SETTINGS as EXPORT
-from sparse_continual.topologies.training import SETTINGS
+from sparse_continual.topologies.training import SETTINGS, passes  # noqa: F401  `passes`: what it costs
 
 SCHEMA = {
     "type": "object",

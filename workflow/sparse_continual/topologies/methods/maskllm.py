@@ -13,7 +13,11 @@ settings take 2000 steps of 256 x 4096 tokens. Cost: one training run without gr
 weight at 2:4 for g and its moments. Limits: on few tokens it overfits: watch the loss on others.
 """
 
+from sparse_continual import registry
+from sparse_continual.topologies.check import options_of
+from sparse_continual.topologies.passes import of_method
 from sparse_continual.topologies.training import SETTINGS
+from sparse_continual.topologies.training import passes as training
 
 SCHEMA = {
     "type": "object",
@@ -58,6 +62,15 @@ def based_on(settings):
     """Names of the methods that these settings use."""
     prior = settings.get("prior", SCHEMA["properties"]["prior"]["default"])
     return [prior] if prior != "none" else []
+
+
+def passes(options, text):
+    """What the training has pass (topologies/passes.py), and the method of the prior."""
+    total = training(options, text)
+    for prior in based_on(options):
+        method = registry.load("topologies.methods", prior)
+        total += of_method(method, options_of(f"method {prior}", method.SCHEMA, {}), text)
+    return total
 
 
 def gather(job, steps, batch_size, learning_rate, warmup, prior, strength, reward, decay):
@@ -138,9 +151,7 @@ def prior_masks(job, prior: str) -> dict:
     """Name -> bool[R, C] by the method `prior`, with its defaults; the model is as before afterwards."""
     from copy import copy
 
-    from sparse_continual import registry
     from sparse_continual.models.load import matrix_of
-    from sparse_continual.topologies.check import options_of
 
     method, other = registry.load("topologies.methods", prior), copy(job)
     other.masks, other.notes, other.facts = {}, {}, {}

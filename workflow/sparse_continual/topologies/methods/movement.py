@@ -13,7 +13,7 @@ training run; 16 bytes per weight for Z. Limits: the loss here is language model
 have seen the task. Equal scores go by index, so v must not fall before scores have moved.
 """
 
-from sparse_continual.topologies.training import SETTINGS
+from sparse_continual.topologies.training import SETTINGS, passes  # noqa: F401  `passes`: what it costs
 
 SCHEMA = {
     "type": "object",

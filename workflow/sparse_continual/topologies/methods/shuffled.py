@@ -13,6 +13,7 @@ copy of one block. Limits: only methods that work on single matrices or blocks o
 """
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
+from sparse_continual.topologies.passes import Passes, of_method, walked
 
 SCHEMA = {
     "type": "object",
@@ -59,6 +60,15 @@ def prune_block(block, job, of, options, within):
     for name, mask in masks.items():
         wanted = (mask, seed_of("shuffled topology", job.seed, name))
         job.prune_one(prune_matrix, name, wanted, dense[name], within=within)
+
+
+def passes(options, text):
+    """What the other method has pass (topologies/passes.py), and the last block once more as it left it, which counts
+    twice where the other method runs it already.
+    """
+    method, own = _method(options["of"], options["options"])
+    other = of_method(method, own, text) if method.NEEDS_CALIBRATION else walked(text, 0)
+    return other + Passes(read=text.size)
 
 
 def prune_matrix(weight, statistics, count, within="row"):
