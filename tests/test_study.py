@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from sparse_continual import registry
+from sparse_continual.budgets.demand import preparation, priced, prunings
 from sparse_continual.config import checked
 from sparse_continual.errors import UserError
 from sparse_continual.study import Study
@@ -296,23 +297,23 @@ def test_a_teacher_is_the_dense_parent(default):
 
 def test_what_is_trained_before_the_streams_is_counted_once(default):
     """On 6 blocks and 2 for tuning: 3 shapes are pretrained; they and the sparse model recover."""
-    phases = default.preparation()
+    phases = preparation(default)
     steps = [DEFAULT["bases"]["tiny"][kind]["steps"] for kind in ("pretraining", "recovery")]
     assert [sum(phase["steps"] == n for phase in phases) for n in steps] == [8 * 3, 8 * 4]
     assert not any(phase["teacher"] for phase in phases)
     at_init = {"method": "magnitude", "pattern": "2:4", "at": "init"}
     recovery = {**DEFAULT["bases"]["tiny"]["recovery"], "distillation": {"logits": 1}}
-    phases = study_of(topologies__sparse_2of4=at_init, bases__tiny__recovery=recovery).preparation()
+    phases = preparation(study_of(topologies__sparse_2of4=at_init, bases__tiny__recovery=recovery))
     assert [sum(phase["steps"] == n for phase in phases) for n in steps] == [8 * 4, 8 * 4]
     assert {phase["teacher"] for phase in phases if phase["steps"] == steps[1]} == {True}
     assert {phase["teacher"] for phase in phases if phase["steps"] == steps[0]} == {False}
     alone = {"study__conditions": ["sparse"], "study__contrasts": [], "study__claims": None}
-    phases = study_of(topologies__sparse_2of4=at_init, **alone).preparation()
+    phases = preparation(study_of(topologies__sparse_2of4=at_init, **alone))
     assert [sum(phase["steps"] == n for phase in phases) for n in steps] == [8, 8]  # no dense base
 
 
 def test_prices_name_every_condition(default):
-    rows = default.priced("people")
+    rows = priced(default, "people")
     assert [row["condition"] for row in rows] == default.conditions
     by_name = {row["condition"]: row for row in rows}
     assert by_name["sparse"]["pattern"] == "2:4" and by_name["dense"]["pattern"] == "dense"
@@ -320,26 +321,26 @@ def test_prices_name_every_condition(default):
     assert by_name["matched_flops"]["match"]["on"] == "flops"
     assert by_name["matched_flops"]["shape"] == default.shape("matched_flops")
     assert {row["steps"] for row in rows} == {DEFAULT["study"]["training"]["stop"]["steps"]}
-    epochs = study_of(study__training={"batch_size": 32, "stop": {"epochs": 2}}).priced("people")
-    assert {row["steps"] for row in epochs} == {-(-2 * default._sizes("people")["train_items"] // 32)}
+    epochs = priced(study_of(study__training={"batch_size": 32, "stop": {"epochs": 2}}), "people")
+    assert {row["steps"] for row in epochs} == {-(-2 * default.sizes("people")["train_items"] // 32)}
 
 
 def test_what_methods_read_is_known_beforehand(default):
     """On 6 blocks and 2 for tuning; of the base's own mixture."""
-    (row,) = default.prunings()
+    (row,) = prunings(default)
     assert (row["topology"], row["base"], row["models"]) == ("sparse_2of4", "tiny", 8)
     assert row["making"]["text"] is None and row["shape"] == default.shape("sparse")
     wanda = {"method": "wanda", "pattern": "2:4", "calibration": {"sequences": 8}}
     study = study_of(topologies__sparse_2of4=wanda | {"at": "trained"})
-    (row,) = study.prunings()  # of sparse, and of masked_writes, which has it as `like`
+    (row,) = prunings(study)  # of sparse, and of masked_writes, which has it as `like`
     mixture = [
         registry.load("streams.sources", entry["source"]).sizes(entry, role="base")["row_tokens"]
         for entry in DEFAULT["bases"]["tiny"]["mixture"]
     ]
     text = {"sequences": 8, "tokens": max(mixture), "written": False}
     assert row["making"]["text"] == text and "at" not in row["making"]["topology"]
-    priced = {found["condition"]: found["making"] for found in study.priced("people")}
-    assert priced["sparse"] == row["making"] and priced["dense"] is priced["masked_writes"] is None
+    making = {found["condition"]: found["making"] for found in priced(study, "people")}
+    assert making["sparse"] == row["making"] and making["dense"] is making["masked_writes"] is None
 
 
 def test_studies_that_cannot_be(tmp_path):
@@ -417,10 +418,10 @@ def test_a_published_base_is_one_model_for_all_blocks(tmp_path):
     text.write_text("a b c")
     wanda = {"method": "wanda", "pattern": "2:4", "calibration": {"sequences": 4}}
     read = {"sequences": 4, "tokens": 512, "written": True}  # by the base itself
-    (row,) = study_of(**changes, topologies__sparse_2of4=wanda).prunings()
+    (row,) = prunings(study_of(**changes, topologies__sparse_2of4=wanda))
     assert row["making"]["text"] == read and row["models"] == 1
     wanda["calibration"]["files"] = [str(text)]
-    (row,) = study_of(**changes, topologies__sparse_2of4=wanda).prunings()
+    (row,) = prunings(study_of(**changes, topologies__sparse_2of4=wanda))
     assert row["making"]["text"] == read | {"written": False}
     one = study_of(**changes, topologies__sparse_2of4=wanda).topology("sparse", "1").name
     text.touch()
@@ -472,7 +473,7 @@ def test_a_topology_that_is_counted_is_named_by_its_base_where_several_have_it(t
     assert {name for name, _, _ in study.topologies("people")} == {"found of one", "found of two"}
     assert {study.topology_name(name) for name in study.conditions} == {"found of one", "found of two"}
     assert study.counted() == {"found of one": "one", "found of two": "two"} and study.published() == {}
-    one, two = study.priced("people")
+    one, two = priced(study, "people")
     assert one["densities"] == f"{study.topology('one', '1').path}/densities.csv" != two["densities"]
     assert one["shape"]["hidden_size"] == 16 and not study.fetched("one") and study.downloads("one") == []
     alone = study_of(**changes | {"study__conditions": ["one"], "study__contrasts": []})

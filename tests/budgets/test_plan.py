@@ -1,7 +1,5 @@
 """What is planned before the streams: trainings and, apart from them, the forward passes of teachers."""
 
-from types import SimpleNamespace
-
 from sparse_continual.budgets import plan
 from sparse_continual.budgets.price import number
 
@@ -10,7 +8,7 @@ PHASE = {"steps": 1000, "batch_size": 4, "row_tokens": 10, "shape": SHAPE}
 
 
 def told(*phases):
-    return plan._preparation(SimpleNamespace(preparation=lambda: list(phases))).split("\n")
+    return plan._preparation(list(phases)).split("\n")
 
 
 def test_a_teacher_costs_a_forward_pass_over_the_same_rows():
@@ -39,12 +37,11 @@ def test_what_methods_have_pass_is_told_for_every_topology():
     row |= {"making": {"topology": topology, "text": text}}
     none = {**row, "topology": "at_once", "making": {"topology": {"method": "magnitude"}, "text": None}}
     unknown = {**row, "topology": "not_there", "shape": {}}
-    study = SimpleNamespace(prunings=lambda: [row, none, unknown])
-    slow, at_once, together = plan._methods(study)[3:6]
+    slow, at_once, together = plan._methods([row, none, unknown])[3:6]
     weights, embeddings = 2 * (4 * 8 * 8 + 3 * 8 * 16), 2 * 8 * 32
     forward = 2 * weights + 4 * 10 * 8 * 2 + embeddings
     each = 50 * 4 * 10 * (3 * forward - embeddings - 2 * 3 * 8 * 8)
     assert slow.split() == ["slow", "tiny", "gmp", "3", "2k", "2k", number(each), number(3 * each)]
     assert at_once.split() == ["at_once", "tiny", "magnitude", "3", "0", "0", "0", "0"]
     assert together == f"Together: {number(3 * each)}FLOP."
-    assert plan._methods(SimpleNamespace(prunings=lambda: [unknown])) == []
+    assert plan._methods([unknown]) == []

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sparse_continual.budgets.demand import priced
 from sparse_continual.config import ConfigError, checked
 from sparse_continual.study import Study
 
@@ -98,7 +99,7 @@ def test_a_repeat_is_the_same_work_under_another_name():
 
 def test_what_is_asked_for_is_priced():
     def steps(**own):
-        return {row["condition"]: row["asked_steps"] for row in study_of(**own).priced(STREAM)}
+        return {row["condition"]: row["asked_steps"] for row in priced(study_of(**own), STREAM)}
 
     each = DEFAULT["study"]["training"]["stop"]["steps"]
     assert steps() == {"dense": 0, "sparse": 0}

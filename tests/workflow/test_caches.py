@@ -282,9 +282,10 @@ def test_text_files_count_by_content(tmp_path):
 def test_a_start_imports_nothing_heavy(wide):
     """Every start and every dry run resolves the study: torch alone would take it seconds."""
     code = (
-        "import sys, yaml; from sparse_continual.config import checked; from sparse_continual.study import Study; "
+        "import sys, yaml; from sparse_continual.budgets.demand import priced; "
+        "from sparse_continual.config import checked; from sparse_continual.study import Study; "
         "study = Study(checked(yaml.safe_load(open('config.yaml')))); study.runs('people'); "
-        "study.priced('people'); print({'torch', 'transformers', 'pandas', 'scipy'} & set(sys.modules))"
+        "priced(study, 'people'); print({'torch', 'transformers', 'pandas', 'scipy'} & set(sys.modules))"
     )
     environment = {"PYTHONPATH": str(wide.checkout / "workflow")}
     done = subprocess.run(

@@ -1,9 +1,11 @@
+from sparse_continual.budgets.demand import priced, prunings
+
 # what of the conditions only checkpoints tell: manifests of downloads, and what was counted in pruned ones
 CHECKPOINTS = sorted(
     {
         path
         for stream in STUDY.streams
-        for row in STUDY.priced(stream)
+        for row in priced(STUDY, stream)
         for path in [
             row["densities"] if "densities" in row else None,
             row["model"] if not row["shape"] else None,
@@ -14,7 +16,7 @@ CHECKPOINTS = sorted(
 # a plan downloads nothing: until all of this is there, it is made from what is declared
 AT_HAND = all(Path(path).exists() for path in CHECKPOINTS)
 # methods and allocations say themselves what they have pass
-PRICED = sorted({name for row in STUDY.prunings() for name in topology_variants(row["making"]["topology"])})
+PRICED = sorted({name for row in prunings(STUDY) for name in topology_variants(row["making"]["topology"])})
 
 
 rule compute_budgets:
@@ -29,7 +31,7 @@ rule compute_budgets:
         mem_mb=300,
         runtime=5,
     params:
-        rows=canonical({stream: STUDY.priced(stream) for stream in STUDY.streams}),
+        rows=canonical({stream: priced(STUDY, stream) for stream in STUDY.streams}),
         code=code("scripts/budgets/compute_budgets.py", *PRICED),
     script:
         "../../scripts/budgets/compute_budgets.py"

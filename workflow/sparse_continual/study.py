@@ -6,10 +6,8 @@ this is known from config (and from digests of the files that it names) before a
 """
 
 import json
-import math
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
-from itertools import product
 from pathlib import Path
 
 from sparse_continual import registry
@@ -21,7 +19,6 @@ from sparse_continual.identity import canonical, seed_of, sha256
 from sparse_continual.statistics.claims import load as load_claims
 from sparse_continual.streams.lexicon import vocabulary
 from sparse_continual.streams.orders import PILOT, TUNING, order_of_block
-from sparse_continual.topologies.calibration import DEFAULTS as CALIBRATION
 from sparse_continual.topologies.check import check as check_topology
 from sparse_continual.topologies.check import needs_text
 from sparse_continual.topologies.measure import TABLES as MEASURES
@@ -249,13 +246,13 @@ class Study:
             return None
         parent = self.base_shape(self.condition(condition)["base"])
         kept = check_topology(self.config["topologies"][match["to"]], parent)
-        rows = {(self._sizes(s)["row_tokens"], self._sizes(s)["answer_tokens"]) for s in self.streams}
+        rows = {(self.sizes(s)["row_tokens"], self.sizes(s)["answer_tokens"]) for s in self.streams}
         if match["on"] == "flops" and len(rows) > 1:
             raise UserError(
                 f"conditions.{condition}.match: the study's streams have rows of different lengths, so no one shape "
                 "has the FLOPs of the sparse model on all of them; give each stream a study of its own"
             )
-        sizes = self._sizes(self.streams[0])
+        sizes = self.sizes(self.streams[0])
         head = head_share(sizes["row_tokens"], sizes["answer_tokens"])
         try:
             return control(Shape(**parent), kept, match["on"], sizes["row_tokens"], head)
@@ -272,13 +269,14 @@ class Study:
         return self._shapes[key]
 
     @_once
-    def _sizes(self, stream: str) -> dict:
+    def sizes(self, stream: str) -> dict:
+        """What a stream's rows and tasks amount to, as its source says from config alone."""
         settings = self.config["streams"][stream]
         return registry.load("streams.sources", settings["source"]).sizes(settings)
 
     def bits(self, stream: str) -> float | None:
         """Bits that all tasks of a stream ask a model to store; None where no one can say."""
-        return self._sizes(stream).get("bits")
+        return self.sizes(stream).get("bits")
 
     def parameters(self, entity: Entity) -> int:
         """Parameters of the model that an entity is, or is made from; 0 where it was not downloaded yet."""
@@ -527,7 +525,7 @@ class Study:
                     found.setdefault((name, block), self.topology(condition, block))
         return [(name, block, entity) for (name, block), entity in found.items()]
 
-    # checks and prices
+    # checks
 
     def _check(self) -> None:
         for name in {self.condition(c)["base"] for c in self.conditions}:
@@ -582,147 +580,6 @@ class Study:
     @cached_property
     def _prints(self) -> dict:
         return {}
-
-    def priced(self, stream: str) -> list[dict]:
-        """What `budgets.price.price` needs to know of every condition on `stream`.
-
-        `shape` is None for a model that is a download: its manifest, `model`, has it. A topology that is counted
-        in its checkpoint has neither pattern nor sparsity, but `densities`, the table of what was counted.
-        """
-        sizes, training = self._sizes(stream), self.study["training"]
-        stop = training["stop"]
-        steps = stop.get("steps") or stop.get("cap")
-        if "epochs" in stop:
-            steps = math.ceil(stop["epochs"] * sizes["train_items"] / training["batch_size"])
-        tuning = self.study["tuning"]
-        trials = tuning["blocks"] * tuning["tasks"] * len(tuning["learning_rates"])
-        rows = []
-        for name in self.conditions:
-            found = self.condition(name)
-            topology = self.config["topologies"][found["topology"]]
-            like = self.config["topologies"].get(found.get("like"))
-            match = found.get("match")
-            counted = {}
-            if topology["method"] == COUNTED:
-                made = self.topology(name, self.blocks[0])
-                counted = {"densities": f"{made.path}/densities.csv", "pattern": None}
-            rows.append(
-                {
-                    "condition": name,
-                    "base": found["base"],
-                    "topology": found["topology"],
-                    **_amounts(topology),
-                    "mechanism": self.config["mechanisms"][found["mechanism"]],
-                    "locked": found["locked"],
-                    "writes": found["writes"],
-                    "like": like and _amounts(like),
-                    "ends": training["ends"],
-                    "shape": None if self.fetched(found["base"]) else self.shape(name),
-                    "model": self.model(name, self.blocks[0]).manifest,
-                    "row_tokens": sizes["row_tokens"],
-                    "answer_tokens": sizes["answer_tokens"],
-                    "steps": steps,
-                    "batch_size": training["batch_size"],
-                    "tasks": len(self.tasks(stream)),
-                    "blocks": len(self.blocks),
-                    "tuning_steps": trials * steps,
-                    "asked_steps": self._asked_steps(stream, name, steps),
-                    "match": match and {**match, "error": self.control(name).error},
-                    "making": self._making(name, found["topology"]),
-                    **counted,
-                }
-            )
-        return rows
-
-    def _asked_steps(self, stream: str, condition: str, steps: int) -> int:
-        """Training steps of a condition beside its cells, at `steps` a task: references, repeats, savings."""
-        tasks = len(self.tasks(stream))
-        beside = [run for _, run in self.references(stream)] + self.repeats(stream)
-        runs = {cell.run.name: cell.run.settings for cell in beside if cell.condition == condition}
-        count = sum(sum(own.get("reference", {}).get("at", [tasks])) for own in runs.values()) * steps
-        for name, _, saving in self.savings(stream):
-            if name == condition:
-                count += 2 * (tasks - 1) * saving.settings["steps"]  # from the last weights and from the base
-        return count
-
-    def _making(self, condition: str, topology: str) -> dict | None:
-        """What `budgets.making.making` needs to know of a topology beside the shape; None where no method makes it.
-
-        topology: its settings; text: {sequences, tokens, written} of what is read, None where nothing is.
-        """
-        settings = {k: v for k, v in self.config["topologies"][topology].items() if k != "at"}
-        if settings["method"] in ("dense", COUNTED):
-            return None
-        text = None
-        if needs_text(settings):
-            asked, mixture = settings.get("calibration", CALIBRATION), self._mixture_tokens(condition)
-            text = {
-                "sequences": asked["sequences"],
-                "tokens": asked["tokens"] if "files" in asked or not mixture else mixture,
-                "written": "files" not in asked and not mixture,
-            }
-        return {"topology": settings, "text": text}
-
-    def _mixture_tokens(self, condition: str) -> int:
-        """Tokens of the longest row of the base's own mixture; 0 when the base declares none."""
-        return max(
-            (
-                registry.load("streams.sources", entry["source"]).sizes(entry, role="base")["row_tokens"]
-                for entry in self.base(condition).get("mixture", ())
-            ),
-            default=0,
-        )
-
-    def prunings(self) -> list[dict]:
-        """Every topology that a method makes, once for each base and shape.
-
-        Each is {topology (its name), base, shape, making (as in `priced`), models: how many it is made of}.
-        """
-        found = {}
-        for condition in self.conditions:
-            arm, shape = self.condition(condition), self.shape(condition)
-            for name in sorted({arm["topology"], arm.get("like")} - {None}):
-                making = self._making(condition, name)
-                if not making:
-                    continue
-                row = {"topology": name, "base": arm["base"], "shape": shape, "making": making}
-                made = found.setdefault(sha256(row), (row, set()))[1]
-                for block in self.blocks + self.tuning_blocks:
-                    made.add(self.topology(condition, block, name).digest)
-        return [row | {"models": len(made)} for row, made in found.values()]
-
-    def preparation(self) -> list[dict]:
-        """Every pretraining and recovery that the study needs, once.
-
-        Each is {steps, batch_size, row_tokens, shape, teacher}, the last whether one is followed.
-        """
-        phases = {}
-        for condition in self.conditions:
-            topologies = [
-                self.topology(condition, block, like)
-                for like in (None, self.condition(condition).get("like"))
-                for block in self.blocks + self.tuning_blocks
-            ]
-            made = [entity for topology in topologies for entity in (topology, *topology.inputs.values())]
-            for kind, entity in product(("pretraining", "recovery"), made):
-                training = entity.settings.get(kind)
-                if training:
-                    phases[kind, entity.digest] = {
-                        **{key: training[key] for key in ("steps", "batch_size")},
-                        "row_tokens": self._mixture_tokens(condition),
-                        "shape": self.shape(condition),
-                        "teacher": "distillation" in training,
-                    }
-        return list(phases.values())
-
-
-def _amounts(topology: dict) -> dict:
-    """What of a topology's settings says how many weights stay: pattern, sparsity, blocks that are left whole."""
-    return {
-        "pattern": topology.get("pattern", "dense"),
-        "sparsity": topology.get("sparsity"),
-        "whole": topology.get("first", 0) + topology.get("last", 0),
-    }
 
 
 def _content(file: str) -> str:

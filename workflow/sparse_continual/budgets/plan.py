@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from sparse_continual.budgets.arithmetic import Shape, forward_flops, training_flops
+from sparse_continual.budgets.demand import preparation, priced, prunings
 from sparse_continual.budgets.known import declared
 from sparse_continual.budgets.making import making
 from sparse_continual.budgets.price import STEP_SECONDS, aligned, hours, number, price, table
@@ -40,7 +41,9 @@ def plan_text(study, budget=None, streams=()) -> str:
             *(f"Block {block}: {' > '.join(study.order(name, block))}" for block in study.blocks),
             "",
         ]
-    return "\n".join([*parts, _preparation(study), "", *_methods(study), *_power(study)])
+    return "\n".join(
+        [*parts, _preparation(preparation(study)), "", *_methods(prunings(study)), *_power(study)]
+    )
 
 
 def _downloads(study) -> list[str]:
@@ -90,7 +93,7 @@ def _declared(study) -> list[dict]:
     for stream in study.streams:
         found = [
             declared(row, study.shape(row["condition"]), facts.get(row["base"], {}))
-            for row in study.priced(stream)
+            for row in priced(study, stream)
         ]
         found = [row for row in found if row]
         for row, given in zip(price(found), found, strict=True):
@@ -99,9 +102,9 @@ def _declared(study) -> list[dict]:
     return rows
 
 
-def _preparation(study) -> str:
+def _preparation(phases: list[dict]) -> str:
     """What is trained before any stream: pretraining and recovery, each model once; teachers apart."""
-    trainings = [phase | _phase_costs(phase) for phase in study.preparation() if phase["shape"]]
+    trainings = [phase | _phase_costs(phase) for phase in phases if phase["shape"]]
     total = sum(phase["hours"] for phase in trainings)
     count = f"{len(trainings)} trainings of bases (pretraining, recovery)"
     lines = [f"Before the streams: {count}, {total:.2f} hours of one worker."]
@@ -129,10 +132,10 @@ def _phase_costs(phase: dict) -> dict:
     }
 
 
-def _methods(study) -> list[str]:
+def _methods(topologies: list[dict]) -> list[str]:
     """What the methods themselves have pass through their models, each topology's once, and all that are made."""
     lines, total = [("topology", "base", "method", "models", "forward", "backward", "FLOP each", "FLOP")], 0
-    for row in study.prunings():
+    for row in topologies:
         if not row["shape"]:
             continue
         cost = making(shape=Shape(**row["shape"]), **row["making"])

@@ -1,0 +1,157 @@
+"""What a resolved study asks for, as prices need it: by condition, by topology, by training; none of it is made."""
+
+import math
+from itertools import product
+
+from sparse_continual import registry
+from sparse_continual.config import COUNTED
+from sparse_continual.identity import sha256
+from sparse_continual.topologies.calibration import DEFAULTS as CALIBRATION
+from sparse_continual.topologies.check import needs_text
+
+
+def priced(study, stream: str) -> list[dict]:
+    """What `budgets.price.price` needs to know of every condition on `stream`.
+
+    `shape` is None for a model that is a download: its manifest, `model`, has it. A topology that is counted
+    in its checkpoint has neither pattern nor sparsity, but `densities`, the table of what was counted.
+    """
+    sizes, training = study.sizes(stream), study.study["training"]
+    stop = training["stop"]
+    steps = stop.get("steps") or stop.get("cap")
+    if "epochs" in stop:
+        steps = math.ceil(stop["epochs"] * sizes["train_items"] / training["batch_size"])
+    tuning = study.study["tuning"]
+    trials = tuning["blocks"] * tuning["tasks"] * len(tuning["learning_rates"])
+    rows = []
+    for name in study.conditions:
+        found = study.condition(name)
+        topology = study.config["topologies"][found["topology"]]
+        like = study.config["topologies"].get(found.get("like"))
+        match = found.get("match")
+        counted = {}
+        if topology["method"] == COUNTED:
+            made = study.topology(name, study.blocks[0])
+            counted = {"densities": f"{made.path}/densities.csv", "pattern": None}
+        rows.append(
+            {
+                "condition": name,
+                "base": found["base"],
+                "topology": found["topology"],
+                **_amounts(topology),
+                "mechanism": study.config["mechanisms"][found["mechanism"]],
+                "locked": found["locked"],
+                "writes": found["writes"],
+                "like": like and _amounts(like),
+                "ends": training["ends"],
+                "shape": None if study.fetched(found["base"]) else study.shape(name),
+                "model": study.model(name, study.blocks[0]).manifest,
+                "row_tokens": sizes["row_tokens"],
+                "answer_tokens": sizes["answer_tokens"],
+                "steps": steps,
+                "batch_size": training["batch_size"],
+                "tasks": len(study.tasks(stream)),
+                "blocks": len(study.blocks),
+                "tuning_steps": trials * steps,
+                "asked_steps": _asked_steps(study, stream, name, steps),
+                "match": match and {**match, "error": study.control(name).error},
+                "making": _making(study, name, found["topology"]),
+                **counted,
+            }
+        )
+    return rows
+
+
+def _asked_steps(study, stream: str, condition: str, steps: int) -> int:
+    """Training steps of a condition beside its cells, at `steps` a task: references, repeats, savings."""
+    tasks = len(study.tasks(stream))
+    beside = [run for _, run in study.references(stream)] + study.repeats(stream)
+    runs = {cell.run.name: cell.run.settings for cell in beside if cell.condition == condition}
+    count = sum(sum(own.get("reference", {}).get("at", [tasks])) for own in runs.values()) * steps
+    for name, _, saving in study.savings(stream):
+        if name == condition:
+            count += 2 * (tasks - 1) * saving.settings["steps"]  # from the last weights and from the base
+    return count
+
+
+def _making(study, condition: str, topology: str) -> dict | None:
+    """What `budgets.making.making` needs to know of a topology beside the shape; None where no method makes it.
+
+    topology: its settings; text: {sequences, tokens, written} of what is read, None where nothing is.
+    """
+    settings = {k: v for k, v in study.config["topologies"][topology].items() if k != "at"}
+    if settings["method"] in ("dense", COUNTED):
+        return None
+    text = None
+    if needs_text(settings):
+        asked, mixture = settings.get("calibration", CALIBRATION), _mixture_tokens(study, condition)
+        text = {
+            "sequences": asked["sequences"],
+            "tokens": asked["tokens"] if "files" in asked or not mixture else mixture,
+            "written": "files" not in asked and not mixture,
+        }
+    return {"topology": settings, "text": text}
+
+
+def _mixture_tokens(study, condition: str) -> int:
+    """Tokens of the longest row of the base's own mixture; 0 when the base declares none."""
+    return max(
+        (
+            registry.load("streams.sources", entry["source"]).sizes(entry, role="base")["row_tokens"]
+            for entry in study.base(condition).get("mixture", ())
+        ),
+        default=0,
+    )
+
+
+def prunings(study) -> list[dict]:
+    """Every topology that a method makes, once for each base and shape.
+
+    Each is {topology (its name), base, shape, making (as in `priced`), models: how many it is made of}.
+    """
+    found = {}
+    for condition in study.conditions:
+        arm, shape = study.condition(condition), study.shape(condition)
+        for name in sorted({arm["topology"], arm.get("like")} - {None}):
+            making = _making(study, condition, name)
+            if not making:
+                continue
+            row = {"topology": name, "base": arm["base"], "shape": shape, "making": making}
+            made = found.setdefault(sha256(row), (row, set()))[1]
+            for block in study.blocks + study.tuning_blocks:
+                made.add(study.topology(condition, block, name).digest)
+    return [row | {"models": len(made)} for row, made in found.values()]
+
+
+def preparation(study) -> list[dict]:
+    """Every pretraining and recovery that the study needs, once.
+
+    Each is {steps, batch_size, row_tokens, shape, teacher}, the last whether one is followed.
+    """
+    phases = {}
+    for condition in study.conditions:
+        topologies = [
+            study.topology(condition, block, like)
+            for like in (None, study.condition(condition).get("like"))
+            for block in study.blocks + study.tuning_blocks
+        ]
+        made = [entity for topology in topologies for entity in (topology, *topology.inputs.values())]
+        for kind, entity in product(("pretraining", "recovery"), made):
+            training = entity.settings.get(kind)
+            if training:
+                phases[kind, entity.digest] = {
+                    **{key: training[key] for key in ("steps", "batch_size")},
+                    "row_tokens": _mixture_tokens(study, condition),
+                    "shape": study.shape(condition),
+                    "teacher": "distillation" in training,
+                }
+    return list(phases.values())
+
+
+def _amounts(topology: dict) -> dict:
+    """What of a topology's settings says how many weights stay: pattern, sparsity, blocks that are left whole."""
+    return {
+        "pattern": topology.get("pattern", "dense"),
+        "sparsity": topology.get("sparsity"),
+        "whole": topology.get("first", 0) + topology.get("last", 0),
+    }
