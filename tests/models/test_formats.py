@@ -14,7 +14,7 @@ from sparse_continual.errors import UserError
 from sparse_continual.models import reader
 from sparse_continual.models.checkpoint import check_checkpoint
 from sparse_continual.models.load import load_model
-from sparse_continual.models.reader import format_of, tensors
+from sparse_continual.models.reader import Checkpoint, tensors
 from sparse_continual.topologies import patterns
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn]
@@ -68,7 +68,7 @@ def test_bitmask_of_every_width(tmp_path, dtype, names):
         for part, value in bitmask(tensor).items()
     }
     folder = written(tmp_path, stored)
-    assert format_of(folder) == "sparse-bitmask"
+    assert Checkpoint(folder).format == "sparse-bitmask"
     found = dict(tensors(folder))
     assert set(found) == set(whole)
     for name, tensor in whole.items():
@@ -86,7 +86,7 @@ def test_bitmask24_of_every_width(tmp_path, dtype):
         for part, value in bitmask24(tensor).items()
     }
     folder = written(tmp_path, stored)
-    assert format_of(folder) == "sparse-24-bitmask"
+    assert Checkpoint(folder).format == "sparse-24-bitmask"
     assert all(same_values(tensor, whole[name]) for name, tensor in tensors(folder))
 
 
@@ -111,7 +111,7 @@ def test_dense_tensors_are_mapped_and_private(tmp_path):
     )
     before = (folder / "model.safetensors").read_bytes()
     found = dict(tensors(folder))
-    assert format_of(folder) == "dense"
+    assert Checkpoint(folder).format == "dense"
     assert torch.equal(words(found["large.weight"]), words(large)) and found["scalar"].shape == ()
     found["large.weight"].zero_()
     assert (folder / "model.safetensors").read_bytes() == before
@@ -163,7 +163,7 @@ def test_types_that_are_not_read_are_named(tmp_path):
     whole = {"a.weight": torch.ones(2, 3), "b": torch.tensor([[1, 2]], dtype=torch.uint16)}
     folder = written(tmp_path / "in", whole | {"c": torch.zeros(2, 2, dtype=torch.float8_e8m0fnu)})
     (folder / "config.json").write_text('{"model_type": "llama"}')
-    checkpoint = reader.Checkpoint(folder)
+    checkpoint = Checkpoint(folder)
     assert all(torch.equal(checkpoint[name], tensor) for name, tensor in whole.items())
     for read in (lambda: checkpoint["c"], lambda: reader.decode(folder, tmp_path / "out")):
         with pytest.raises(UserError, match=r"model\.safetensors: tensor 'c' is of type F8_E8M0"):
@@ -256,7 +256,7 @@ def test_experts_are_found_again(tmp_path):
     model.save_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     encode(tmp_path, bitmask, lambda name: ".experts." in name)
-    assert format_of(tmp_path) == "sparse-bitmask"
+    assert Checkpoint(tmp_path).format == "sparse-bitmask"
     found = dict(load_model(tmp_path).named_parameters())
     assert all(torch.equal(found[name], parameter) for name, parameter in model.named_parameters())
 
@@ -290,7 +290,7 @@ def test_stored_bits_are_counted_as_the_decoded_weights_are(tmp_path, dtype, enc
     parts = encoder(two_of_four(6, 24, dtype))
     if odd is not None:
         parts["compressed"].view(-1)[7] = odd
-    opened = reader.Checkpoint(written(tmp_path, {f"a.{part}": value for part, value in parts.items()}))
+    opened = Checkpoint(written(tmp_path, {f"a.{part}": value for part, value in parts.items()}))
     bits, negative, not_finite = patterns.packed_in(opened, "a.weight")
     decoded = opened["a.weight"].double()
     assert (np.unpackbits(bits, axis=1, bitorder="little") == (decoded != 0).numpy()).all()
@@ -324,7 +324,7 @@ def test_decode_writes_a_plain_checkpoint(llama_folder, tmp_path, encoder, shard
     assert all(same_values(found[name], tensor) for name, tensor in whole.items())
     config = json.loads((out / "config.json").read_text())
     assert config["model_type"] == "llama" and "quantization_config" not in config
-    assert format_of(out) == "dense"
+    assert Checkpoint(out).format == "dense"
     load_model(out)
     assert not list(tmp_path.glob(".out*"))
 

@@ -228,6 +228,19 @@ def test_prunable_leaves_routers_and_keeps_experts():
     assert list(prunable(model)) == [f"model.layers.0.experts.{n}.weight" for n in range(3)]
 
 
+def test_a_second_list_of_blocks_is_refused():
+    """It would be left whole without a word."""
+    from torch import nn
+
+    model = nn.Module()
+    model.base_model = model
+    model.low, model.high = (nn.ModuleList([nn.Sequential(nn.Linear(4, 4))]) for _ in range(2))
+    with pytest.raises(
+        UserError, match="Module: low and high are both lists of decoder blocks; expected one"
+    ):
+        prunable(model)
+
+
 MIXTURES = {  # settings, and the first tensor that holds several experts otherwise than [experts, outputs, inputs]
     "GptOss": (
         {"num_local_experts": 3, "num_experts_per_tok": 2, "head_dim": 4},

@@ -352,6 +352,16 @@ def test_one_of_them_outside_the_blocks_is_told_too(llama, folder, name):
     assert "and of 1 more tensors are infinite" in audit(saved(model, folder))["reason"]
 
 
+def test_a_router_s_numbers_that_are_no_matrix_have_no_row(llama, folder):
+    saved(llama(), folder)
+    stored = load_file(folder / "model.safetensors")
+    odd = {"model.layers.0.router.scale": torch.tensor(2.0), "model.layers.0.gate.bias": torch.ones(4)}
+    save_file(stored | odd, folder / "model.safetensors", {"format": "pt"})
+    report = audit(folder)
+    assert report["parts"]["router"] == {"weights": 5, "nonzeros": 5}
+    assert not odd.keys() & {row["name"] for row in report["matrices"]}
+
+
 def test_matrices_without_rows_or_columns(llama, folder):
     saved(llama(), folder)
     empty = {"model.layers.0.z.weight": torch.zeros(0, 4), "model.layers.0.y.weight": torch.zeros(4, 0)}

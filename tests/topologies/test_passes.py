@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sparse_continual import registry
 from sparse_continual.budgets.arithmetic import Shape
 from sparse_continual.budgets.making import making
+from sparse_continual.code import PACKAGE, closure
 from sparse_continual.topologies import prune
 from sparse_continual.topologies.calibration import rows_of_model
 from sparse_continual.topologies.check import needs_text
@@ -72,6 +73,13 @@ class Counter:
 
     def _returned(self, gradient):
         self.backward += gradient[..., 0].numel() / self.blocks
+
+
+def test_what_prices_a_method_makes_no_topology_anew():
+    script = PACKAGE.parents[1] / "scripts" / "topologies" / "make_topology.py"
+    for name in registry.names("topologies.methods"):
+        read = closure(script, f"topologies.methods.{name}")
+        assert PACKAGE / "topologies" / "passes.py" not in read, name
 
 
 def text_of(settings, rows):

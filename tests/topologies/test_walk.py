@@ -1,10 +1,12 @@
 """Blocks on rows: the same inputs and arguments as in a pass of the whole model, however few passes there are."""
 
+from types import MappingProxyType
+
 import pytest
 import torch
 
 from sparse_continual.models.load import prunable
-from sparse_continual.topologies.walk import blocks
+from sparse_continual.topologies.walk import _same, blocks
 
 
 def passes(model, rows):
@@ -31,6 +33,11 @@ def test_two_rows_of_a_length_pass_the_whole_model(llama, rows, ragged):
             states = model.model(row[None], output_hidden_states=True).hidden_states
         assert torch.equal(found[0][place], states[1])
         assert torch.equal(model.model.norm(found[1][place]), states[2])
+
+
+def test_nests_of_any_mapping_are_compared():
+    one, other, third = (MappingProxyType({"a": (torch.full((2,), float(n)), None)}) for n in (1, 1, 2))
+    assert _same(one, other) and not _same(one, third)
 
 
 def test_arguments_that_depend_on_the_row_are_taken_from_it(llama, rows):

@@ -25,6 +25,8 @@ def main(arguments=None) -> int:
     except (ConfigError, UserError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130  # as a shell says it of a command that was interrupted
     if said:
         print(said)
     return status

@@ -41,7 +41,7 @@ def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECON
     makes the topology). Where `nonzeros` is given, as of weights that were counted, `pattern`
     is a word about them.
 
-    Tokens are upper bounds: rows are counted at their greatest length. Theoretical FLOPs count weights that
+    Tokens of training are upper bounds: rows are counted at their greatest length. Theoretical FLOPs count weights that
     exist; an unlocked model's absent weights exist from its first step.
     """
     return [_row(condition, throughput, step_seconds) for condition in conditions]

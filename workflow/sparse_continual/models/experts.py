@@ -29,8 +29,9 @@ def experts_apart(model):
     "mlp.experts.gate_up_proj.0.weight" and so on. Yields {name of the parameter: [names of its parts]}, {} of a
     model without such.
 
-    The parts are views: what is written into them is written into the parameter. Experts are computed one after the
-    other meanwhile (transformers' "eager"), and as before afterwards.
+    The parts are views: what is written into them is written into the parameter. Where gate and up are stored as one,
+    they are one matrix. Experts are computed one after the other meanwhile (transformers' "eager"), and as before
+    afterwards; a copy of the model that is made meanwhile keeps them apart.
 
     Raises UserError as `prunable`.
     """

@@ -233,6 +233,12 @@ def _block_list(model):
             f"{type(model).__name__}: no list of decoder blocks; expected a decoder-only transformer"
         )
     name, blocks = min(lists, key=lambda entry: (entry[0].count("."), -len(entry[1])))
+    inside = set(blocks.modules())
+    for other, module in lists:
+        if module not in inside and {type(block) for block in module} & {type(block) for block in blocks}:
+            raise UserError(
+                f"{type(model).__name__}: {name} and {other} are both lists of decoder blocks; expected one"
+            )
     return f"{prefix}.{name}" if prefix else name, blocks
 
 

@@ -56,14 +56,6 @@ INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")
 VALUES = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I8")  # what is stored with bits beside it
 
 
-def format_of(folder) -> str:
-    """`dense`, `sparse-bitmask` or `sparse-24-bitmask`, by the names and shapes of the tensors.
-
-    Raises UserError as `Checkpoint` does.
-    """
-    return Checkpoint(folder).format
-
-
 def tensors(folder):
     """Iterator of (parameter name, decoded tensor), shard by shard; one matrix in memory at a time.
 
@@ -150,6 +142,7 @@ class Checkpoint:
 
     @property
     def format(self) -> str:
+        """`dense`, `sparse-bitmask` or `sparse-24-bitmask`, by the names and shapes of the tensors."""
         stored = [parts["compressed"] for parts in self._parts.values() if "compressed" in parts]
         if not stored:
             return DENSE

@@ -104,16 +104,17 @@ def audit(folder, name=None, entry=None, config_only=False, revision=None) -> di
     says = activation.judge(config, str(folder / "config.json"))
     told, file = declared.read(folder, config, entry)
     why = "only the config was to be looked at" if config_only else _not_counted(folder)
-    if file and not why:
-        file = keys.as_stored(config, file, reader.Checkpoint(folder).shapes)
+    opened = None if why else reader.Checkpoint(folder)
+    if file and opened:
+        file = keys.as_stored(config, file, opened.shapes)
     says_pattern = told["pattern"] if told else None
     asked = says_pattern if says_pattern and ":" in says_pattern else None
     rows, parts, violations, odd, uncounted = (
-        ([], {}, [], [], {}) if why else _count(folder, config.get("model_type"), file, asked)
+        _count(opened, config.get("model_type"), file, asked) if opened else ([], {}, [], [], {})
     )
     sparsity = _sparsity(parts, ("block",))
     fixed = sparsity is not None and sparsity > ZEROS
-    form = None if why else reader.format_of(folder)
+    form = opened.format if opened else None
     blocks = [(row["pattern"], row["density"]) for row in rows if row["part"] == "block"]
     finest = None if sparsity is None else common_pattern(blocks, asked)
     if told:
@@ -142,7 +143,7 @@ def audit(folder, name=None, entry=None, config_only=False, revision=None) -> di
         "declared": told,
         "moe": says["moe"],
         "relu": says["relu"],
-        "keys": None if why else keys.held_against(config, reader.Checkpoint(folder).shapes),
+        "keys": keys.held_against(config, opened.shapes) if opened else None,
         "parts": parts,
         "matrices": rows,
     }
@@ -214,17 +215,18 @@ def _not_counted(folder) -> str:
     return ""
 
 
-def _count(folder, model_type, file, pattern) -> tuple[list, dict, list, list, dict]:
+def _count(opened, model_type, file, pattern) -> tuple[list, dict, list, list, dict]:
     """(rows of matrices, parts, clauses on where the weights contradict a topology `file`, names of tensors that hold
-    no finite number somewhere, kind of tensor -> how many of them are not counted).
+    no finite number somewhere, kind of tensor -> how many of them are not counted) of an open checkpoint.
 
     pattern: the N:M that is declared of block matrices, or None.
     """
     rows, parts, violations, odd, uncounted = [], {}, [], [], Counter()
-    opened = reader.Checkpoint(folder)
     missing = next((name for name in file.shapes if name not in opened.shapes), None) if file else None
     if missing:
-        raise UserError(f"{folder}: {missing}: the topology file has this matrix, the checkpoint has not")
+        raise UserError(
+            f"{opened.folder}: {missing}: the topology file has this matrix, the checkpoint has not"
+        )
     names = [name for name in opened.shapes if not name.endswith(reader.OF_QUANTISATION)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for found in pool.map(lambda name: _look(opened, name, model_type, file, pattern), names):
@@ -260,7 +262,7 @@ def _look(opened, name: str, model_type, file, pattern) -> dict:
     looked["odd"] = [name] if found[2] else []
     if file and name in file.shapes:
         looked["violations"] = _against(file, name, shape, found[0])
-    if part not in ("norm", "other"):
+    if part not in ("norm", "other") and len(shape) > 1:
         size = math.prod(shape[:-1]), shape[-1]
         if part == "block" and model_type in TRANSPOSED:
             found, size = (patterns.turned(found[0], size[1]), *found[1:]), size[::-1]

@@ -64,7 +64,8 @@ def as_stored(config: dict, file: bits.Bits, shapes: dict) -> bits.Bits:
     """A topology `file`, which has the names of the model's parameters, by those of the checkpoint's tensors (name ->
     shape): transformers stores some under other names, and experts that it keeps together one by one.
 
-    As it is where all its names are those of tensors, or transformers cannot build the model of the parsed config.json.
+    As it is where all its names are those of tensors, transformers cannot build the model of the parsed config.json, or
+    the checkpoint stores several of its matrices as one.
     """
     if file.shapes.keys() <= shapes.keys():
         return file
@@ -83,6 +84,8 @@ def as_stored(config: dict, file: bits.Bits, shapes: dict) -> bits.Bits:
     for name in file.shapes:  # one at a time: as bools they take eight times the memory
         stored = {name: torch.from_numpy(file.mask(name))}
         for other, mask in (stored if name in shapes else revert_weight_conversion(model, stored)).items():
+            if other in found.shapes:
+                return file
             found.shapes[other], found.bits[other] = tuple(mask.shape), bits.pack(mask.numpy())
     return found
 

@@ -1,38 +1,21 @@
 """How many tokens pass through a model while a topology is made of it, by its settings and the model's shape alone.
 
 Counted are the tokens that enter a decoder block, and those whose gradients come back through it. A method says its own
-by `passes(options, text)`; of one that does not, it is what `pruning` has it read: a walk over the blocks where it has
+by `passes(options, text)`, from the `Text` that it is given: it imports nothing of this file, whose edits make no
+topology anew. Of a method that does not, it is what `pruning` has it read: a walk over the blocks where it has
 `Statistics`, nothing else. An allocation that looks at inputs adds a walk of its own.
 
-Limits: rows count at their greatest length, as if all had it; a pass that stops inside a block, because no more is
-asked, counts whole; what a method computes besides (factors, updates, products of adapters) is not in it.
+Limits: rows count at their greatest length, as if all had it, although a walk sends two rows of every further length
+through the model, which may be more; a pass that stops inside a block, because no more is asked, counts whole; what a
+method computes besides (factors, updates, products of adapters) is not in it.
 """
 
 from dataclasses import astuple, dataclass
+from typing import ClassVar
 
 from sparse_continual import registry
 from sparse_continual.topologies.check import agreed, options_of
 from sparse_continual.topologies.counts import kept_total, matrices
-
-READINGS = 4  # groups of a Llama block's matrices that read the very same: q, k, v; o; gate, up; down
-
-
-@dataclass(frozen=True)
-class Text:
-    """What is read, and of what model: `sequences` rows of `tokens`; decoder `blocks`; `weights` that may be pruned,
-    of which `kept` stay (0 where a method takes whole heads and channels).
-    """
-
-    sequences: int
-    tokens: int
-    blocks: int
-    weights: int
-    kept: int
-
-    @property
-    def size(self) -> int:
-        """Tokens of all rows."""
-        return self.sequences * self.tokens
 
 
 @dataclass(frozen=True)
@@ -50,20 +33,45 @@ class Passes:
         return Passes(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
-def walked(text: Text, measured: int = 1) -> Passes:
-    """A walk (topologies/walk.py) on which every block is measured so many times.
-
-    Two rows tell the blocks' other arguments; every block but the last is run once more for what the next one reads.
+@dataclass(frozen=True)
+class Text:
+    """What is read, and of what model: `sequences` rows of `tokens`; decoder `blocks`; `weights` that may be pruned,
+    of which `kept` stay (0 where a method takes whole heads and channels).
     """
-    told = min(2, text.sequences) * text.tokens * text.blocks
-    return Passes(read=told + text.size * (measured * text.blocks + text.blocks - 1))
 
+    READINGS: ClassVar = (
+        4  # groups of a Llama block's matrices that read the very same: q, k, v; o; gate, up; down
+    )
 
-def of_method(method, options: dict, text: Text) -> Passes:
-    """What a method's module has pass under its `options`, defaults and all, where there is text."""
-    if hasattr(method, "passes"):
-        return method.passes(options, text)
-    return walked(text) if hasattr(method, "Statistics") else Passes()
+    sequences: int
+    tokens: int
+    blocks: int
+    weights: int
+    kept: int
+
+    @property
+    def size(self) -> int:
+        """Tokens of all rows."""
+        return self.sequences * self.tokens
+
+    def passes(self, **tokens: int) -> Passes:
+        """`Passes` of these tokens and no others."""
+        return Passes(**tokens)
+
+    def walked(self, measured: int = 1) -> Passes:
+        """A walk (topologies/walk.py) on which every block is measured so many times.
+
+        Two rows tell the blocks' other arguments; every block but the last is run once more for what the next reads.
+        """
+        told = min(2, self.sequences) * self.tokens * self.blocks
+        return Passes(read=told + self.size * (measured * self.blocks + self.blocks - 1))
+
+    def of(self, name: str, options: dict) -> Passes:
+        """What the method `name` has pass; `options`: those of its own that are not its defaults."""
+        method = registry.load("topologies.methods", name)
+        if hasattr(method, "passes"):
+            return method.passes(options_of(f"method {name}", method.SCHEMA, options), self)
+        return self.walked() if hasattr(method, "Statistics") else Passes()
 
 
 def planned(settings: dict, shape: dict, sequences: int, tokens: int, written: bool) -> Passes:
@@ -72,14 +80,13 @@ def planned(settings: dict, shape: dict, sequences: int, tokens: int, written: b
     settings: {method, pattern, sparsity, allocation, counts, and what the method's SCHEMA has}; sequences, tokens: of
     the calibration rows; written: whether the model writes them itself, token by token.
     """
-    method, allocation, _ = agreed(settings)
+    _, allocation, _ = agreed(settings)
     shared = ("method", "pattern", "sparsity", "allocation", "counts", "calibration")
     own = {key: value for key, value in settings.items() if key not in shared}
-    options = options_of(f"method {settings['method']}", method.SCHEMA, own)
     sizes, pattern = matrices(shape), settings["pattern"]
     kept = 0 if pattern == "structured" else kept_total(sizes, pattern, settings.get("sparsity"))
     text = Text(sequences, tokens, shape["layers"], kept_total(sizes, "dense"), kept)
-    total = of_method(method, options, text)
+    total = text.of(settings["method"], own)
     if registry.load("topologies.allocations", allocation).NEEDS == "inputs":
-        total += walked(text)
+        total += text.walked()
     return total + Passes(written=sequences * (tokens - 1)) if written else total

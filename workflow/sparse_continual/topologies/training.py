@@ -8,7 +8,6 @@ import math
 
 from sparse_continual.errors import UserError
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
-from sparse_continual.topologies.passes import Passes
 
 SETTINGS = {  # of every such method
     "calibration": CALIBRATION,
@@ -24,9 +23,9 @@ SETTINGS = {  # of every such method
 }
 
 
-def passes(options: dict, text) -> Passes:
+def passes(options: dict, text):
     """What one training has pass (topologies/passes.py), from the method's options."""
-    return Passes(trained=options["steps"] * options["batch_size"] * text.tokens)
+    return text.passes(trained=options["steps"] * options["batch_size"] * text.tokens)
 
 
 def collate(rows):

@@ -7,6 +7,7 @@ block's statistics and the hidden states of all rows are in memory.
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 
 import torch
@@ -76,7 +77,10 @@ class Block:
                 handle.remove()
         for name in self.linears:
             if name not in statistics:
-                raise UserError(f"{name}: no calibration token reached this matrix; give more sequences")
+                raise UserError(
+                    f"{name}: no calibration token reached this matrix; give more sequences, or choose a method that "
+                    "reads none where the block does not call it as a linear"
+                )
         return statistics
 
 
@@ -156,6 +160,6 @@ def _same(one, other) -> bool:
         return torch.is_tensor(other) and one.shape == other.shape and torch.equal(one, other)
     if isinstance(one, (tuple, list)):
         return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, dict):
+    if isinstance(one, Mapping):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
     return one is other or one == other

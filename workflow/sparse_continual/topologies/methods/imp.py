@@ -14,7 +14,6 @@ Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `lea
 trained; a lottery ticket of a pretrained model is not what the papers are about.
 """
 
-from sparse_continual.topologies.passes import Passes
 from sparse_continual.topologies.training import SETTINGS
 
 SCHEMA = {
@@ -108,7 +107,7 @@ def passes(options, text):
     """What the trainings have pass (topologies/passes.py): one from the start, one per level from where it rewinds."""
     again = options["steps"] - round(options["rewind"] * options["steps"])
     steps = options["steps"] + len(levels(text.weights, text.kept, options["rate"])) * again
-    return Passes(trained=steps * options["batch_size"] * text.tokens)
+    return text.passes(trained=steps * options["batch_size"] * text.tokens)
 
 
 def levels(weights: int, total: int, rate: float) -> list[int]:

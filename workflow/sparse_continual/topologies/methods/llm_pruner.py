@@ -18,7 +18,6 @@ that whole groups allow; recovery training is part of the published method.
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
 from sparse_continual.topologies.export import SETTINGS as EXPORT
-from sparse_continual.topologies.passes import Passes
 
 SCHEMA = {
     "type": "object",
@@ -46,7 +45,7 @@ NEEDS_CALIBRATION = True
 
 def passes(options, text):
     """What the gradients have pass (topologies/passes.py); magnitudes need none."""
-    return Passes(trained=0 if options["importance"].startswith("l") else text.size)
+    return text.passes(trained=0 if options["importance"].startswith("l") else text.size)
 
 
 def prune_model(job, sparsity, importance, reduce, export, first, last):

@@ -13,11 +13,8 @@ settings take 2000 steps of 256 x 4096 tokens. Cost: one training run without gr
 weight at 2:4 for g and its moments. Limits: on few tokens it overfits: watch the loss on others.
 """
 
-from sparse_continual import registry
-from sparse_continual.topologies.check import options_of
-from sparse_continual.topologies.passes import of_method
+from sparse_continual.topologies import training
 from sparse_continual.topologies.training import SETTINGS
-from sparse_continual.topologies.training import passes as training
 
 SCHEMA = {
     "type": "object",
@@ -66,10 +63,9 @@ def based_on(settings):
 
 def passes(options, text):
     """What the training has pass (topologies/passes.py), and the method of the prior."""
-    total = training(options, text)
+    total = training.passes(options, text)
     for prior in based_on(options):
-        method = registry.load("topologies.methods", prior)
-        total += of_method(method, options_of(f"method {prior}", method.SCHEMA, {}), text)
+        total += text.of(prior, {})
     return total
 
 
@@ -151,7 +147,9 @@ def prior_masks(job, prior: str) -> dict:
     """Name -> bool[R, C] by the method `prior`, with its defaults; the model is as before afterwards."""
     from copy import copy
 
+    from sparse_continual import registry
     from sparse_continual.models.load import matrix_of
+    from sparse_continual.topologies.check import options_of
 
     method, other = registry.load("topologies.methods", prior), copy(job)
     other.masks, other.notes, other.facts = {}, {}, {}

@@ -18,7 +18,6 @@ a few columns up to 8 times the best possible loss.
 from sparse_continual.errors import UserError
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
 from sparse_continual.topologies.moments import SecondMoments as Statistics
-from sparse_continual.topologies.passes import Passes, walked
 
 SCHEMA = {
     "type": "object",
@@ -51,7 +50,7 @@ BATCH = 1 << 24  # numbers in the inverses of the rows that are worked on at onc
 
 def passes(options, text):
     """What the walk has pass (topologies/passes.py); with `one_pass` the last block is run too."""
-    return walked(text) + Passes(read=text.size if options.get("one_pass") else 0)
+    return text.walked() + text.passes(read=text.size if options.get("one_pass") else 0)
 
 
 def prune_block(block, job, one_pass=False, **options):

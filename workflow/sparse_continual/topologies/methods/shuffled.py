@@ -13,7 +13,6 @@ copy of one block. Limits: only methods that work on single matrices or blocks o
 """
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
-from sparse_continual.topologies.passes import Passes, of_method, walked
 
 SCHEMA = {
     "type": "object",
@@ -66,9 +65,9 @@ def passes(options, text):
     """What the other method has pass (topologies/passes.py), and the last block once more as it left it, which counts
     twice where the other method runs it already.
     """
-    method, own = _method(options["of"], options["options"])
-    other = of_method(method, own, text) if method.NEEDS_CALIBRATION else walked(text, 0)
-    return other + Passes(read=text.size)
+    method, _ = _method(options["of"], options["options"])
+    other = text.of(options["of"], options["options"]) if method.NEEDS_CALIBRATION else text.walked(0)
+    return other + text.passes(read=text.size)
 
 
 def prune_matrix(weight, statistics, count, within="row"):

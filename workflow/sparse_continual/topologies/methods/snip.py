@@ -12,7 +12,6 @@ sparsity it empties whole matrices, which is refused; on a trained model usually
 """
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
-from sparse_continual.topologies.passes import Passes
 
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {"calibration": CALIBRATION}}
 PATTERNS = ("unstructured",)
@@ -25,7 +24,7 @@ BATCH = 8  # rows whose gradient is taken at once; their sum does not depend on 
 
 def passes(options, text):
     """What the gradient has pass (topologies/passes.py)."""
-    return Passes(trained=text.size)
+    return text.passes(trained=text.size)
 
 
 def gather(job):

@@ -23,7 +23,6 @@ before any update, so it can be worse than Wanda at high sparsity: choose `block
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
 from sparse_continual.topologies.moments import SecondMoments
-from sparse_continual.topologies.passes import READINGS, walked
 
 SCHEMA = {
     "type": "object",
@@ -63,7 +62,7 @@ class Statistics(SecondMoments):
 
 def passes(options, text):
     """What the walk has pass (topologies/passes.py)."""
-    return walked(text, READINGS if options.get("true_sequential") else 1)
+    return text.walked(text.READINGS if options.get("true_sequential") else 1)
 
 
 def prune_block(block, job, /, true_sequential=False, **options):

@@ -17,7 +17,6 @@ of one block and its gradients. Limits: as Wanda; overfits few rows.
 """
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
-from sparse_continual.topologies.passes import READINGS, Passes, walked
 
 SCHEMA = {
     "type": "object",
@@ -67,8 +66,8 @@ def passes(options, text):
     drawn = options["rounds"] * min(options["samples"], text.sequences) * text.tokens
     # gradients, and where there is optimisation its targets and gradients once more
     read, learnt = (3 * text.size, 2 * text.size) if drawn else (text.size, text.size)
-    optimised = Passes(read=text.blocks * (read + 2 * drawn), learnt=text.blocks * (learnt + drawn))
-    return walked(text, READINGS if options["sequential"] else 1) + optimised
+    optimised = text.passes(read=text.blocks * (read + 2 * drawn), learnt=text.blocks * (learnt + drawn))
+    return text.walked(text.READINGS if options["sequential"] else 1) + optimised
 
 
 def prune_matrix(weight, statistics, count):
