@@ -19,6 +19,15 @@ import torch
 
 SHAPE = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "num_attention_heads": 8}
 ROWS, TOKENS, VOCABULARY = 64, 256, 64
+DEEP = ((2, 512), (8, 512), (32, 512), (2, 1024))
+MEMORY = (  # method, pattern, (layers, width) of models
+    ("magnitude", "2:4", DEEP),
+    ("wanda", "2:4", DEEP),
+    ("sparsegpt", "2:4", DEEP),
+    ("wandapp", "2:4", DEEP),
+    ("snip", "unstructured", DEEP),
+    ("llm_pruner", "structured", DEEP),
+)
 
 
 def build(**changes):
@@ -93,8 +102,9 @@ def save(folder):
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", pad_token="w1").save_pretrained(folder)
 
 
-def peak(method, **changes):
+def peak(method, pattern, **changes):
     """(MB of weights, MB of peak memory beyond what the process held with the model in memory)."""
+    sparsity = None if pattern == "2:4" else 0.5
     code = (
         "import resource, sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -104,7 +114,7 @@ def peak(method, **changes):
         "with pruning.torch.no_grad():\n"
         "    model(rows[:1])\n"
         "held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        f"prune(model, {method!r}, '2:4', None, rows)\n"
+        f"prune(model, {method!r}, {pattern!r}, {sparsity}, rows)\n"
         "most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "print(sum(p.numel() for p in model.parameters()) * 4 / 1e6, (most - held) * 1024 / 1e6)"
     )
@@ -127,12 +137,14 @@ def main(repeats=3):
                 ]
                 own, other = (min(column) for column in zip(*pairs, strict=True))
                 print(f"| {method} | {pattern} | {own:.2f} | {other:.2f} | {other / own:.1f} |", flush=True)
-    print("\n| method | layers | width | weights, MB | peak beyond them, MB |\n|---|---|---|---|---|")
-    for method in ("wanda", "sparsegpt"):
-        for layers, width in ((2, 512), (8, 512), (32, 512), (2, 1024)):
+    print(
+        "\n| method | pattern | layers | width | weights, MB | peak beyond them, MB |\n|---|---|---|---|---|---|"
+    )
+    for method, pattern, sizes in MEMORY:
+        for layers, width in sizes:
             shape = {"num_hidden_layers": layers, "hidden_size": width, "intermediate_size": width * 11 // 4}
-            weights, more = peak(method, **shape)
-            print(f"| {method} | {layers} | {width} | {weights:.0f} | {more:.0f} |", flush=True)
+            weights, more = peak(method, pattern, **shape)
+            print(f"| {method} | {pattern} | {layers} | {width} | {weights:.0f} | {more:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

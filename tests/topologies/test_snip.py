@@ -6,7 +6,7 @@ from layers import method
 
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import matrix_of, prunable
-from sparse_continual.topologies import prune
+from sparse_continual.topologies import prune, training
 from sparse_continual.topologies.training import lm_loss
 
 snip = method("snip")
@@ -54,12 +54,21 @@ def test_the_largest_slopes_of_all_matrices_stay(llama, rows):
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
 
 
-def test_batches_change_nothing(llama, rows, monkeypatch):
+@pytest.mark.parametrize(
+    ("limit", "value", "rows_at_once"), [("BATCH", 5, 5), ("TOKENS", 40, 2), ("TOKENS", 1, 1)]
+)
+def test_batches_change_nothing(llama, rows, monkeypatch, limit, value, rows_at_once):
+    rows = rows[:, :16]
     whole = prune(llama(), "snip", sparsity=0.7, calibration=rows)
-    monkeypatch.setattr(snip, "BATCH", 5)
+    monkeypatch.setattr(snip, limit, value)
+    seen = []
+    monkeypatch.setattr(
+        training, "lm_loss", lambda *given, **own: seen.append(len(given[1])) or lm_loss(*given, **own)
+    )
     parts = prune(llama(), "snip", sparsity=0.7, calibration=rows)
     agreement = [(parts.masks[n] == m).float().mean().item() for n, m in whole.masks.items()]
     assert min(agreement) > 0.998  # sums in another order
+    assert max(seen) == rows_at_once and sum(seen) == len(rows)
 
 
 def test_other_allocations_and_patterns_are_refused(llama, rows):

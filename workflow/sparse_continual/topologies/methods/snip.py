@@ -19,7 +19,7 @@ ALLOCATIONS = ("global",)
 COUNTS = ("exact",)
 NEEDS_CALIBRATION = True
 AT_INIT = True  # its choice means something before training too
-BATCH = 8  # rows whose gradient is taken at once; their sum does not depend on it
+BATCH, TOKENS = 8, 2048  # rows and tokens whose gradient is taken at once; their sum does not depend on it
 
 
 def passes(options, text):
@@ -35,11 +35,12 @@ def gather(job):
     from sparse_continual.topologies.training import lm_loss, only_matrices
 
     predicted = sum(len(row) - 1 for row in job.rows)
+    batch = max(1, min(BATCH, TOKENS // max(map(len, job.rows))))
     gradients = {name: torch.zeros_like(module.weight) for name, module in job.linears.items()}
     with only_matrices(job), torch.enable_grad():
         weights = [module.weight for module in job.linears.values()]
-        for at in range(0, len(job.rows), BATCH):
-            loss = lm_loss(job.model, job.rows[at : at + BATCH], reduction="sum") / predicted
+        for at in range(0, len(job.rows), batch):
+            loss = lm_loss(job.model, job.rows[at : at + batch], reduction="sum") / predicted
             found = torch.autograd.grad(loss, weights, materialize_grads=True)
             for total, gradient in zip(gradients.values(), found, strict=True):
                 total += gradient
