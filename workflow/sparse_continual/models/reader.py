@@ -11,6 +11,7 @@ import math
 import mmap
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 from sparse_continual.errors import UserError
@@ -178,12 +179,22 @@ class Checkpoint:
         return (tensor.float() * scale.float()).to(scale.dtype)
 
     def bits(self, name: str):
-        """(uint8 [rows, ceil(columns / 8)], values) of a parameter that is stored as bits and values, its dimensions
-        but the last as rows; None for others. Values that are marked may be zero. Raises UserError as `[name]`."""
+        """uint8 [rows, ceil(columns / 8)] of a parameter that is stored as bits and values, its dimensions but the last
+        as rows; None for others. Values that are marked may be zero. Raises UserError as `[name]`."""
         if "" in self._parts[name]:
             return None
         way, *parts = self._compressed(name)
-        return way.matched(*parts), parts[-1]
+        return way.matched(*parts)
+
+    @contextmanager
+    def rows(self, name: str):
+        """The `Rows` of a parameter's values as they are stored: [rows, columns], or [values, 1] of one that is stored
+        as bits and values. Raises UserError as `[name]`."""
+        parts = self._parts[name]
+        entry, dtype = self._whole(parts.get("", parts.get("compressed")))
+        *above, columns = entry["shape"] if "" in parts and entry["shape"] else (*entry["shape"], 1)
+        with open(entry["file"], "rb", buffering=0) as handle:
+            yield Rows(handle, entry["begin"], dtype, (math.prod(above), columns))
 
     def _decoded(self, name: str):
         if "" in self._parts[name]:
@@ -220,19 +231,24 @@ class Checkpoint:
                 )
         return tuple(self._mapped(parts["shape"]).flatten().tolist())
 
-    def _mapped(self, tensor: str):
-        """The stored tensor, on pages of its file that are private to it, or a copy of a small one."""
-        import torch
-
+    def _whole(self, tensor: str):
+        """(entry, torch's type) of a stored tensor of the right size."""
         entry = self._entries[tensor]
-        begin, length = entry["begin"], entry["end"] - entry["begin"]
         dtype = _torch_type(entry, tensor)
-        expected = math.prod(entry["shape"]) * dtype.itemsize
+        length, expected = entry["end"] - entry["begin"], math.prod(entry["shape"]) * dtype.itemsize
         if length != expected:
             raise UserError(
                 f"{entry['file']}: tensor {tensor!r} has {length} bytes, expected {expected} for its shape "
                 f"{list(entry['shape'])}; copy the file again"
             )
+        return entry, dtype
+
+    def _mapped(self, tensor: str):
+        """The stored tensor, on pages of its file that are private to it, or a copy of a small one."""
+        import torch
+
+        entry, dtype = self._whole(tensor)
+        begin, length = entry["begin"], entry["end"] - entry["begin"]
         if not length:
             return torch.empty(entry["shape"], dtype=dtype)
         with open(entry["file"], "rb") as handle:
@@ -247,6 +263,38 @@ class Checkpoint:
         return torch.frombuffer(pages, dtype=dtype, offset=skip, count=length // dtype.itemsize).reshape(
             entry["shape"]
         )
+
+
+class Rows:
+    """A matrix in an open file: `shape` [rows, columns], `dtype`; `matrix[begin:end]` reads some of its rows, which the
+    next reading overwrites. For what is looked at once: a mapped file costs as much again in page faults."""
+
+    def __init__(self, handle, begin: int, dtype, shape: tuple[int, int]):
+        self.dtype, self.shape = dtype, shape
+        self._handle, self._begin, self._buffer = handle, begin, bytearray()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice):
+        import torch
+
+        begin, end, _ = rows.indices(len(self))
+        width = self.shape[1] * self.dtype.itemsize
+        size = (end - begin) * width
+        if not size:
+            return torch.empty(end - begin, self.shape[1], dtype=self.dtype)
+        if len(self._buffer) < size:
+            self._buffer = bytearray(size)
+        self._handle.seek(self._begin + begin * width)
+        left = memoryview(self._buffer)[:size]
+        while left:
+            found = self._handle.readinto(left)
+            if not found:
+                raise UserError(f"{self._handle.name}: became shorter while it was read; copy the file again")
+            left = left[found:]
+        count = (end - begin) * self.shape[1]
+        return torch.frombuffer(self._buffer, dtype=self.dtype, count=count).reshape(end - begin, -1)
 
 
 def _torch_type(entry: dict, tensor: str):

@@ -94,14 +94,16 @@ def packed(weight) -> tuple[np.ndarray, int, int]:
 def packed_in(checkpoint, name: str) -> tuple[np.ndarray, int, int]:
     """`packed` of a parameter of an open `models.reader.Checkpoint`, all its dimensions but the last as rows. Where the
     checkpoint stores real numbers with their bits, those are taken, and nothing is decoded."""
-    stored = checkpoint.bits(name)
-    if stored and stored[1].is_floating_point():
-        bits, values = stored
-        not_finite, whole = 0, True
-        for words, _, odd in _strips(values.reshape(-1, 1)):
-            not_finite, whole = not_finite + odd, whole and bool(words.all())
-        if whole:  # else some of the bits mark zeros
-            return bits, 0, not_finite
+    bits = checkpoint.bits(name)
+    with checkpoint.rows(name) as rows:
+        if bits is None:
+            return packed(rows)
+        if rows.dtype.is_floating_point:
+            not_finite, whole = 0, True
+            for words, _, odd in _strips(rows):
+                not_finite, whole = not_finite + odd, whole and bool(words.all())
+            if whole:  # else some of the bits mark zeros
+                return bits, 0, not_finite
     return packed(as_rows(checkpoint[name]))
 
 
