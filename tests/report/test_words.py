@@ -8,7 +8,7 @@ import pytest
 from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.report.guard import STRONG
-from sparse_continual.report.words import LANGUAGES, TEMPLATES, Words, points, signed
+from sparse_continual.report.words import LANGUAGES, TEMPLATES, Words, digits, points, signed
 from sparse_continual.statistics import columns
 from sparse_continual.statistics.verdict import WORDS
 
@@ -22,6 +22,11 @@ def flat(group, path=()):
 
 def fields(template):
     return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
+def test_three_digits():
+    found = [digits(value) for value in (3.7256, 18.93, 999.6, 7139.99, 999_900, -0.01234, 2.5e7, 3e-6, 0.0)]
+    assert found == ["3.73", "18.9", "1,000", "7,140", "1e+06", "−0.0123", "2.5e+07", "3e−06", "0"]
 
 
 @pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])

@@ -6,7 +6,7 @@ Described only, and only in studies that measure their topologies (`study.measur
 import math
 
 from sparse_continual.report.view import table
-from sparse_continual.report.words import Words, points
+from sparse_continual.report.words import Words, digits, points
 
 STAGES = ("base", "pruned", "trained", "recovered")
 MEASURED = ("perplexities", "layer_errors", "costs")  # tables that such a study has beside the others
@@ -108,39 +108,42 @@ def _lines(rows: list[dict], words: Words) -> list[str]:
     dense = [row for row in unique.values() if row["density"] == 1]
     lines = []
     for stage in ("pruned", "recovered"):
-        ends = _ends(later, f"perplexity_{stage}", "{:.3g}")
+        ends = _ends(later, f"perplexity_{stage}", "topology", digits)
         if ends:
             lines.append(words(f"page.compared.lines.{stage}", n=len(later), **ends))
     if lines:
-        lines[0] += " " + words("page.compared.lines.base", base=f"{later[0]['perplexity_base']:.3g}")
+        lines[0] += " " + words("page.compared.lines.base", base=digits(later[0]["perplexity_base"]))
     if len(lines) == 2 and dense and dense[0]["perplexity_recovered"] is not None:
-        lines[1] += " " + words("page.compared.lines.dense", dense=f"{dense[0]['perplexity_recovered']:.3g}")
+        lines[1] += " " + words("page.compared.lines.dense", dense=digits(dense[0]["perplexity_recovered"]))
     at_init = _ends(
-        [row for row in sparse if row["perplexity_trained"] is not None], "perplexity_recovered", "{:.3g}"
+        [row for row in sparse if row["perplexity_trained"] is not None],
+        "perplexity_recovered",
+        "topology",
+        digits,
     )
     if at_init:
         lines.append(words("page.compared.lines.init", **at_init))
     arms = [row for row in rows if row["density"] < 1]
-    learnt, forgot = (_ends(arms, metric, None) for metric in ("learning_accuracy", "forgetting"))
+    learnt, forgot = (
+        _ends(arms, metric, "condition", _points) for metric in ("learning_accuracy", "forgetting")
+    )
     if learnt and forgot:
         lines.append(words("page.compared.lines.learning", **learnt))
         lines.append(words("page.compared.lines.forgetting", **forgot))
     return lines
 
 
-def _ends(rows, key, form) -> dict:
-    """{low, lowest, high, highest}: the smallest and largest value of a column and whose they are; {} of none.
-
-    form: format of a value; None: a share, in points.
+def _ends(rows, key, name, form) -> dict:
+    """{low, lowest, high, highest}: the smallest and largest value of a column, as `form` writes them, and the column
+    `name` of these rows; {} of none.
     """
     rows = [row for row in rows if row[key] is not None and not math.isnan(row[key])]
     if not rows:
         return {}
-    name = "condition" if form is None else "topology"
     found = {}
     for side, where, choose in (("low", "lowest", min), ("high", "highest", max)):
         row = choose(rows, key=lambda row: row[key])
-        found[side] = _points(row[key]) if form is None else form.format(row[key])
+        found[side] = form(row[key])
         found[where] = row[name]
     return found
 

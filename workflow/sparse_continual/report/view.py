@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from sparse_continual import registry
-from sparse_continual.report.words import Words, absent, points, probability, signed
+from sparse_continual.report.words import Words, absent, digits, points, probability, signed
 
 LIMIT = 200  # rows of a table on the page; the file has all
 # Where a figure stands; one that is not named here stands with the secondary results.
@@ -106,7 +106,7 @@ def _cell(words, value, kind, row):
     text = {
         "points": lambda: signed(float(value)),
         "size": lambda: points(float(value)),
-        "number": lambda: f"{float(value):.3g}".replace("-", "−"),
+        "number": lambda: digits(float(value)),
         "p": lambda: probability(value),
         "count": lambda: count(value),
         "flag": lambda: words(f"truth.{str(value).lower()}"),

@@ -81,6 +81,12 @@ def points(share: float) -> str:
     return f"{100 * abs(share):.1f}"
 
 
+def digits(value: float) -> str:
+    """A number with three digits: `0.012`, `18.9`, `7,140`; in powers of ten from a million on and below 0.0001."""
+    rounded = float(f"{value:.3g}")
+    return (f"{rounded:,.0f}" if 1e3 <= abs(rounded) < 1e6 else f"{value:.3g}").replace("-", "−")
+
+
 def probability(p: float) -> str:
     """A p value: `.012`, `< .001`, or `1`."""
     if round(p, 3) >= 1:
