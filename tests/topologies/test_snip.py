@@ -1,5 +1,7 @@
 """SNIP: finite differences of a gate on single weights, one global sort, batches that change nothing."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from layers import method
@@ -52,6 +54,24 @@ def test_the_largest_slopes_of_all_matrices_stay(llama, rows):
     for name, found in topology.masks.items():
         assert torch.equal(model.get_parameter(name).detach(), torch.where(found, dense[name], 0))
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_blocks_are_run_again_and_keep_nothing(llama, rows):
+    """The same gradients, with little saved outside the blocks."""
+    model = llama()
+    job, saved, found = Watched(model, rows), [], []
+    for context in (nullcontext(), training.recomputed(job)):
+        kept = []
+        watched = torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, kept=kept: kept.append(tensor.numel()) or tensor, lambda tensor: tensor
+        )
+        with context, watched:
+            loss = lm_loss(model, job.rows)
+            found.append(torch.autograd.grad(loss, [module.weight for module in job.linears.values()]))
+        saved.append(sum(kept))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert saved[1] < saved[0] / 3
+    assert all("forward" not in vars(block) for block in model.model.layers)
 
 
 @pytest.mark.parametrize(

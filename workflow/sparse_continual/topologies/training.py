@@ -113,6 +113,32 @@ def only_matrices(job):
     return frozen()
 
 
+def recomputed(job):
+    """Context in which a decoder block keeps its inputs alone for the backward pass, and is run again for it: so one
+    block's activations are in memory, and not all blocks' (Chen et al. 2016, arXiv 1604.06174).
+    """
+    from contextlib import contextmanager
+    from functools import partial
+
+    from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+
+    from sparse_continual.topologies.walk import block_of
+
+    @contextmanager
+    def wrapped():
+        blocks = [job.model.get_submodule(name) for name in dict.fromkeys(map(block_of, job.linears))]
+        for block in blocks:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        try:
+            with set_checkpoint_early_stop(False):  # else how much is run again hangs on the last operation
+                yield
+        finally:
+            for block in blocks:
+                del block.forward
+
+    return wrapped()
+
+
 def cubic(step: int, first: int, last: int) -> float:
     """0 up to step `first`, 1 from `last` on, between them 1 - (1 - x)^3 (Zhu & Gupta 2017, eq. 1)."""
     if step < first:

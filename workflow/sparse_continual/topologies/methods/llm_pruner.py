@@ -11,9 +11,9 @@ The authors pair query with key heads wrongly where queries share keys; here a k
 queries. They leave the first 4 and last 2 of 32 blocks whole, which is `first`, `last` and `export: masked`: a
 config holds one width.
 
-Knobs: `calibration`, `importance`, `reduce`, `export`, `first`, `last`. Cost: one forward and backward pass per
-sequence; memory: the weights and one or two gradients. Limits: Llama-like blocks only; densities are those
-that whole groups allow; recovery training is part of the published method.
+Knobs: `calibration`, `importance`, `reduce`, `export`, `first`, `last`. Cost: two forward and a backward pass per
+sequence; memory: the weights, two or three gradients and one block's activations. Limits: Llama-like blocks only;
+densities are those that whole groups allow; recovery training is part of the published method.
 """
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
@@ -44,8 +44,9 @@ NEEDS_CALIBRATION = True
 
 
 def passes(options, text):
-    """What the gradients have pass (topologies/passes.py); magnitudes need none."""
-    return text.passes(trained=0 if options["importance"].startswith("l") else text.size)
+    """What the gradients have pass (topologies/passes.py), blocks run again for them; magnitudes need none."""
+    size = 0 if options["importance"].startswith("l") else text.size
+    return text.passes(trained=size, read=size * text.blocks)
 
 
 def prune_model(job, sparsity, importance, reduce, export, first, last):
@@ -83,12 +84,12 @@ def slopes(job):
     """(name -> g, name -> mean_k g_k^2), float32 of the weights' shapes, over the job's rows."""
     import torch
 
-    from sparse_continual.topologies.training import lm_loss, only_matrices
+    from sparse_continual.topologies.training import lm_loss, only_matrices, recomputed
 
     weights = {name: module.weight for name, module in job.linears.items()}
     gradients = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in weights.items()}
     squares = {name: torch.zeros_like(total) for name, total in gradients.items()}
-    with only_matrices(job):
+    with only_matrices(job), recomputed(job):
         for row in job.rows:
             with torch.enable_grad():
                 found = torch.autograd.grad(lm_loss(job.model, [row]), list(weights.values()))

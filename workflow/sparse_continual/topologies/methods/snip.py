@@ -7,8 +7,9 @@ rows as one batch; compared over all matrices (allocation `global`, the only one
 The authors prune biases too and draw weights by variance scaling; here biases stay, and the model is the one
 that is given.
 
-Knobs: `calibration`. Cost: one forward and backward pass over the rows; memory: one dense gradient. Limits: at high
-sparsity it empties whole matrices, which is refused; on a trained model usually worse than magnitude.
+Knobs: `calibration`. Cost: two forward and a backward pass over the rows; memory: two dense gradients and one block's
+activations. Limits: at high sparsity it empties whole matrices, which is refused; on a trained model usually worse than
+magnitude.
 """
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
@@ -23,8 +24,8 @@ BATCH, TOKENS = 8, 2048  # rows and tokens whose gradient is taken at once; thei
 
 
 def passes(options, text):
-    """What the gradient has pass (topologies/passes.py)."""
-    return text.passes(trained=text.size)
+    """What the gradient has pass (topologies/passes.py); blocks are run again for it."""
+    return text.passes(trained=text.size, read=text.size * text.blocks)
 
 
 def gather(job):
@@ -32,12 +33,12 @@ def gather(job):
     import torch
 
     from sparse_continual.models.load import matrix_of
-    from sparse_continual.topologies.training import lm_loss, only_matrices
+    from sparse_continual.topologies.training import lm_loss, only_matrices, recomputed
 
     predicted = sum(len(row) - 1 for row in job.rows)
     batch = max(1, min(BATCH, TOKENS // max(map(len, job.rows))))
     gradients = {name: torch.zeros_like(module.weight) for name, module in job.linears.items()}
-    with only_matrices(job), torch.enable_grad():
+    with only_matrices(job), recomputed(job), torch.enable_grad():
         weights = [module.weight for module in job.linears.values()]
         for at in range(0, len(job.rows), batch):
             loss = lm_loss(job.model, job.rows[at : at + batch], reduction="sum") / predicted
