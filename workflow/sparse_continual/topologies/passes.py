@@ -39,9 +39,8 @@ class Text:
     of which `kept` stay (0 where a method takes whole heads and channels).
     """
 
-    READINGS: ClassVar = (
-        4  # groups of a Llama block's matrices that read the very same: q, k, v; o; gate, up; down
-    )
+    # groups of a Llama block's matrices that read the very same: q, k, v; o; gate, up; down
+    READINGS: ClassVar = 4
 
     sequences: int
     tokens: int
