@@ -190,9 +190,9 @@ class Checkpoint:
     def rows(self, name: str):
         """The `Rows` of a parameter's values as they are stored: [rows, columns], or [values, 1] of one that is stored
         as bits and values. Raises UserError as `[name]`."""
-        parts = self._parts[name]
-        entry, dtype = self._whole(parts.get("", parts.get("compressed")))
-        *above, columns = entry["shape"] if "" in parts and entry["shape"] else (*entry["shape"], 1)
+        entry, dtype = self._whole(self._values(name))
+        plain = "" in self._parts[name] and entry["shape"]
+        *above, columns = entry["shape"] if plain else (*entry["shape"], 1)
         with open(entry["file"], "rb", buffering=0) as handle:
             yield Rows(handle, entry["begin"], dtype, (math.prod(above), columns))
 
@@ -212,8 +212,12 @@ class Checkpoint:
         return way, f"{self.file_of(name)}: {name}", self._shape(name), bits, values
 
     def _stored(self, name: str) -> dict:
+        return self._entries[self._values(name)]
+
+    def _values(self, name: str) -> str:
+        """The tensor that holds a parameter's values."""
         parts = self._parts[name]
-        return self._entries[parts.get("", parts.get("compressed"))]
+        return parts.get("", parts.get("compressed"))
 
     def _flat(self, tensor: str) -> bool:
         return len(self._entries[tensor]["shape"]) == 1

@@ -38,7 +38,7 @@ CODES = "integers, which may be codes of weights"
 ZERO_POINT = "_zero_point"  # ends the name of what stands for zero in a quantised weight
 OTHERS = (".gguf", ".msgpack", ".h5")  # endings of weights that are neither safetensors nor pickles
 TRAINING = re.compile("training_args|optimizer|scheduler|rng_state")  # pickles of a run, without weights
-AT_ONCE = 2  # tensors: one is read from the disk while another is counted, and memory holds two
+AT_ONCE = 2  # tensors: one is read from the disk while another is counted
 TRANSPOSED = ("gpt2", "openai-gpt")  # store a linear's weight [inputs, outputs]: transformers' Conv1D
 
 

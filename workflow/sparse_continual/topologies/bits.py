@@ -19,6 +19,7 @@ import numpy as np
 
 from sparse_continual.errors import UserError
 from sparse_continual.files import write
+from sparse_continual.models.checkpoint import by
 
 KEY = "topology"
 AGAIN = "delete the file to make it again"
@@ -134,7 +135,7 @@ def _verify(path, bits: Bits, recorded: str) -> None:
         if found.dtype != np.uint8 or found.shape != (wanted,):
             raise UserError(
                 f"{path}: {name}: found {found.dtype} of shape {list(found.shape)}, expected uint8 of shape "
-                f"[{wanted}] for {' x '.join(map(str, shape))} bits; {AGAIN}"
+                f"[{wanted}] for {by(shape)} bits; {AGAIN}"
             )
     if bits.sha256 != recorded:
         raise UserError(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from sparse_continual.errors import UserError
+from sparse_continual.models.checkpoint import by
 from sparse_continual.topologies import bits
 
 
@@ -61,10 +62,7 @@ class Topology:
                 raise UserError(f"{name}: the topology has this matrix, the model has not")
             weight = tensors[name].detach()
             if weight.shape != mask.shape:
-                raise UserError(
-                    f"{name}: the model's is {' x '.join(map(str, weight.shape))}, the topology's "
-                    f"{' x '.join(map(str, mask.shape))}"
-                )
+                raise UserError(f"{name}: the model's is {by(weight.shape)}, the topology's {by(mask.shape)}")
             wrong = int((weight[~mask.to(weight.device)] != 0).sum())
             if wrong:
                 raise UserError(f"{name}: {wrong} weights that the topology says are absent are not zero")

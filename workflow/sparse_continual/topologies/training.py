@@ -5,6 +5,8 @@ biases are those of the dense model. Training under a topology that is fixed is 
 """
 
 import math
+from contextlib import contextmanager
+from functools import partial
 
 from sparse_continual.errors import UserError
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
@@ -94,49 +96,38 @@ def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, 
             after(step)
 
 
+@contextmanager
 def only_matrices(job):
     """Context in which gradients reach the job's matrices alone; what needed them before needs them after."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def frozen():
-        before = {name: p.requires_grad for name, p in job.model.named_parameters()}
+    before = {name: p.requires_grad for name, p in job.model.named_parameters()}
+    for name, parameter in job.model.named_parameters():
+        parameter.requires_grad_(name in job.linears)
+    try:
+        yield
+    finally:
         for name, parameter in job.model.named_parameters():
-            parameter.requires_grad_(name in job.linears)
-        try:
-            yield
-        finally:
-            for name, parameter in job.model.named_parameters():
-                parameter.requires_grad_(before[name])
-                parameter.grad = None
-
-    return frozen()
+            parameter.requires_grad_(before[name])
+            parameter.grad = None
 
 
+@contextmanager
 def recomputed(job):
     """Context in which a decoder block keeps its inputs alone for the backward pass, and is run again for it: so one
     block's activations are in memory, and not all blocks' (Chen et al. 2016, arXiv 1604.06174).
     """
-    from contextlib import contextmanager
-    from functools import partial
-
     from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
     from sparse_continual.topologies.walk import block_of
 
-    @contextmanager
-    def wrapped():
-        blocks = [job.model.get_submodule(name) for name in dict.fromkeys(map(block_of, job.linears))]
+    blocks = [job.model.get_submodule(name) for name in dict.fromkeys(map(block_of, job.linears))]
+    for block in blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    try:
+        with set_checkpoint_early_stop(False):  # else how much is run again hangs on the last operation
+            yield
+    finally:
         for block in blocks:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-        try:
-            with set_checkpoint_early_stop(False):  # else how much is run again hangs on the last operation
-                yield
-        finally:
-            for block in blocks:
-                del block.forward
-
-    return wrapped()
+            del block.forward
 
 
 def cubic(step: int, first: int, last: int) -> float:
