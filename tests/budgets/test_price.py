@@ -107,18 +107,20 @@ def test_adapters():
 
 
 def test_what_the_method_has_pass_by_hand():
-    """SNIP: one pass forward and backward over all rows; the ends get no gradient. Wanda and OWL: two walks."""
+    """SNIP: all rows pass forward and backward, and the blocks once more; the ends get no gradient. Wanda and OWL: two
+    walks.
+    """
     text = {"sequences": 16, "tokens": 12, "written": False}
     half = {"pattern": "unstructured", "sparsity": 0.5}
     row = one(**half, making={"topology": {"method": "snip", **half}, "text": text})
-    assert row["method_forward_tokens"] == row["method_backward_tokens"] == 16 * 12
-    forward = 2 * P + 4 * 12 * 12 * 4 * 4 + 2 * 48 * 400
-    assert row["method_flops"] == 16 * 12 * (3 * forward - 2 * 48 * 400 - 2 * 48 * 48 * 3)
+    assert (row["method_forward_tokens"], row["method_backward_tokens"]) == (2 * 16 * 12, 16 * 12)
+    forward, head = 2 * P + 4 * 12 * 12 * 4 * 4 + 2 * 48 * 400, 2 * 48 * 400
+    assert row["method_flops"] == 16 * 12 * (3 * forward - head - 2 * 48 * 48 * 3 + forward - head)
     both = {"method": "wanda", **half, "allocation": "owl"}
     row = one(**half, making={"topology": both, "text": text})
     # each: 2 rows to learn how blocks are called, all rows to measure, and again through 3 of 4 blocks
     assert row["method_forward_tokens"] == 2 * 12 * (2 + 16 + 16 * 3 / 4)
-    assert row["method_flops"] == row["method_forward_tokens"] * (forward - 2 * 48 * 400)
+    assert row["method_flops"] == row["method_forward_tokens"] * (forward - head)
     assert row["method_backward_tokens"] == 0
     row = one(**half, making={"topology": {"method": "magnitude", **half}, "text": None})
     assert row["method_forward_tokens"] == row["method_flops"] == one()["method_flops"] == 0
