@@ -1,9 +1,12 @@
 """Random linear layers with correlated inputs of uneven scale, and what is known about them in closed form."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from sparse_continual import registry
+from sparse_continual.models.load import prunable
 from sparse_continual.topologies.counts import Count
 
 ROWS, COLUMNS, TOKENS, SEQUENCES = 32, 64, 40, 8
@@ -20,6 +23,11 @@ def one_shot(name):
     """Whether a method prunes a trained model by any pattern, without training it."""
     found = registry.load("topologies.methods", name)
     return found.PATTERNS == ("unstructured", "N:M") and "steps" not in found.SCHEMA["properties"]
+
+
+def job_of(model, rows):
+    """What a method that looks at the whole model needs of a `pruning.Job`."""
+    return SimpleNamespace(model=model, linears=prunable(model), rows=list(rows))
 
 
 def layer(seed, rows=ROWS, columns=COLUMNS, dtype=torch.float64):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from layers import method
+from layers import job_of, method
 
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import load_model, prunable, save_model
@@ -106,17 +106,17 @@ def test_lines_that_are_nothing_go_first(wide, rows, kind):
 def test_vectorized_importance_is_the_slope_of_a_gate_on_the_line(rows):
     """Central differences in double precision, on rows of one matrix and columns of another."""
     from test_families import build
-    from test_snip import Watched
 
     llm_pruner = method("llm_pruner")
     model = build("OPT").double()
-    job = Watched(model, rows[:3])
+    job = job_of(model, rows[:3])
     with torch.no_grad():
-        gradients, squares = llm_pruner.slopes(job)
+        gradients, squares = llm_pruner.slopes(job, "vectorize")
+        assert not squares
         for number, along in ((0, 1), (5, 0)):
             name = list(job.linears)[number]
             weight = job.linears[name].weight
-            found = llm_pruner.line_importance(weight, gradients[name], squares[name], "vectorize", along)
+            found = llm_pruner.line_importance(weight, gradients[name], None, "vectorize", along)
             line, losses = (weight[4] if along else weight[:, 4]), []
             dense = line.clone()
             for gate in (1 + 1e-4, 1 - 1e-4):
@@ -124,6 +124,30 @@ def test_vectorized_importance_is_the_slope_of_a_gate_on_the_line(rows):
                 losses.append(sum(training.lm_loss(model, [row]).item() for row in rows[:3]) / 3)
             line.copy_(dense)
             assert found[4].item() == pytest.approx(abs(losses[0] - losses[1]) / 2e-4, rel=1e-3, abs=1e-7)
+
+
+def test_slopes_are_means_over_rows_of_what_the_importance_asks_for(llama, rows):
+    llm_pruner = method("llm_pruner")
+    model = llama()
+    job = job_of(model, rows[:3])
+    each = []
+    for row in job.rows:
+        weights = [module.weight for module in job.linears.values()]
+        each.append(torch.autograd.grad(training.lm_loss(model, [row]), weights))
+    with torch.no_grad():
+        for kind in KINDS:
+            gradients, squares = llm_pruner.slopes(job, kind)
+            assert bool(gradients) == (kind in ("param_first", "param_mix", "vectorize"))
+            assert bool(squares) == (kind in ("param_second", "param_mix"))
+            for number, name in enumerate(job.linears):
+                slopes = torch.stack([found[number] for found in each])
+                if gradients:
+                    torch.testing.assert_close(gradients[name], slopes.mean(0))
+                if squares:
+                    torch.testing.assert_close(squares[name], slopes.square().mean(0))
+    assert all(
+        p.grad is None and p.requires_grad and not p._post_accumulate_grad_hooks for p in model.parameters()
+    )
 
 
 def test_importances_by_hand():

@@ -1,14 +1,17 @@
 """Methods that train: what holds for all of them, on a tiny Llama and a few steps."""
 
+import weakref
+
 import pytest
 import torch
-from layers import method
+from layers import job_of, method
 
 from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import prunable
 from sparse_continual.topologies import prune, training
 from sparse_continual.topologies.counts import Count, kept_total, matrices
+from sparse_continual.topologies.walk import block_of
 
 SETTINGS = {"steps": 6, "batch_size": 4, "warmup": 0}
 TRAINED = [
@@ -72,6 +75,76 @@ def test_the_loss_is_that_of_the_models_own_code(llama, rows):
     ragged = [rows[0], rows[1][:7]]
     parts = [training.lm_loss(model, [row], reduction="sum").item() for row in ragged]
     assert training.lm_loss(model, ragged).item() == pytest.approx(sum(parts) / (19 + 6), rel=1e-5)
+
+
+def test_blocks_are_run_again_and_keep_nothing(llama, rows):
+    """The same gradients, with little saved outside the blocks."""
+    job, saved, found = job_of(llama(), rows), [], []
+    for loss in (
+        lambda: training.lm_loss(job.model, job.rows),
+        lambda: training.loss_by_blocks(job, job.rows),
+    ):
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, kept=kept: kept.append(tensor.numel()) or tensor, lambda tensor: tensor
+        ):
+            found.append(torch.autograd.grad(loss(), [module.weight for module in job.linears.values()]))
+        saved.append(sum(kept))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert saved[1] < saved[0] / 3
+    assert all("forward" not in vars(block) for block in job.model.model.layers)
+
+
+@pytest.mark.parametrize("family", ["Llama", "GPT2", "Mpt"])
+def test_stand_ins_are_made_block_by_block(family, rows):
+    """They give the gradients of a model that has them all, and one block's are in memory at a time."""
+    from test_families import build
+
+    job = job_of(build(family), rows[:4])
+    names = list(job.linears)
+    factors = {n: torch.full((), 1 + 0.01 * i, requires_grad=True) for i, n in enumerate(names)}
+
+    def stand_in(name):
+        return job.linears[name].weight.detach() * factors[name]
+
+    inputs = {"input_ids": torch.stack(job.rows), "labels": torch.stack(job.rows)}
+    plain = torch.func.functional_call(job.model, {n: stand_in(n) for n in names}, (), inputs).loss
+    expected = torch.autograd.grad(plain, list(factors.values()))
+    made, blocks_at_once = [], []
+
+    def watched(name):
+        tensor = stand_in(name)
+        made.append((name, weakref.ref(tensor)))
+        blocks_at_once.append(len({block_of(n) for n, there in made if there() is not None}))
+        return tensor
+
+    loss = training.loss_by_blocks(job, job.rows, watched)
+    found = torch.autograd.grad(loss, list(factors.values()))
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-6)
+    torch.testing.assert_close(found, expected)
+    assert len(made) == 2 * len(names) and max(blocks_at_once) == 1  # forward, and again for the gradient
+
+
+def test_sums_are_computed_again_for_the_gradient():
+    values, made = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0])}, []
+    for value in values.values():
+        value.requires_grad_()
+
+    def square(name):
+        made.append(name)
+        return values[name].square().sum()
+
+    total = training.sum_recomputed(square, values)
+    assert total.item() == 14 and made == ["a", "b"]
+    total.backward()
+    assert made == ["a", "b", "b", "a"]
+    assert values["a"].grad.tolist() == [2, 4] and values["b"].grad.tolist() == [6]
+
+
+def test_draws_hang_on_what_they_are_for():
+    first, again, other = (training.uniform((40,), "cpu", 5, step, "a") for step in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert 0 <= first.min() < 0.2 and 0.8 < first.max() < 1
 
 
 def test_cubic():

@@ -6,7 +6,6 @@ biases are those of the dense model. Training under a topology that is fixed is 
 
 import math
 from contextlib import contextmanager
-from functools import partial
 
 from sparse_continual.errors import UserError
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
@@ -25,9 +24,10 @@ SETTINGS = {  # of every such method
 }
 
 
-def passes(options: dict, text):
-    """What one training has pass (topologies/passes.py), from the method's options."""
-    return text.passes(trained=options["steps"] * options["batch_size"] * text.tokens)
+def passes(options: dict, text, steps=None):
+    """What one training, or so many `steps`, has pass (topologies/passes.py); blocks are run again for the gradient."""
+    tokens = (steps or options["steps"]) * options["batch_size"] * text.tokens
+    return text.passes(trained=tokens, read=tokens * text.blocks)
 
 
 def collate(rows):
@@ -43,16 +43,12 @@ def collate(rows):
     return tokens, real
 
 
-def lm_loss(model, rows, weights=None, reduction="mean"):
-    """Nats a token of predicting each next token of `rows` (1-D tensors), mean or sum over tokens.
-
-    weights: name -> tensor that stands in for a parameter of that name.
-    """
+def lm_loss(model, rows, reduction="mean"):
+    """Nats a token of predicting each next token of `rows` (1-D tensors), mean or sum over tokens."""
     import torch
 
     tokens, real = (tensor.to(model.device) for tensor in collate(rows))
-    inputs = {"input_ids": tokens, "attention_mask": real.long(), "use_cache": False}
-    logits = torch.func.functional_call(model, weights or {}, kwargs=inputs, args=()).logits[:, :-1]
+    logits = model(input_ids=tokens, attention_mask=real.long(), use_cache=False).logits[:, :-1]
     wanted = tokens[:, 1:].masked_fill(~real[:, 1:], -100)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction=reduction)
@@ -110,24 +106,58 @@ def only_matrices(job):
             parameter.grad = None
 
 
-@contextmanager
-def recomputed(job):
-    """Context in which a decoder block keeps its inputs alone for the backward pass, and is run again for it: so one
-    block's activations are in memory, and not all blocks' (Chen et al. 2016, arXiv 1604.06174).
+def loss_by_blocks(job, rows, stand_in=None, reduction="mean"):
+    """`lm_loss` of the job's model, of which a decoder block keeps its inputs alone for the backward pass, and is run
+    again for it: so one block's activations are in memory, and not all blocks' (Chen et al. 2016, arXiv 1604.06174).
+
+    stand_in(name): tensor that is read in place of one of the job's matrices; asked for whenever its block runs, and
+    the same each time.
     """
+    import torch
     from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
     from sparse_continual.topologies.walk import block_of
 
-    blocks = [job.model.get_submodule(name) for name in dict.fromkeys(map(block_of, job.linears))]
-    for block in blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    names = {}  # of each block's matrices
+    for name in job.linears:
+        names.setdefault(block_of(name), []).append(name)
+
+    def again(name, block):
+        whole = torch.nn.Module()  # the block as a part: called itself, it would come back here
+        whole.block, whole.forward = block, block.forward
+
+        def run(*args, **kwargs):
+            read = {"block" + n.removeprefix(name): stand_in(n) for n in names[name]} if stand_in else {}
+            return torch.func.functional_call(whole, read, args, kwargs)
+
+        return lambda *args, **kwargs: checkpoint(run, *args, use_reentrant=False, **kwargs)
+
+    blocks = {name: job.model.get_submodule(name) for name in names}
+    for name, block in blocks.items():
+        block.forward = again(name, block)
     try:
         with set_checkpoint_early_stop(False):  # else how much is run again hangs on the last operation
-            yield
+            return lm_loss(job.model, rows, reduction)
     finally:
-        for block in blocks:
+        for block in blocks.values():
             del block.forward
+
+
+def sum_recomputed(value_of, names):
+    """Sum of `value_of(name)`, a tensor each, of whose making nothing is kept: it is made again for the gradient."""
+    from torch.utils.checkpoint import checkpoint
+
+    return sum(checkpoint(value_of, name, use_reentrant=False) for name in names)
+
+
+def uniform(shape, device, *identity):
+    """Draws from [0, 1) that hang on `identity` alone (identity.seed_of), so that they can be drawn again."""
+    import torch
+
+    from sparse_continual.identity import seed_of
+
+    generator = torch.Generator(device).manual_seed(seed_of(*identity))
+    return torch.rand(shape, generator=generator, device=device)
 
 
 def cubic(step: int, first: int, last: int) -> float:

@@ -53,7 +53,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, initial, start, end, e
     from sparse_continual.identity import seed_of
     from sparse_continual.models.load import matrix_of
     from sparse_continual.models.train import adamw
-    from sparse_continual.topologies.training import lm_loss, only_matrices, train
+    from sparse_continual.topologies.training import loss_by_blocks, only_matrices, train
 
     first, last = round(start * steps), round(end * steps)
     if last < first:
@@ -79,7 +79,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, initial, start, end, e
         train(
             job,
             optimizer,
-            lambda step, rows: lm_loss(job.model, rows),
+            lambda step, rows: loss_by_blocks(job, rows),
             steps,
             batch_size,
             warmup,

@@ -14,6 +14,7 @@ Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `lea
 trained; a lottery ticket of a pretrained model is not what the papers are about.
 """
 
+from sparse_continual.topologies import training
 from sparse_continual.topologies.training import SETTINGS
 
 SCHEMA = {
@@ -53,7 +54,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, rate, rewind):
     from sparse_continual.models.load import matrix_of
     from sparse_continual.models.train import adamw
     from sparse_continual.topologies.counts import Count, refuse_empty
-    from sparse_continual.topologies.training import lm_loss, only_matrices, train
+    from sparse_continual.topologies.training import loss_by_blocks, only_matrices, train
 
     weights = {name: matrix_of(module) for name, module in job.linears.items()}
     sizes = {name: tuple(weight.shape) for name, weight in weights.items()}
@@ -78,7 +79,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, rate, rewind):
         train(
             job,
             optimizer,
-            lambda step, rows: lm_loss(job.model, rows),
+            lambda step, rows: loss_by_blocks(job, rows),
             steps,
             batch_size,
             warmup,
@@ -107,7 +108,7 @@ def passes(options, text):
     """What the trainings have pass (topologies/passes.py): one from the start, one per level from where it rewinds."""
     again = options["steps"] - round(options["rewind"] * options["steps"])
     steps = options["steps"] + len(levels(text.weights, text.kept, options["rate"])) * again
-    return text.passes(trained=steps * options["batch_size"] * text.tokens)
+    return training.passes(options, text, steps)
 
 
 def levels(weights: int, total: int, rate: float) -> list[int]:

@@ -57,7 +57,13 @@ def gather(job, steps, batch_size, learning_rate, warmup, gate_rate, multiplier_
 
     from sparse_continual.identity import seed_of
     from sparse_continual.models.load import matrix_of
-    from sparse_continual.topologies.training import lm_loss, only_matrices, train
+    from sparse_continual.topologies.training import (
+        loss_by_blocks,
+        only_matrices,
+        sum_recomputed,
+        train,
+        uniform,
+    )
 
     seed = seed_of("l0", job.seed)
     generator = torch.Generator(job.model.device).manual_seed(seed)
@@ -71,13 +77,13 @@ def gather(job, steps, batch_size, learning_rate, warmup, gate_rate, multiplier_
     size = sum(weight.numel() for weight in weights.values())
 
     def loss_of(step, rows):
-        read = {}
-        for name, weight in weights.items():
-            draw = torch.rand(weight.shape, generator=generator, device=weight.device)
-            read[name] = weight * gate(openness[name], draw.clamp(EDGE, 1 - EDGE)).to(weight.dtype)
-        density = sum(opened(a).sum() for a in openness.values()) / size
-        away = density - job.total / size
-        return lm_loss(job.model, rows, read) + multipliers[0] * away + multipliers[1] * away.square()
+        def read(name):
+            weight = weights[name]
+            draw = uniform(weight.shape, weight.device, seed, step, name)
+            return weight * gate(openness[name], draw.clamp(EDGE, 1 - EDGE)).to(weight.dtype)
+
+        away = (sum_recomputed(lambda name: opened(openness[name]).sum(), openness) - job.total) / size
+        return loss_by_blocks(job, rows, read) + multipliers[0] * away + multipliers[1] * away.square()
 
     def after(step):
         for a in openness.values():

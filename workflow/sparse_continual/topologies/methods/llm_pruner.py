@@ -12,8 +12,8 @@ queries. They leave the first 4 and last 2 of 32 blocks whole, which is `first`,
 config holds one width.
 
 Knobs: `calibration`, `importance`, `reduce`, `export`, `first`, `last`. Cost: two forward and a backward pass per
-sequence; memory: the weights, two or three gradients and one block's activations. Limits: Llama-like blocks only;
-densities are those that whole groups allow; recovery training is part of the published method.
+sequence; memory: the weights, a dense gradient (`param_mix`: two) and one block's activations. Limits: Llama-like
+blocks only; densities are those that whole groups allow; recovery training is part of the published method.
 """
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
@@ -57,7 +57,7 @@ def prune_model(job, sparsity, importance, reduce, export, first, last):
     from sparse_continual.topologies.export import pruned_blocks
 
     found = structured.layers(job.model, job.linears)
-    gradients, squares = slopes(job) if not importance.startswith("l") else ({}, {})
+    gradients, squares = slopes(job, importance)
     chosen = [layer.block for layer in pruned_blocks(found, first, last, export)]
     for layer in found:
         heads, channels = layer.left(sparsity if layer.block in chosen else 0)
@@ -80,22 +80,41 @@ def prune_model(job, sparsity, importance, reduce, export, first, last):
         structured.write(job, prune_matrix, layer, *kept)
 
 
-def slopes(job):
-    """(name -> g, name -> mean_k g_k^2), float32 of the weights' shapes, over the job's rows."""
+def slopes(job, importance: str):
+    """(name -> g, name -> mean_k g_k^2), float32 of the weights' shapes, over the job's rows; {} of what the importance
+    does not ask for.
+    """
     import torch
 
-    from sparse_continual.topologies.training import lm_loss, only_matrices, recomputed
+    from sparse_continual.topologies.training import loss_by_blocks, only_matrices
 
-    weights = {name: module.weight for name, module in job.linears.items()}
-    gradients = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in weights.items()}
-    squares = {name: torch.zeros_like(total) for name, total in gradients.items()}
-    with only_matrices(job), recomputed(job):
+    def totals(*kinds):
+        wanted = job.linears.items() if importance in kinds else ()
+        return {name: torch.zeros_like(module.weight, dtype=torch.float32) for name, module in wanted}
+
+    gradients = totals("param_first", "param_mix", "vectorize")
+    squares = totals("param_second", "param_mix")
+
+    def take(name):
+        def add(weight):
+            slope, weight.grad = weight.grad.float(), None
+            if gradients:
+                gradients[name] += slope / len(job.rows)
+            if squares:
+                squares[name] += slope.square() / len(job.rows)
+
+        return add
+
+    if not gradients and not squares:
+        return {}, {}
+    with only_matrices(job):
+        # as soon as each is known, so that one matrix's gradient of a row is in memory, and not all of them
+        hooks = [m.weight.register_post_accumulate_grad_hook(take(name)) for name, m in job.linears.items()]
         for row in job.rows:
             with torch.enable_grad():
-                found = torch.autograd.grad(lm_loss(job.model, [row]), list(weights.values()))
-            for name, gradient in zip(weights, found, strict=True):
-                gradients[name] += gradient.float() / len(job.rows)
-                squares[name] += gradient.float().square() / len(job.rows)
+                loss_by_blocks(job, [row]).backward()
+        for hook in hooks:
+            hook.remove()
     return gradients, squares
 
 

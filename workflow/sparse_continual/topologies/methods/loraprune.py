@@ -55,7 +55,7 @@ def prune_model(
     from sparse_continual.identity import seed_of
     from sparse_continual.topologies import structured
     from sparse_continual.topologies.export import pruned_blocks
-    from sparse_continual.topologies.training import cubic, lm_loss, only_matrices, train
+    from sparse_continual.topologies.training import cubic, loss_by_blocks, only_matrices, train
 
     found = structured.layers(job.model, job.linears)
     chosen = pruned_blocks(found, first, last, export)
@@ -82,17 +82,19 @@ def prune_model(
     def merged(name):
         return weights[name] + scale * (ups[name] @ downs[name]).to(weights[name].dtype)
 
-    def loss_of(step, rows):
-        read = {name: merged(name) for name in weights}
-        for layer in chosen:
-            for parts in kinds:
-                for part in parts:
-                    lines = layer.spread(part, left[layer.block, parts])
-                    absent = ~structured.mask_of(
-                        weights[layer.names[part]], (lines, part in structured.INWARD)
-                    )
-                    read[layer.names[part]] = read[layer.names[part]].masked_fill(absent, 0)
-        return lm_loss(job.model, rows, read)
+    places = {
+        layer.names[part]: (layer, parts, part) for layer in chosen for parts in kinds for part in parts
+    }
+
+    def read(name):
+        """The matrix that is trained, without what has been masked."""
+        if name not in places:
+            return merged(name)
+        layer, parts, part = places[name]
+        lines = layer.spread(part, left[layer.block, parts])
+        return merged(name).masked_fill(
+            ~structured.mask_of(weights[name], (lines, part in structured.INWARD)), 0
+        )
 
     def weigh():
         """Take in the importance that this step's gradients tell. Before the optimizer's step."""
@@ -126,7 +128,16 @@ def prune_model(
             module.weight.requires_grad_(False)
         optimizer = torch.optim.AdamW([*downs.values(), *ups.values()], lr=learning_rate, weight_decay=0.0)
         optimizer.register_step_pre_hook(lambda *arguments: weigh())
-        train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after)
+        train(
+            job,
+            optimizer,
+            lambda step, rows: loss_by_blocks(job, rows, read),
+            steps,
+            batch_size,
+            warmup,
+            seed,
+            after,
+        )
     cut(1)
     for layer in found:
         if layer.block in wanted:

@@ -75,7 +75,13 @@ def gather(job, steps, batch_size, learning_rate, warmup, prior, strength, rewar
 
     from sparse_continual.identity import seed_of
     from sparse_continual.models.load import matrix_of
-    from sparse_continual.topologies.training import lm_loss, only_matrices, train
+    from sparse_continual.topologies.training import (
+        loss_by_blocks,
+        only_matrices,
+        sum_recomputed,
+        train,
+        uniform,
+    )
 
     seed = seed_of("maskllm", job.seed)
     kept, of = next(iter(job.counts.values())).groups
@@ -88,20 +94,22 @@ def gather(job, steps, batch_size, learning_rate, warmup, prior, strength, rewar
         shape = (weight.numel() // of, len(candidates))
         drawn = SPREAD * torch.randn(shape, generator=generator, device=weight.device)
         if first:
-            drawn += tipped(candidates, first[name].reshape(-1, of), strength * drawn.std())
+            drawn += tipped(candidates, first.pop(name).reshape(-1, of), strength * drawn.std())
         logits[name] = drawn.requires_grad_()
 
     def loss_of(step, rows):
         done = step / max(1, steps - 1)
         tau, kappa = (begin + (end - begin) * done for begin, end in (TAU, KAPPA))
-        read, large = {}, 0
-        for name, weight in weights.items():
-            noise = -(-torch.rand(logits[name].shape, generator=generator, device=weight.device).log()).log()
+
+        def masked(name):
+            weight = weights[name]
+            noise = -(-uniform(logits[name].shape, weight.device, seed, step, name).log()).log()
             soft = ((kappa * logits[name] + noise.clamp(-30, 30)) / tau).softmax(1) @ candidates
-            masked = weight * soft.view(weight.shape).to(weight.dtype)
-            large = large + masked.square().sum()
-            read[name] = matrix_of(job.linears[name], masked)
-        return lm_loss(job.model, rows, read) - reward * (1 - step / steps) * large
+            return weight * soft.view(weight.shape).to(weight.dtype)
+
+        large = sum_recomputed(lambda name: masked(name).square().sum(), weights)
+        loss = loss_by_blocks(job, rows, lambda name: matrix_of(job.linears[name], masked(name)))
+        return loss - reward * (1 - step / steps) * large
 
     with only_matrices(job):
         for module in job.linears.values():

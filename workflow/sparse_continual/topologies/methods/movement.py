@@ -73,7 +73,13 @@ def gather(job, steps, batch_size, learning_rate, warmup, score_rate, form, star
 
     from sparse_continual.identity import seed_of
     from sparse_continual.models.load import matrix_of
-    from sparse_continual.topologies.training import cubic, lm_loss, only_matrices, train
+    from sparse_continual.topologies.training import (
+        cubic,
+        loss_by_blocks,
+        only_matrices,
+        sum_recomputed,
+        train,
+    )
 
     first, last = round(start * steps), round(end * steps)
     weights = {name: module.weight for name, module in job.linears.items()}
@@ -86,13 +92,14 @@ def gather(job, steps, batch_size, learning_rate, warmup, score_rate, form, star
             masks = {n: largest(matrix_of(job.linears[n], scores[n]), kept[n]) for n in weights}
         else:
             masks = {n: above(matrix_of(job.linears[n], scores[n]), threshold * done) for n in weights}
-        read = {
-            n: straight_through()(w, scores[n], matrix_of(job.linears[n], masks[n]))
-            for n, w in weights.items()
-        }
-        loss = lm_loss(job.model, rows, read)
+
+        def read(name):
+            return straight_through()(weights[name], scores[name], matrix_of(job.linears[name], masks[name]))
+
+        loss = loss_by_blocks(job, rows, read)
         if form == "soft":
-            loss = loss + penalty * done * torch.stack([z.sigmoid().mean() for z in scores.values()]).mean()
+            mean = sum_recomputed(lambda name: scores[name].sigmoid().mean(), scores) / len(scores)
+            loss = loss + penalty * done * mean
         return loss
 
     with only_matrices(job):

@@ -7,7 +7,7 @@ rows as one batch; compared over all matrices (allocation `global`, the only one
 The authors prune biases too and draw weights by variance scaling; here biases stay, and the model is the one
 that is given.
 
-Knobs: `calibration`. Cost: two forward and a backward pass over the rows; memory: two dense gradients and one block's
+Knobs: `calibration`. Cost: two forward and a backward pass over the rows; memory: a dense gradient and one block's
 activations. Limits: at high sparsity it empties whole matrices, which is refused; on a trained model usually worse than
 magnitude.
 """
@@ -33,18 +33,18 @@ def gather(job):
     import torch
 
     from sparse_continual.models.load import matrix_of
-    from sparse_continual.topologies.training import lm_loss, only_matrices, recomputed
+    from sparse_continual.topologies.training import loss_by_blocks, only_matrices
 
     predicted = sum(len(row) - 1 for row in job.rows)
     batch = max(1, min(BATCH, TOKENS // max(map(len, job.rows))))
-    gradients = {name: torch.zeros_like(module.weight) for name, module in job.linears.items()}
-    with only_matrices(job), recomputed(job), torch.enable_grad():
-        weights = [module.weight for module in job.linears.values()]
+    gradients = {}
+    with only_matrices(job), torch.enable_grad():
         for at in range(0, len(job.rows), batch):
-            loss = lm_loss(job.model, job.rows[at : at + batch], reduction="sum") / predicted
-            found = torch.autograd.grad(loss, weights, materialize_grads=True)
-            for total, gradient in zip(gradients.values(), found, strict=True):
-                total += gradient
+            loss = loss_by_blocks(job, job.rows[at : at + batch], reduction="sum") / predicted
+            loss.backward()  # adds up
+        for name, module in job.linears.items():
+            none = module.weight.grad is None  # an expert that no token reached
+            gradients[name] = torch.zeros_like(module.weight) if none else module.weight.grad
     return lambda name: matrix_of(job.linears[name], gradients[name])
 
 
