@@ -165,8 +165,8 @@ def refit(weight, mask, inverse):
     import torch
 
     gone = ~mask
-    both = gone[:, :, None] & gone[:, None, :]
-    system = torch.where(both, inverse, 0) + torch.diag_embed(mask.to(weight.dtype))
+    system = torch.where(gone[:, :, None] & gone[:, None, :], inverse, 0)
+    system.diagonal(dim1=1, dim2=2).add_(mask)
     factor = torch.linalg.cholesky(system)
     pull = torch.cholesky_solve((weight * gone)[:, :, None], factor)[:, :, 0]
     return (weight - pull @ inverse).masked_fill(gone, 0)
