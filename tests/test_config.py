@@ -1,5 +1,6 @@
 """Every mistake of a configuration is told in a line of its own; defaults are filled in."""
 
+import re
 from copy import deepcopy
 from pathlib import Path
 
@@ -155,7 +156,11 @@ def test_numbers_and_keys_as_yaml_reads_them():
         ("study.streams", [None], "study.streams.0: found None, expected string"),
         ("conditions.dense.locked", "no", "conditions.dense.locked: found 'no', expected boolean"),
         ("bases", ["tiny"], "bases: found ['tiny'], expected object"),
-        ("topologies.sparse_2of4.pattern", 124, "topologies.sparse_2of4.pattern: found 124, expected string"),
+        (
+            "topologies.sparse_2of4.pattern",
+            124,
+            "topologies.sparse_2of4.pattern: found 124, expected string (YAML reads 2:4 as a number: write it in quo",
+        ),
         # ranges
         ("study.blocks", 0, "study.blocks: found 0, expected at least 1"),
         ("study.seed", -1, "study.seed: found -1, expected at least 0"),
@@ -588,3 +593,52 @@ def test_one_checkpoint_or_generated_bases_are_no_contrast_as_published():
     assert "found estimand as_published with bases sparse_llama, expected different checkpoints" in line
     (line,) = mistakes(("study.contrasts.0.estimand", "as_published"))
     assert "found estimand as_published with bases tiny" in line
+
+
+@pytest.mark.parametrize(
+    ("estimand", "plus", "minus", "words"),
+    [
+        ("lock", "sparse", "dense", "differ in topology; expected conditions that differ in locked alone"),
+        (
+            "lock",
+            "dense_lora",
+            "dense_replay",
+            "differ in mechanism; expected conditions that differ in locked",
+        ),
+        (
+            "lock",
+            "unlocked",
+            "sparse",
+            "differ in locked; expected conditions that differ in locked alone, the one",
+        ),
+        ("same_shape", "sparse", "matched_flops", "differ in topology, match; expected .* in topology alone"),
+        ("same_shape", "dense", "sparse", "differ in topology; expected .* alone, the dense one in minus"),
+        (
+            "matched_nonzeros",
+            "sparse",
+            "dense_replay",
+            "differ in topology, mechanism; expected .* match and topol",
+        ),
+        (
+            "matched_nonzeros",
+            "sparse",
+            "matched_flops",
+            "differ in topology, match; .* in minus one with match: .*, on: nonzeros",
+        ),
+        ("matched_flops", "sparse_lora", "matched_flops", "differ in topology, mechanism, match; expected"),
+        ("stacking", "sparse_lora", "dense", "differ in topology, mechanism; expected .* in mechanism alone"),
+        (
+            "writes",
+            "masked_writes",
+            "sparse",
+            "differ in topology, writes, like; expected .* like and writes",
+        ),
+    ],
+)
+def test_arms_differ_in_what_the_estimand_is_about(estimand, plus, minus, words):
+    contrast = {"name": "x", "plus": [plus], "minus": [minus], "estimand": estimand}
+    (line,) = mistakes(("study.contrasts", [contrast]))
+    assert re.match(
+        f"study.contrasts: x: found estimand {estimand} of {plus} and {minus}, which {words}", line
+    )
+    assert checked(changed(("study.contrasts", [contrast | {"estimand": "other"}])))

@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 
 
+WITHOUT_CONTRASTS = {"study__contrasts": [], "study__claims": None}
+
+
 def study_of(**changes):
     """The default study with values set at dotted keys (written with `__`)."""
     config = deepcopy(DEFAULT)
@@ -139,7 +142,7 @@ def test_a_setting_renames_what_depends_on_it(change, stages, default):
         ),
         # locked, like, writes: one condition alone
         (
-            {"conditions__unlocked__locked": True},
+            {"conditions__unlocked__locked": True, **WITHOUT_CONTRASTS},
             {"unlocked"},
             {"tuning", "runs", "scores"},
         ),
@@ -150,7 +153,10 @@ def test_a_setting_renames_what_depends_on_it(change, stages, default):
         ),
         # the control's target: another shape, so another model
         (
-            {"conditions__matched_flops__match": {"to": "sparse_2of4", "on": "nonzeros"}},
+            {
+                "conditions__matched_flops__match": {"to": "sparse_2of4", "on": "nonzeros"},
+                **WITHOUT_CONTRASTS,
+            },
             {"matched_flops"},
             {"models", "topologies", "tuning", "runs", "scores"},
         ),
@@ -307,7 +313,7 @@ def test_what_is_trained_before_the_streams_is_counted_once(default):
     assert [sum(phase["steps"] == n for phase in phases) for n in steps] == [8 * 4, 8 * 4]
     assert {phase["teacher"] for phase in phases if phase["steps"] == steps[1]} == {True}
     assert {phase["teacher"] for phase in phases if phase["steps"] == steps[0]} == {False}
-    alone = {"study__conditions": ["sparse"], "study__contrasts": [], "study__claims": None}
+    alone = {"study__conditions": ["sparse"], **WITHOUT_CONTRASTS, "study__claims": None}
     phases = preparation(study_of(topologies__sparse_2of4=at_init, **alone))
     assert [sum(phase["steps"] == n for phase in phases) for n in steps] == [8, 8]  # no dense base
 
@@ -397,7 +403,7 @@ def test_a_published_base_is_one_model_for_all_blocks(tmp_path):
     changes = {
         "bases__tiny": {"source": "local", "path": str(tmp_path / "base")},
         "study__conditions": ["dense", "sparse"],
-        "study__contrasts": [],
+        **WITHOUT_CONTRASTS,
         "study__claims": None,
     }
     study = study_of(**changes)
@@ -476,6 +482,6 @@ def test_a_topology_that_is_counted_is_named_by_its_base_where_several_have_it(t
     one, two = priced(study, "people")
     assert one["densities"] == f"{study.topology('one', '1').path}/densities.csv" != two["densities"]
     assert one["shape"]["hidden_size"] == 16 and not study.fetched("one") and study.downloads("one") == []
-    alone = study_of(**changes | {"study__conditions": ["one"], "study__contrasts": []})
+    alone = study_of(**changes | {"study__conditions": ["one"], **WITHOUT_CONTRASTS})
     assert {name for name, _, _ in alone.topologies("people")} == {"found"}
     assert alone.topology("one", "1").name == study.topology("one", "1").name

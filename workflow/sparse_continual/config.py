@@ -16,6 +16,7 @@ from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.statistics.contrasts import arms as contrast_arms
 from sparse_continual.statistics.contrasts import check as check_contrasts
+from sparse_continual.statistics.contrasts import check_arms
 
 SCHEMA = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
 VARIANTS = {
@@ -186,6 +187,8 @@ def _lines(where: str, error) -> list[str]:
         hint = registry.nearest(found, rule)
     elif error.validator == "type" and isinstance(found, str) and _is_number(found):
         hint = " (YAML reads numbers such as 1e-4 as text: write 1.0e-4)"
+    elif error.validator == "type" and key.endswith(".pattern") and isinstance(found, int):
+        hint = " (YAML reads 2:4 as a number: write it in quotes)"
     return [f"{key}: found {found!r}, {words.get(error.validator, error.message)}{hint}"]
 
 
@@ -328,7 +331,10 @@ def _check_values(config: dict) -> list[str]:
             )
     for name in config["study"]["conditions"]:
         lines += _check_condition(name, config)
-    return lines
+    if lines:  # which may be why arms differ
+        return lines
+    dense = [name for name, topology in config["topologies"].items() if topology["method"] == "dense"]
+    return check_arms(study["contrasts"], config["conditions"], dense)
 
 
 def _at_init(method: str) -> bool:

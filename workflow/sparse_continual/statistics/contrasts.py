@@ -23,6 +23,21 @@ ESTIMANDS = (
     "other",
 )
 SIZES = ((1, 1), (2, 2), (1, 0))
+# of an arm against an arm: what they differ in, and the rest of what is expected
+DIFFER = {
+    "lock": ({"locked"}, "the one with locked: false in minus"),
+    "writes": ({"writes", "like"}, ""),
+    "same_shape": ({"topology"}, "the dense one in minus"),
+    "matched_nonzeros": (
+        {"topology", "match"},
+        "in minus one with match: {to: the topology in plus, on: nonzeros}",
+    ),
+    "matched_flops": (
+        {"topology", "match"},
+        "in minus one with match: {to: the topology in plus, on: flops}",
+    ),
+    "stacking": ({"mechanism"}, ""),
+}
 
 
 def check(contrasts: list[dict], conditions: Iterable[str]) -> None:
@@ -67,6 +82,35 @@ def check(contrasts: list[dict], conditions: Iterable[str]) -> None:
                 raise UserError(
                     f"{where}: condition {condition!r} is not in study.conditions{nearest(condition, known)}"
                 )
+
+
+def check_arms(contrasts: list[dict], conditions: dict, dense: Iterable[str]) -> list[str]:
+    """A line for every contrast of two arms that differ in something else than its estimand is about.
+
+    conditions: name -> settings, those that are left out too; dense: names of the topologies that have every weight.
+    """
+    lines = []
+    for contrast in contrasts:
+        if contrast["estimand"] not in DIFFER or len(contrast["minus"]) != 1:
+            continue
+        allowed, rest = DIFFER[contrast["estimand"]]
+        (one,), (other,) = contrast["plus"], contrast["minus"]
+        plus, minus = conditions[one], conditions[other]
+        differ = [key for key in (plus | minus) if plus.get(key) != minus.get(key)]
+        matched = {"to": plus["topology"], "on": contrast["estimand"].removeprefix("matched_")}
+        fits = {
+            "lock": plus["locked"],
+            "same_shape": minus["topology"] in dense,
+            "matched_nonzeros": minus.get("match") == matched,
+            "matched_flops": minus.get("match") == matched,
+        }
+        if not differ or not set(differ) <= allowed or not fits.get(contrast["estimand"], True):
+            lines.append(
+                f"study.contrasts: {contrast['name']}: found estimand {contrast['estimand']} of {one} and {other}, "
+                f"which differ in {', '.join(differ) or 'nothing'}; expected conditions that differ in "
+                f"{' and '.join(sorted(allowed))} alone{rest and ', ' + rest}; for anything else take estimand other"
+            )
+    return lines
 
 
 def is_level(contrast: dict) -> bool:
