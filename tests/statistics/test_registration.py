@@ -165,6 +165,14 @@ def test_few_blocks_are_warned_of(tmp_path):
     )
 
 
+def test_lines_of_several_streams_name_theirs(tmp_path):
+    made = registration.register(study(), CLAIMS, ROOT, tmp_path / "r.yaml")
+    rows = made["power"] + [{**row, "stream": "news"} for row in made["power"]]
+    told = registration.in_words({"design": made["design"], "power": rows})[1:]
+    assert {line.split(": ")[0] for line in told if ", forgetting" in line} == {"people", "news"}
+    assert not any(line.startswith("people: ") for line in registration.in_words(made))
+
+
 def test_a_plan_of_one_block_is_told_without_a_number_that_is_none():
     of = study(blocks=1)
     plan = {"claims": CLAIMS, "contrasts": of.contrasts, "statistics": of.study["statistics"]}

@@ -269,8 +269,11 @@ def in_words(registration: dict) -> list[str]:
     if n < 2:
         return lines
     pilot = {(sd["stream"], sd["contrast"], sd["metric"]): sd["n"] for sd in _pilot(registration)}
+    several = len({row["stream"] for row in rows}) > 1
     return lines + [
-        _line(row, unit, pilot.get((row["stream"], row["contrast"], row["metric"]))) for row in rows
+        (f"{row['stream']}: " if several else "")
+        + _line(row, unit, pilot.get((row["stream"], row["contrast"], row["metric"])))
+        for row in rows
     ]
 
 
