@@ -228,6 +228,19 @@ def test_prunable_leaves_routers_and_keeps_experts():
     assert list(prunable(model)) == [f"model.layers.0.experts.{n}.weight" for n in range(3)]
 
 
+def test_one_matrix_under_two_names_is_refused():
+    """It would be pruned twice, and have fewer weights than its masks say."""
+    model = llama()
+    first, second = model.model.layers[:2]
+    second.mlp.up_proj.weight = first.mlp.up_proj.weight
+    with pytest.raises(
+        UserError,
+        match=r"LlamaForCausalLM: model.layers.0.mlp.up_proj.weight and model.layers.1.mlp.up_proj.weight are one "
+        "matrix; expected one of its own in every block",
+    ):
+        prunable(model)
+
+
 def test_a_second_list_of_blocks_is_refused():
     """It would be left whole without a word."""
     from torch import nn

@@ -90,7 +90,7 @@ def test_the_table_has_means_over_blocks():
 
 def test_sentences_name_the_ends():
     assert of_methods("people", found(), FACTS, EN)["lines"] == [
-        "Pruned by one of 2 methods, perplexity was between 6 (`wanda`) and 200 (`random`). Before pruning it was 4.",
+        "Pruned in one of 2 ways, perplexity was between 6 (`wanda`) and 200 (`random`). Before pruning it was 4.",
         "After recovery it was between 5 (`wanda`) and 8 (`random`). The dense model, trained on as long, had 3.",
         "Topologies that were there from the initial weights on ended between 6 (`erk_init`) and 6 (`erk_init`)."
         " All went through the base's own pretraining; before the same pretraining, imp, where it is among them, read"

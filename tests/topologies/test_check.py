@@ -58,6 +58,20 @@ def test_counts_of_good_settings(shape):
             "q_proj.weight: allocation uniform leaves it no weight at all",
         ),
         ({"method": "wanda", "pattern": "2:4", "calibration": {"files": ["gone"]}}, "gone: no such file"),
+        (
+            {"method": "shuffled", "of": "shuffled", "pattern": "2:4"},
+            "method shuffled: found itself as the method that it uses, expected another one",
+        ),
+        ({"method": "maskllm", "prior": "maskllm", "pattern": "2:4"}, "method maskllm: found itself"),
+        ({"method": "maskllm", "pattern": "8:16"}, "method maskllm: pattern 8:16 has 12870 masks per group"),
+        (
+            {"method": "gmp", "pattern": "2:4", "start": 0.9, "end": 0.1},
+            "method gmp: found end 0.1 before start 0.9, expected at least as much",
+        ),
+        (
+            {"method": "movement", "pattern": "unstructured", "sparsity": 0.5, "start": 0.8},
+            "method movement: found end 0.7 before start 0.8, expected at least as much",
+        ),
     ],
 )
 def test_mistakes(shape, settings, words):

@@ -150,6 +150,24 @@ def test_slopes_are_means_over_rows_of_what_the_importance_asks_for(llama, rows)
     )
 
 
+def test_a_failure_leaves_no_hooks(llama, rows, monkeypatch):
+    """They would take every later gradient away."""
+    llm_pruner = method("llm_pruner")
+    model, whole, calls = llama(), training.loss_by_blocks, []
+
+    def broken(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(training, "loss_by_blocks", broken)
+    with pytest.raises(MemoryError), torch.no_grad():
+        llm_pruner.slopes(job_of(model, rows), "param_first")
+    training.lm_loss(model, [rows[0]]).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
 def test_importances_by_hand():
     llm_pruner = method("llm_pruner")
     weight, slope, square = (

@@ -125,6 +125,91 @@ def test_stand_ins_are_made_block_by_block(family, rows):
     assert len(made) == 2 * len(names) and max(blocks_at_once) == 1  # forward, and again for the gradient
 
 
+@pytest.mark.parametrize("name", ["l0", "maskllm", "movement", "loraprune"])
+def test_what_stands_in_is_the_same_when_a_block_is_run_again(llama, rows, name, monkeypatch):
+    """Noise too, which is another at every step and in every matrix; so gradients are those of what was read."""
+    chosen, made = method(name), {}
+    steps, whole = [], training.loss_by_blocks
+
+    def watched(job, rows, stand_in=None, reduction="mean"):
+        step = len(steps)
+        steps.append(step)
+
+        def seen(name):
+            tensor = stand_in(name)
+            made.setdefault((step, name), []).append(tensor.detach().clone())
+            return tensor
+
+        return whole(job, rows, seen, reduction)
+
+    drawn, uniform = {}, training.uniform
+
+    def drawing(shape, device, seed, *what):
+        drawn[what] = uniform(shape, device, seed, *what)
+        return drawn[what]
+
+    monkeypatch.setattr(training, "uniform", drawing)
+    monkeypatch.setattr(training, "loss_by_blocks", watched)
+    pattern = (
+        "unstructured" if "unstructured" in chosen.PATTERNS else {"maskllm": "2:4"}.get(name, "structured")
+    )
+    prune(llama(), name, pattern, None if pattern == "2:4" else 0.5, rows, steps=2, batch_size=2, warmup=0)
+    assert len(steps) == 2
+    assert all(len(both) == 2 and torch.equal(*both) for both in made.values())
+    name_of = "model.layers.{}.self_attn.q_proj.weight".format
+    assert not torch.equal(made[0, name_of(0)][0], made[0, name_of(1)][0])
+    if name in ("l0", "maskllm"):
+        assert set(drawn) == set(made)
+        beginnings = [noise.flatten()[:8].tolist() for noise in drawn.values()]
+        assert all(beginnings.count(one) == 1 for one in beginnings)
+
+
+@pytest.mark.parametrize("name", ["snip", "llm_pruner", "gmp", "movement", "l0"])
+def test_gradients_that_were_there_change_nothing_and_stay(llama, rows, name):
+    method(name)
+    models = [llama(), llama()]
+    pattern = "structured" if name == "llm_pruner" else "unstructured"
+    options = {"export": "masked"} if name == "llm_pruner" else SETTINGS if name in TRAINED else {}
+    for parameter in models[1].parameters():
+        parameter.grad = torch.ones_like(parameter)
+    found = [prune(model, name, pattern, 0.5, rows, **options) for model in models]
+    assert found[0].sha256 == found[1].sha256
+    assert all(p.grad is None for p in models[0].parameters())
+    assert all((p.grad == 1).all() for p in models[1].parameters())
+
+
+def test_a_blocks_own_forward_is_put_back(llama, rows):
+    """As accelerate's hooks set it."""
+    method("snip")
+    model, calls = llama(), []
+    first, second = model.model.layers[:2]
+
+    def own(*args, **kwargs):
+        calls.append(1)
+        return type(first).forward(first, *args, **kwargs)
+
+    first.forward = own
+    prune(model, "snip", sparsity=0.5, calibration=rows)
+    assert vars(first)["forward"] is own and "forward" not in vars(second)
+    assert calls
+
+
+def test_penalties_and_rewards_count(llama, rows):
+    """Movement's penalty lowers scores, MaskLLM's reward keeps larger weights, or the choice would not change."""
+    for name, pattern, key, values in (
+        ("movement", "unstructured", "penalty", (0, 4000)),
+        ("maskllm", "2:4", "reward", (0, 10)),
+    ):
+        method(name)
+        options = SETTINGS | (
+            {"form": "soft"} if name == "movement" else {"prior": "none", "learning_rate": 0.1}
+        )
+        found = [
+            prune(llama(), name, pattern, 0.5, rows, **options, **{key: value}).sha256 for value in values
+        ]
+        assert found[0] != found[1]
+
+
 def test_sums_are_computed_again_for_the_gradient():
     values, made = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0])}, []
     for value in values.values():
@@ -333,7 +418,7 @@ def test_maskllm_masks_and_prior():
     mask, _ = maskllm.prune_matrix(torch.ones(2, 4), tip, Count(4, (2, 4)))
     assert torch.equal(mask, first)
     with pytest.raises(UserError, match="pattern 8:16 has 12870 masks per group, expected at most 70"):
-        maskllm.masks_of(8, 16)
+        maskllm.check({"pattern": "8:16"})
 
 
 def test_maskllm_with_a_strong_prior_is_the_prior(llama, rows):

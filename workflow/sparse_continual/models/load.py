@@ -135,8 +135,8 @@ def prunable(model) -> dict:
     Embeddings, head, norms and routers are not among them. For example "model.layers.0.self_attn.q_proj.weight",
     "model.layers.0.mlp.experts.down_proj".
 
-    Raises UserError when the model has no list of blocks, no linear in it, or experts that are stored in another
-    way: they would be left whole in silence.
+    Raises UserError when the model has no list of blocks, no linear in it, experts that are stored in another
+    way (they would be left whole in silence), or one matrix under two names.
     """
     from torch.nn import Linear
 
@@ -153,6 +153,13 @@ def prunable(model) -> dict:
             f"{type(model).__name__}: no Linear module in its blocks ({prefix}), so nothing to prune; "
             "expected a Llama-like architecture"
         )
+    first = {}
+    for name, module in found.items():
+        other = first.setdefault(id(module.weight), name)
+        if other != name:
+            raise UserError(
+                f"{type(model).__name__}: {other} and {name} are one matrix; expected one of its own in every block"
+            )
     return found
 
 

@@ -8,18 +8,20 @@ from sparse_continual.topologies import calibration
 from sparse_continual.topologies.counts import kept_total, matrices, parse_pattern, refuse_empty
 
 
-def agreed(settings: dict):
+def agreed(settings: dict, users: tuple = ()):
     """(method's module, allocation's name, allocation's options) of a topology's `settings`, after a look at
     whether the method defines what they combine.
 
     `settings`: {method, pattern, allocation, counts, ...}; without a pattern, dense; without counts, exact;
     without an allocation, the first that the method defines. An allocation is a name, or {name, its own
-    settings}.
+    settings}. `users`: methods that use this one.
 
-    Raises UserError naming the method and what it does not define, an unknown allocation or setting of one,
-    and for a malformed pattern.
+    Raises UserError naming the method and what it does not define, one that uses itself, settings of it that
+    contradict each other, an unknown allocation or setting of one, and for a malformed pattern.
     """
     name, pattern = settings["method"], settings.get("pattern", "dense")
+    if name in users:
+        raise UserError(f"method {name}: found itself as the method that it uses, expected another one")
     method = registry.load("topologies.methods", name)
     kind = "N:M" if parse_pattern(pattern) else pattern
     found = f"pattern {pattern!r}" if "pattern" in settings else "no pattern"
@@ -36,8 +38,10 @@ def agreed(settings: dict):
         raise UserError(
             f"pattern {pattern}: found allocation {allocation!r}, expected uniform: every matrix keeps the same share"
         )
+    if hasattr(method, "check"):
+        method.check(settings)
     for other in _based_on(method, settings):
-        agreed({**settings, "method": other, "allocation": chosen})
+        agreed({**settings, "method": other, "allocation": chosen}, (*users, name))
     return method, allocation, options_of(f"allocation {allocation}", schema, options)
 
 

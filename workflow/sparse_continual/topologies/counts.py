@@ -57,8 +57,8 @@ def parse_pattern(pattern: str) -> tuple[int, int] | None:
     found = re.fullmatch(r"([1-9][0-9]*):([1-9][0-9]*)", str(pattern))
     if not found or int(found[1]) >= int(found[2]):
         raise UserError(
-            f"pattern {pattern!r}: expected 'unstructured' or 'N:M' with N kept of M consecutive inputs and "
-            "1 <= N < M, in quotes, for example '2:4'"
+            f"pattern {pattern!r}: expected 'unstructured', 'structured', or 'N:M' with N kept of M consecutive inputs "
+            "and 1 <= N < M, in quotes, for example '2:4'"
         )
     return int(found[1]), int(found[2])
 

@@ -20,8 +20,8 @@ from sparse_continual.topologies.counts import kept_total, matrices
 
 @dataclass(frozen=True)
 class Passes:
-    """Tokens: `trained`, forward and backward through the whole model; `written`, forward alone; `read` and `learnt`,
-    forward and backward through decoder blocks alone, without the head, each block's added up.
+    """Tokens: `trained`, forward and backward through the whole model; `written`, forward alone; through decoder blocks
+    alone, without the head, each block's added up: `read`, forward, and `learnt`, backward.
     """
 
     trained: int = 0

@@ -30,6 +30,13 @@ def passes(options: dict, text, steps=None):
     return text.passes(trained=tokens, read=tokens * text.blocks)
 
 
+def check_ends(method: str, schema: dict, settings: dict) -> None:
+    """Raise UserError where a schedule's `end` lies before its `start`, both shares of the steps."""
+    start, end = (settings.get(key, schema["properties"][key]["default"]) for key in ("start", "end"))
+    if end < start:
+        raise UserError(f"method {method}: found end {end} before start {start}, expected at least as much")
+
+
 def collate(rows):
     """(token ids int64 [rows, longest], True where they are real) of 1-D rows, padded at the end."""
     import torch
@@ -94,16 +101,19 @@ def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, 
 
 @contextmanager
 def only_matrices(job):
-    """Context in which gradients reach the job's matrices alone; what needed them before needs them after."""
-    before = {name: p.requires_grad for name, p in job.model.named_parameters()}
+    """Context in which gradients reach the job's matrices alone, and begin with none; what needed them before, and had
+    them, does so after.
+    """
+    before = {name: (p.requires_grad, p.grad) for name, p in job.model.named_parameters()}
     for name, parameter in job.model.named_parameters():
         parameter.requires_grad_(name in job.linears)
+        parameter.grad = None
     try:
         yield
     finally:
         for name, parameter in job.model.named_parameters():
-            parameter.requires_grad_(before[name])
-            parameter.grad = None
+            needed, parameter.grad = before[name]
+            parameter.requires_grad_(needed)
 
 
 def loss_by_blocks(job, rows, stand_in=None, reduction="mean"):
@@ -133,14 +143,17 @@ def loss_by_blocks(job, rows, stand_in=None, reduction="mean"):
         return lambda *args, **kwargs: checkpoint(run, *args, use_reentrant=False, **kwargs)
 
     blocks = {name: job.model.get_submodule(name) for name in names}
+    own = {name: vars(block).get("forward") for name, block in blocks.items()}  # as accelerate's hooks set it
     for name, block in blocks.items():
         block.forward = again(name, block)
     try:
         with set_checkpoint_early_stop(False):  # else how much is run again hangs on the last operation
             return lm_loss(job.model, rows, reduction)
     finally:
-        for block in blocks.values():
+        for name, block in blocks.items():
             del block.forward
+            if own[name]:
+                block.forward = own[name]
 
 
 def sum_recomputed(value_of, names):

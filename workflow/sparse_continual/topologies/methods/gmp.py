@@ -6,11 +6,11 @@ group, by whole weights of a group); training goes on under the mask. The author
 so that weights can return; here what has gone is gone, and masks are nested.
 
 Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `learning_rate`, `warmup`, `initial`,
-`start`, `end`, `every`. The last update should come while the rate is still high. Cost: one training run.
-Limits: only the matrices are trained; on few rows it overfits.
+`start`, `end`, `every`. The last update should come while the rate is still high. Cost: one training run,
+blocks twice forward. Limits: only the matrices are trained; on few rows it overfits.
 """
 
-from sparse_continual.topologies.training import SETTINGS, passes  # noqa: F401  `passes`: what it costs
+from sparse_continual.topologies.training import SETTINGS, check_ends, passes  # noqa: F401  `passes`: what it costs
 
 SCHEMA = {
     "type": "object",
@@ -47,17 +47,19 @@ COUNTS = ("exact",)
 NEEDS_CALIBRATION = True
 
 
+def check(settings):
+    """Raise UserError for settings that contradict each other."""
+    check_ends("gmp", SCHEMA, settings)
+
+
 def gather(job, steps, batch_size, learning_rate, warmup, initial, start, end, every):
     """Train the model while it is pruned; name -> mask bool[R, C] at the end."""
-    from sparse_continual.errors import UserError
     from sparse_continual.identity import seed_of
     from sparse_continual.models.load import matrix_of
     from sparse_continual.models.train import adamw
     from sparse_continual.topologies.training import loss_by_blocks, only_matrices, train
 
     first, last = round(start * steps), round(end * steps)
-    if last < first:
-        raise UserError(f"method gmp: found end {end} before start {start}, expected at least as much")
     masks = dict.fromkeys(job.linears)
 
     def update(step):

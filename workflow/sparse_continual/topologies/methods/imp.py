@@ -10,8 +10,8 @@ and the same rows. The result is the weights after the last training.
 The authors keep one weight too many per level (a threshold); counts here are exact, masks nested.
 
 Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `learning_rate`, `warmup`, `rate`, `rewind`
-(0: back to the start). Cost: levels + 1 training runs: at 90 % sparsity 12 of them. Limits: only the matrices are
-trained; a lottery ticket of a pretrained model is not what the papers are about.
+(0: back to the start). Cost: levels + 1 training runs, blocks twice forward: at 90 % sparsity 12 of them. Limits: only
+the matrices are trained; a lottery ticket of a pretrained model is not what the papers are about.
 """
 
 from sparse_continual.topologies import training

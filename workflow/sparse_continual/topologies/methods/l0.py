@@ -8,9 +8,9 @@ ascended as a is descended. a is held in [log 1e-2, log 1e2], so P never falls b
 a of each matrix stay, to the exact count, and weights take their gate in: W * clamp(1.2 sigmoid(a) - 0.1, 0, 1).
 
 Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `learning_rate`, `warmup`, `gate_rate`,
-`multiplier_rate`, `droprate` (a begins about logit(1 - droprate)). Cost: one training run; 16 bytes per weight for
-a. Limits: one gate per weight, not per head or channel; kept weights are shrunk by gates that are half open, so
-recovery should follow.
+`multiplier_rate`, `droprate` (a begins about logit(1 - droprate)). Cost: one training run, blocks twice forward;
+16 bytes per weight for a. Limits: one gate per weight, not per head or channel; kept weights are shrunk by gates that
+are half open, so recovery should follow.
 """
 
 from sparse_continual.topologies.training import SETTINGS, passes  # noqa: F401  `passes`: what it costs

@@ -84,6 +84,8 @@ def slopes(job, importance: str):
     """(name -> g, name -> mean_k g_k^2), float32 of the weights' shapes, over the job's rows; {} of what the importance
     does not ask for.
     """
+    from contextlib import ExitStack
+
     import torch
 
     from sparse_continual.topologies.training import loss_by_blocks, only_matrices
@@ -107,14 +109,13 @@ def slopes(job, importance: str):
 
     if not gradients and not squares:
         return {}, {}
-    with only_matrices(job):
+    with only_matrices(job), ExitStack() as hooks:
         # as soon as each is known, so that one matrix's gradient of a row is in memory, and not all of them
-        hooks = [m.weight.register_post_accumulate_grad_hook(take(name)) for name, m in job.linears.items()]
+        for name, module in job.linears.items():
+            hooks.enter_context(module.weight.register_post_accumulate_grad_hook(take(name)))
         for row in job.rows:
             with torch.enable_grad():
                 loss_by_blocks(job, [row]).backward()
-        for hook in hooks:
-            hook.remove()
     return gradients, squares
 
 

@@ -11,8 +11,9 @@ count is exact (the authors stop short of it); B A is merged.
 
 Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `learning_rate` (of A and B), `warmup`,
 `rank`, `alpha`, `every`, `export`, `first`, `last`. The authors leave the first tenth of the blocks and the last one
-whole: that needs `export: masked`. Cost: one adapter training run, one R x C product per matrix and step; no
-gradient of W is kept. Limits: Llama-like blocks only; queries go with the keys that they read.
+whole: that needs `export: masked`. Cost: one adapter training run, blocks twice forward, and six
+products of R x C per matrix and step; no gradient of W is kept. Limits: Llama-like blocks only; queries go with the
+keys that they read.
 """
 
 from sparse_continual.topologies.export import SETTINGS as EXPORT

@@ -9,11 +9,16 @@ t / steps), which keeps gradients alive by keeping large weights. In the end eac
 
 Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `learning_rate` (of g), `warmup`,
 `prior`, `strength`, `reward`, `decay`. `reward` is summed over the model: rescale it for other sizes. The authors'
-settings take 2000 steps of 256 x 4096 tokens. Cost: one training run without gradients of weights; 24 bytes per
-weight at 2:4 for g and its moments. Limits: on few tokens it overfits: watch the loss on others.
+settings take 2000 steps of 256 x 4096 tokens. Cost: one training run without gradients of weights,
+blocks twice forward; 24 bytes per weight at 2:4 for g and its moments. Limits: on few tokens it overfits: watch the
+loss on others.
 """
 
+from math import comb
+
+from sparse_continual.errors import UserError
 from sparse_continual.topologies import training
+from sparse_continual.topologies.counts import parse_pattern
 from sparse_continual.topologies.training import SETTINGS
 
 SCHEMA = {
@@ -59,6 +64,15 @@ def based_on(settings):
     """Names of the methods that these settings use."""
     prior = settings.get("prior", SCHEMA["properties"]["prior"]["default"])
     return [prior] if prior != "none" else []
+
+
+def check(settings):
+    """Raise UserError when there are too many masks to learn."""
+    kept, of = parse_pattern(settings["pattern"])
+    if comb(of, kept) > MOST:
+        raise UserError(
+            f"method maskllm: pattern {kept}:{of} has {comb(of, kept)} masks per group, expected at most {MOST}"
+        )
 
 
 def passes(options, text):
@@ -124,21 +138,12 @@ def gather(job, steps, batch_size, learning_rate, warmup, prior, strength, rewar
 
 
 def masks_of(kept: int, of: int):
-    """float32 [masks, of]: every mask with `kept` ones, leftmost ones first.
-
-    Raises UserError when there are too many to learn.
-    """
+    """float32 [masks, of]: every mask with `kept` ones, leftmost ones first."""
     from itertools import combinations
 
     import torch
 
-    from sparse_continual.errors import UserError
-
     places = list(combinations(range(of), kept))
-    if len(places) > MOST:
-        raise UserError(
-            f"method maskllm: pattern {kept}:{of} has {len(places)} masks per group, expected at most {MOST}"
-        )
     masks = torch.zeros(len(places), of)
     for number, ones in enumerate(places):
         masks[number, list(ones)] = 1
@@ -173,8 +178,6 @@ def prior_masks(job, prior: str) -> dict:
 def prune_matrix(weight, statistics, count):
     """(mask bool[R, C], weight) of one matrix; `statistics`: logits [groups, masks], `count`: a `counts.Count`."""
     import torch
-
-    from sparse_continual.errors import UserError
 
     if not torch.isfinite(statistics).all():
         raise UserError("logits of masks are NaN or infinite; lower `learning_rate`")

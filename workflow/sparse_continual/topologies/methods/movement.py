@@ -9,11 +9,11 @@ sigmoid(Z); at least 0.5 % stay. Soft has no exact density: at the end both keep
 
 Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `learning_rate`, `warmup`, `score_rate`,
 `form`, `start`, `end`, `threshold`, `penalty`. The authors' rates, 3e-5 and 1e-2, are for BERT on a task. Cost: one
-training run; 16 bytes per weight for Z. Limits: the loss here is language modelling; a task-pruned model would
-have seen the task. Equal scores go by index, so v must not fall before scores have moved.
+training run, blocks twice forward; 16 bytes per weight for Z. Limits: the loss here is language modelling; a
+task-pruned model would have seen the task. Equal scores go by index, so v must not fall before scores have moved.
 """
 
-from sparse_continual.topologies.training import SETTINGS, passes  # noqa: F401  `passes`: what it costs
+from sparse_continual.topologies.training import SETTINGS, check_ends, passes  # noqa: F401  `passes`: what it costs
 
 SCHEMA = {
     "type": "object",
@@ -65,6 +65,11 @@ ALLOCATIONS = ("uniform", "erk", "owl")
 COUNTS = ("exact",)
 NEEDS_CALIBRATION = True
 LEAST = 0.005  # share that the soft form always keeps
+
+
+def check(settings):
+    """Raise UserError for settings that contradict each other."""
+    check_ends("movement", SCHEMA, settings)
 
 
 def gather(job, steps, batch_size, learning_rate, warmup, score_rate, form, start, end, threshold, penalty):
