@@ -8,6 +8,7 @@ each in a process of its own: a method's statistics of the whole model, by what 
 must not grow with depth.
 """
 
+import argparse
 import contextlib
 import os
 import subprocess
@@ -155,12 +156,15 @@ def peak(method, pattern, options, **changes):
     return tuple(float(word) for word in out.split())
 
 
-def main(what="all", repeats=3):
-    """what: "speed", "memory" or "all"."""
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=["all", "speed", "memory"], default="all")
+    parser.add_argument("repeats", nargs="?", type=int, default=3, help="of which the least time counts (3)")
+    asked = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    if what != "memory":
-        speed(int(repeats))
-    if what != "speed":
+    if asked.what != "memory":
+        speed(asked.repeats)
+    if asked.what != "speed":
         memory()
 
 
@@ -198,4 +202,4 @@ def memory():
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

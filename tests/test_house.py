@@ -121,6 +121,14 @@ def test_readme_links_lead_somewhere():
     assert not [link for link in links if not (ROOT / link).exists()]
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
+def test_benchmarks_say_what_they_take(name):
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / f"{name}.py", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.startswith("usage: ") and not done.stderr
+
+
 # Put together from parts, so that this file does not contain what it looks for.
 MACHINE_PATH = re.compile(
     r"(?<![\w./])/(?:" + "|".join(("work", "tmp", "home", "root", "Users", "mnt")) + r")/"
