@@ -66,11 +66,14 @@ def test_pins_are_exact():
 
 
 def test_conda_environment_equals_pyproject():
-    environment = yaml.safe_load((ROOT / "envs" / "environment.yaml").read_text())
+    text = (ROOT / "envs" / "environment.yaml").read_text()
+    environment = yaml.safe_load(text)
     python, pip, wheels = environment["dependencies"]
     assert python == f"python{PROJECT['requires-python']}"
     assert pip == "pip"
     assert wheels["pip"] == RUNTIME
+    last = "pip install --no-deps -e ."  # the package, without which nothing runs, is not in it
+    assert last in text and last in (ROOT / "README.md").read_text()
 
 
 def test_every_direct_import_is_declared():
