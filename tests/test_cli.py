@@ -1,6 +1,7 @@
 """The command: one line per mistake and no traceback; what it writes and says."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -237,6 +238,29 @@ def test_audit_of_a_repository_by_its_config_alone(checkpoints, here, monkeypatc
         assert not any("safetensors" in request.path for request in hub.requests)
         assert cli.main(["audit", "no/one", "--config-only"]) == 1
         assert capsys.readouterr().err.splitlines()[-1].startswith("hub: no/one")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["audit", "config"],
+        ["audit", "config", "--json"],
+        ["reanalyse", str(ROOT / "studies" / "reanalysis.yaml")],
+        ["register", "--configfile", "a.yaml"],
+        ["audit", "--help"],
+    ],
+)
+def test_a_reader_that_goes_away_is_no_error(here, monkeypatch, capsys, arguments):
+    """As `| head` does once it has read enough."""
+    overlay(here / "a.yaml", name="trial", phase="confirmatory")
+    (here / "config").mkdir()
+    (here / "config" / "config.json").write_text('{"model_type": "mixtral"}')
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(writer, "w"))
+    assert cli.main(arguments) == 141
+    sys.stdout.close()  # as at exit: nothing is left over that fails
+    assert capsys.readouterr().err == ""
 
 
 def test_as_a_program():

@@ -17,6 +17,18 @@ from sparse_continual.errors import UserError
 
 def main(arguments=None) -> int:
     """Run one command; its exit status. A user's mistake is told in a line of its own, without a traceback."""
+    try:
+        try:
+            return _run(arguments)
+        finally:  # flushed here: at exit it could not be told any more that nobody reads on (`| head`)
+            print(end="", flush=True)
+    except BrokenPipeError:
+        # what is left over is flushed at exit, and would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as a shell says it of a command that a closed pipe ended
+
+
+def _run(arguments) -> int:
     from sparse_continual.config import ConfigError
 
     options = _parser().parse_args(arguments)
