@@ -9,6 +9,7 @@ system's cache; and per second of processor time. The peak is what the audit's p
 before it began, pages of the files included.
 """
 
+import argparse
 import json
 import os
 import resource
@@ -164,7 +165,9 @@ def row(layout, folder, repeats):
 
 
 def main():
-    repeats = int(sys.argv[1]) if sys.argv[1:] else 3
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("repeats", nargs="?", type=int, default=3, help="of which the best counts (3)")
+    repeats = parser.parse_args().repeats
     heads = [f"`cat`, {how} | audit, {how}" for how in ("disk", "cache", "processor")]
     print(f"| layout | MB | {' | '.join(heads)} | shard, MB | matrix, MB | peak, MB |")
     print(f"|{'---|' * 11}", flush=True)

@@ -1,12 +1,14 @@
 """Wanda and SparseGPT beside llmcompressor's `oneshot`: one process, one model, the same rows, in turn.
 
-    python benchmarks/pruning.py [repeats] | grep '^|'     (the library logs to the same stream)
+    python benchmarks/pruning.py [all | speed | memory] [repeats] | grep '^|'     (llmcompressor logs there too)
 
 Prints seconds (the least of the repeats; loading a model is not counted), first of the bare passes that a method needs
 which goes block by block; and the peak memory of a pruning beyond the weights for models of growing depth and width,
-each in a process of its own.
+each in a process of its own: a method's statistics of the whole model, by what it says of itself, and the rest, which
+must not grow with depth.
 """
 
+import argparse
 import contextlib
 import os
 import subprocess
@@ -20,13 +22,36 @@ import torch
 SHAPE = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "num_attention_heads": 8}
 ROWS, TOKENS, VOCABULARY = 64, 256, 64
 DEEP = ((2, 512), (8, 512), (32, 512), (2, 1024))
-MEMORY = (  # method, pattern, (layers, width) of models
-    ("magnitude", "2:4", DEEP),
-    ("wanda", "2:4", DEEP),
-    ("sparsegpt", "2:4", DEEP),
-    ("wandapp", "2:4", DEEP),
-    ("snip", "unstructured", DEEP),
-    ("llm_pruner", "structured", DEEP),
+NARROW = ((2, 128), (8, 128), (32, 128), (2, 256))
+TRAINED = {"steps": 3, "batch_size": 2}
+MEMORY = (  # method, pattern, options, (layers, width) of models, bytes of statistics per weight of the whole model
+    ("magnitude", "2:4", {}, DEEP, 1),  # its mask
+    ("random", "unstructured", {}, DEEP, 1),
+    ("shuffled", "unstructured", {"of": "wanda"}, DEEP, 1),
+    ("wanda", "2:4", {}, DEEP, 1),
+    ("wandapp", "2:4", {}, DEEP, 1),
+    ("sparsegpt", "2:4", {}, DEEP, 1),
+    ("obc", "2:4", {}, NARROW, 1),
+    ("snip", "unstructured", {}, DEEP, 5),  # gradient 4, mask
+    ("llm_pruner", "structured", {}, DEEP, 5),
+    ("gmp", "unstructured", TRAINED, DEEP, 13),  # gradient 4, moments 8, mask
+    ("imp", "unstructured", TRAINED, DEEP, 17),  # these, and weights as they were early
+    (
+        "movement",
+        "unstructured",
+        TRAINED,
+        DEEP,
+        29,
+    ),  # gradient and moments of weights, scores and theirs, mask
+    ("l0", "unstructured", TRAINED, DEEP, 28),  # gradient and moments of weights, gates and theirs
+    (
+        "maskllm",
+        "2:4",
+        TRAINED,
+        DEEP,
+        25,
+    ),  # 6 logits per 4 weights, gradient and moments of these; the prior's mask
+    ("loraprune", "structured", TRAINED, DEEP, 1),
 )
 
 
@@ -102,28 +127,48 @@ def save(folder):
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", pad_token="w1").save_pretrained(folder)
 
 
-def peak(method, pattern, **changes):
-    """(MB of weights, MB of peak memory beyond what the process held with the model in memory)."""
+def peak(method, pattern, options, **changes):
+    """(MB of weights, weights in blocks, MB of peak memory beyond what the process held with the model in memory)."""
     sparsity = None if pattern == "2:4" else 0.5
     code = (
-        "import resource, sys\n"
+        "import sys, ctypes\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import pruning\n"
         "from sparse_continual.topologies import prune\n"
         f"model, rows = pruning.build(**{changes!r}), pruning.some_rows(8)\n"
         "with pruning.torch.no_grad():\n"
         "    model(rows[:1])\n"
-        "held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        f"prune(model, {method!r}, {pattern!r}, {sparsity}, rows)\n"
-        "most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "print(sum(p.numel() for p in model.parameters()) * 4 / 1e6, (most - held) * 1024 / 1e6)"
+        "weights = sum(p.numel() for p in model.parameters())\n"
+        "blocks = sum(p.numel() for p in model.model.layers.parameters())\n"
+        "def memory(key):\n"
+        "    lines = open('/proc/self/status').read().splitlines()\n"
+        "    return next(int(line.split()[1]) for line in lines if line.startswith(key))\n"
+        "ctypes.CDLL(None).malloc_trim(0)\n"
+        "held = memory('VmRSS')\n"
+        "open('/proc/self/clear_refs', 'w').write('5')\n"  # the peak begins here
+        f"prune(model, {method!r}, {pattern!r}, {sparsity}, rows, **{options!r})\n"
+        "print(weights * 4 / 1e6, blocks, (memory('VmHWM') - held) * 1024 / 1e6)"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    # what is let go is given back at once; else what the allocator keeps comes and goes by tens of MB
+    own = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, env=own).stdout
     return tuple(float(word) for word in out.split())
 
 
-def main(repeats=3):
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=["all", "speed", "memory"], default="all")
+    parser.add_argument("repeats", nargs="?", type=int, default=3, help="of which the least time counts (3)")
+    asked = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if asked.what != "memory":
+        speed(asked.repeats)
+    if asked.what != "speed":
+        memory()
+
+
+def speed(repeats):
     rows = some_rows()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # llmcompressor writes logs
         save(folder)
@@ -137,15 +182,24 @@ def main(repeats=3):
                 ]
                 own, other = (min(column) for column in zip(*pairs, strict=True))
                 print(f"| {method} | {pattern} | {own:.2f} | {other:.2f} | {other / own:.1f} |", flush=True)
+
+
+def memory():
     print(
-        "\n| method | pattern | layers | width | weights, MB | peak beyond them, MB |\n|---|---|---|---|---|---|"
+        "\n| method | pattern | layers | width | weights, MB | peak beyond them, MB | statistics, MB | the rest, MB |"
+        "\n|---|---|---|---|---|---|---|---|"
     )
-    for method, pattern, sizes in MEMORY:
+    for method, pattern, options, sizes, each in MEMORY:
         for layers, width in sizes:
             shape = {"num_hidden_layers": layers, "hidden_size": width, "intermediate_size": width * 11 // 4}
-            weights, more = peak(method, pattern, **shape)
-            print(f"| {method} | {pattern} | {layers} | {width} | {weights:.0f} | {more:.0f} |", flush=True)
+            weights, blocks, more = peak(method, pattern, options, **shape)
+            own = blocks * each / 1e6
+            print(
+                f"| {method} | {pattern} | {layers} | {width} | {weights:.0f} | {more:.0f} | {own:.0f} | "
+                f"{more - own:.0f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -1,6 +1,7 @@
 """The command: one line per mistake and no traceback; what it writes and says."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from sparse_continual import cli
 from sparse_continual.statistics import registration
 
 ROOT = Path(__file__).resolve().parents[1]
+NOBODY = 65534  # the number of a user without rights
 sys.path.append(str(ROOT / "tests" / "models"))
 
 from fake_hub import FakeHub, files_of  # noqa: E402
@@ -143,6 +145,11 @@ def test_audit_to_files(checkpoints, here, capsys):
     [
         ([], "audit: found no checkpoint"),
         (["nowhere"], "nowhere: no such folder"),
+        (["file"], "file: is a file, expected a folder; give the one that it is in, .\n"),
+        (
+            ["dense/model.safetensors"],
+            "dense/model.safetensors: is a file, expected a folder; give the one that it is in, dense\n",
+        ),
         (["."], ".: no config.json"),
         (["dense", "--csv", "new.csv", "--figure", "a.gif"], "a.gif: found .gif, expected .png"),
         (["dense", "--csv", "new.csv", "--figure", "a"], "a: found no ending, expected .png"),
@@ -158,6 +165,51 @@ def test_audit_mistakes(checkpoints, here, capsys, arguments, line):
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith(line) and captured.err.count("\n") == 1
     assert not (here / "new.csv").exists()
+
+
+@pytest.fixture
+def someone(here):
+    """A function (path, rights) that sets them, after which nobody calls the command who has a right to everything."""
+
+    def limited(path, rights):
+        for file in (here, *here.rglob("*")):
+            file.chmod(0o755)
+        path.chmod(rights)
+        if not os.geteuid():
+            os.seteuid(NOBODY)
+
+    before = os.geteuid()
+    yield limited
+    os.seteuid(before)
+
+
+@pytest.mark.parametrize(
+    "path, rights, line",
+    [
+        ("dense", 0o000, "dense/config.json: cannot be read (Permission denied); expected a checkpoint"),
+        ("dense", 0o111, "dense: cannot be read (Permission denied); expected a checkpoint"),
+        (
+            "dense/config.json",
+            0o000,
+            "dense/config.json: cannot be read (Permission denied); expected a JSON",
+        ),
+        (
+            "dense/model.safetensors",
+            0o000,
+            "dense/model.safetensors: cannot be read (Permission denied); expected a safetensors file",
+        ),
+    ],
+)
+def test_what_may_not_be_read_is_named(checkpoints, here, someone, capsys, path, rights, line):
+    if rights == 0o111:  # the folder may be entered, but what it holds is not listed
+        (here / "dense" / "model.safetensors").unlink()
+    cli.main(["audit", "config"])  # what it imports may be root's
+    capsys.readouterr()
+    someone(here / path, rights)
+    assert cli.main(["audit", "dense", "config"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.startswith("config: ") and captured.err.startswith(line)
+    assert captured.err.count("\n") == 1
 
 
 def test_a_full_disk_is_told(checkpoints, monkeypatch, capsys):
@@ -237,6 +289,29 @@ def test_audit_of_a_repository_by_its_config_alone(checkpoints, here, monkeypatc
         assert not any("safetensors" in request.path for request in hub.requests)
         assert cli.main(["audit", "no/one", "--config-only"]) == 1
         assert capsys.readouterr().err.splitlines()[-1].startswith("hub: no/one")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["audit", "config"],
+        ["audit", "config", "--json"],
+        ["reanalyse", str(ROOT / "studies" / "reanalysis.yaml")],
+        ["register", "--configfile", "a.yaml"],
+        ["audit", "--help"],
+    ],
+)
+def test_a_reader_that_goes_away_is_no_error(here, monkeypatch, capsys, arguments):
+    """As `| head` does once it has read enough."""
+    overlay(here / "a.yaml", name="trial", phase="confirmatory")
+    (here / "config").mkdir()
+    (here / "config" / "config.json").write_text('{"model_type": "mixtral"}')
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(writer, "w"))
+    assert cli.main(arguments) == 141
+    sys.stdout.close()  # as at exit: nothing is left over that fails
+    assert capsys.readouterr().err == ""
 
 
 def test_as_a_program():

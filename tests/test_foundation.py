@@ -66,6 +66,8 @@ def test_json(tmp_path):
         files.read_json(path)
     with pytest.raises(UserError, match="b.json: no such file"):
         files.read_json(tmp_path / "b.json")
+    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\); expected a JSON file"):
+        files.read_json(tmp_path)
 
 
 def test_digests(tmp_path):

@@ -66,11 +66,14 @@ def test_pins_are_exact():
 
 
 def test_conda_environment_equals_pyproject():
-    environment = yaml.safe_load((ROOT / "envs" / "environment.yaml").read_text())
+    text = (ROOT / "envs" / "environment.yaml").read_text()
+    environment = yaml.safe_load(text)
     python, pip, wheels = environment["dependencies"]
     assert python == f"python{PROJECT['requires-python']}"
     assert pip == "pip"
     assert wheels["pip"] == RUNTIME
+    last = "pip install --no-deps -e ."  # the package, without which nothing runs, is not in it
+    assert last in text and last in (ROOT / "README.md").read_text()
 
 
 def test_every_direct_import_is_declared():
@@ -119,6 +122,14 @@ def test_the_command_lines_are_in_the_readme_once():
 def test_readme_links_lead_somewhere():
     links = re.findall(r"\]\((?!https?:)([^)#\s]+)", (ROOT / "README.md").read_text())
     assert not [link for link in links if not (ROOT / link).exists()]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
+def test_benchmarks_say_what_they_take(name):
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / f"{name}.py", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.startswith("usage: ") and not done.stderr
 
 
 # Put together from parts, so that this file does not contain what it looks for.

@@ -79,6 +79,14 @@ def test_mistakes(shape, settings, words):
         check(settings, shape)
 
 
+@pytest.mark.parametrize("allocation", [{}, None, 3, ["erk"], {"name": None}])
+def test_an_allocation_is_a_name(shape, allocation):
+    settings = {"method": "wanda", "pattern": "unstructured", "sparsity": 0.5, "allocation": allocation}
+    words = r"^method wanda: found allocation .*, expected a name, or \{name, its own settings\}, of uniform or erk"
+    with pytest.raises(UserError, match=words):
+        check(settings, shape)
+
+
 def test_code_of_every_variant_that_is_used_is_watched():
     plain = variants({"method": "wanda", "pattern": "2:4"})
     assert plain == ["topologies.methods.wanda", "topologies.allocations.uniform"]

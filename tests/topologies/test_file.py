@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from sparse_continual.errors import UserError
+from sparse_continual.models.load import prunable
 from sparse_continual.topologies import bits
 from sparse_continual.topologies.density import densities_of_masks
 from sparse_continual.topologies.mask import Topology
@@ -153,9 +154,9 @@ def test_check_names_the_tensor(llama):
     model = llama()
     name = "model.layers.1.mlp.up_proj.weight"
     weight = model.get_parameter(name)
-    mask = torch.ones_like(weight).bool()
-    mask[3, 5] = False
-    topology = Topology({name: mask}, "unstructured", "made")
+    masks = {n: torch.ones_like(module.weight).bool() for n, module in prunable(model).items()}
+    masks[name][3, 5] = False
+    topology = Topology(masks, "unstructured", "made")
     with pytest.raises(UserError, match=f"{name}: 1 weights"):
         topology.check(model)
     weight.data[3, 5] = 0
@@ -164,6 +165,25 @@ def test_check_names_the_tensor(llama):
     with pytest.raises(UserError, match=name):
         topology.check(model)
     with pytest.raises(UserError, match="absent_matrix"):
-        Topology({"absent_matrix": mask}, "unstructured", "made").check(model)
+        Topology({"absent_matrix": masks[name]}, "unstructured", "made").check(model)
     with pytest.raises(UserError, match="48 x 32, the topology's 48 x 31"):
-        Topology({name: mask[:, 1:]}, "unstructured", "made").check(model)
+        Topology({name: masks[name][:, 1:]}, "unstructured", "made").check(model)
+
+
+def test_check_names_a_matrix_that_only_the_model_has(llama):
+    """A deeper model, whose further blocks are dense."""
+    model = llama()
+    topology = Topology({n: m.weight != 0 for n, m in prunable(model).items()}, "unstructured", "made")
+    topology.check(model)
+    with pytest.raises(UserError, match="^model.layers.2.self_attn.q_proj.weight: .* the topology has not"):
+        topology.check(llama(num_hidden_layers=3))
+
+
+def test_check_takes_a_model(topology):
+    with pytest.raises(UserError, match="^model: found str, expected a causal language model"):
+        topology.check("model")
+
+
+def test_the_name_of_a_folder_is_no_file(topology, tmp_path):
+    with pytest.raises(UserError, match=f"^{tmp_path}: is a folder.* {tmp_path}/topology.safetensors$"):
+        topology.save(tmp_path)

@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from layers import method as need
 from layers import one_shot
+from torch.utils.data import DataLoader
+from transformers import BatchEncoding
 
 from sparse_continual import registry
 from sparse_continual.errors import UserError
@@ -193,6 +196,25 @@ def test_options_are_checked(llama, options, words):
         (lambda rows: rows - 60, "sequence 0: found token id -5., the model's vocabulary has 64"),
         (lambda rows: rows.float(), "sequence 0: found torch.float32 of shape .20., expected token ids"),
         (lambda rows: ["text"], "sequence 0: found str, expected token ids"),
+        (lambda rows: "text", "calibration: found str, expected token ids"),
+        (lambda rows: rows > 9, "sequence 0: found torch.bool of shape .20., expected token ids"),
+        (
+            lambda rows: rows.to(torch.uint8),
+            "sequence 0: found torch.uint8 of shape .20., expected token ids",
+        ),
+        (lambda rows: rows[0], r"sequence 0: found torch.int64 of shape \[\], expected token ids"),
+        (lambda rows: rows[0, 0], r"calibration: found torch.int64 of shape \[\], expected token ids"),
+        (
+            lambda rows: rows.tolist(),
+            "sequence 0: found list, expected .*; give those of each sequence as a 1-D",
+        ),
+        (lambda rows: 128, "calibration: found int, expected .*; make it a list of the sequences' token ids"),
+        (lambda rows: (row for row in rows), "calibration: found generator, expected .*; make it a list"),
+        (lambda rows: rows.numpy(), "calibration: found ndarray, expected .*; make it a list"),
+        (lambda rows: DataLoader(rows), "calibration: found DataLoader, expected .*; make it a list"),
+        (lambda rows: {"input_ids": rows}, 'calibration: found dict, expected .*; pass its ."input_ids".'),
+        (lambda rows: BatchEncoding({"input_ids": rows}), 'found BatchEncoding, .*; pass its ."input_ids".'),
+        (lambda rows: [{"input_ids": rows[0]}], "sequence 0: found dict, expected token ids"),
     ],
 )
 def test_calibration_is_checked(llama, rows, change, words):
@@ -226,8 +248,51 @@ def test_the_public_names_are_light_and_whole(llama, rows, tmp_path):
     assert again.record == {"calibration": digest(rows)}
 
 
-def test_a_model_without_blocks():
-    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
-    model.base_model = model
-    with pytest.raises(UserError, match="block"):
-        prune(model, "magnitude", "2:4", None, None, seed=0)
+MODELS = {
+    "str": (lambda llama: "checkpoint", "found str, expected a causal language model of transformers"),
+    "NoneType": (lambda llama: None, "found NoneType, expected a causal language model"),
+    "layers": (
+        lambda llama: torch.nn.Sequential(torch.nn.Linear(4, 4)),
+        "found Sequential, expected a causal",
+    ),
+    "headless": (lambda llama: llama().model, "found LlamaModel, expected .* with its head"),
+    "meta": (
+        lambda llama: llama().to("meta"),
+        r"found LlamaForCausalLM whose model.embed_tokens.weight has no values \(device meta\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_what_is_no_model_with_its_weights(llama, kind):
+    make, words = MODELS[kind]
+    with pytest.raises(UserError, match=f"^model: {words}.*; load one with .*load_model"):
+        prune(make(llama), "magnitude", "2:4")
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4", "structured"])
+@pytest.mark.parametrize("sparsity", ["0.5", "50%", [0.5], {"mlp": 0.5}, True, torch.tensor(0.5), 0.5j])
+def test_a_sparsity_is_a_number(llama, rows, pattern, sparsity):
+    method = "llm_pruner" if pattern == "structured" else "magnitude"
+    need(method)
+    with pytest.raises(UserError, match="^sparsity .*: expected a number, 0 <= sparsity < 1"):
+        prune(llama(), method, pattern, sparsity, rows)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.float16])
+def test_a_sparsity_of_numpy_is_the_decimal_that_was_written(llama, kind):
+    """0.7 in single precision is 0.699999988."""
+    topology = prune(llama(), "magnitude", "unstructured", kind(0.7))
+    assert topology.record == prune(llama(), "magnitude", "unstructured", 0.7).record
+    assert type(topology.record["sparsity"]) is float
+
+
+@pytest.mark.parametrize("seed", [torch.tensor(1), torch.Generator(), "0", 1.5, None, True])
+def test_a_seed_is_an_integer(llama, seed):
+    with pytest.raises(UserError, match="^seed .*: expected an integer"):
+        prune(llama(), "random", "2:4", seed=seed)
+
+
+def test_a_seed_of_numpy(llama):
+    one, other = (prune(llama(), "random", "2:4", seed=seed) for seed in (np.int64(3), 3))
+    assert one.sha256 == other.sha256 and type(one.record["seed"]) is int

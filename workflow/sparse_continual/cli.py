@@ -17,6 +17,18 @@ from sparse_continual.errors import UserError
 
 def main(arguments=None) -> int:
     """Run one command; its exit status. A user's mistake is told in a line of its own, without a traceback."""
+    try:
+        try:
+            return _run(arguments)
+        finally:  # flushed here: at exit it could not be told any more that nobody reads on (`| head`)
+            print(end="", flush=True)
+    except BrokenPipeError:
+        # what is left over is flushed at exit, and would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as a shell says it of a command that a closed pipe ended
+
+
+def _run(arguments) -> int:
     from sparse_continual.config import ConfigError
 
     options = _parser().parse_args(arguments)
@@ -132,8 +144,9 @@ def _audit(options) -> tuple[str, int]:
     folders, reports, status = [], [], 0
     for word in dict.fromkeys(options.paths):
         try:
-            folder, entry, commit = locate(word, options.convert_pickles, options.config_only)
-            reports.append(audit(folder, word, entry, options.config_only, commit))
+            with _told(word, "read"):
+                folder, entry, commit = locate(word, options.convert_pickles, options.config_only)
+                reports.append(audit(folder, word, entry, options.config_only, commit))
             folders.append(folder)
         except UserError as error:
             print(error, file=sys.stderr)
@@ -169,11 +182,13 @@ def _check_place(path: Path) -> None:
 
 
 @contextmanager
-def _told(path):
+def _told(path, what="written"):
+    """What cannot be written or read in here ends as one line, naming the file where the system does."""
     try:
         yield
-    except OSError as error:  # a full disk, say
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+    except OSError as error:  # a full disk, say, or a folder of someone else's
+        mend = "; expected a checkpoint that you may read" if what == "read" else ""
+        raise UserError(f"{error.filename or path}: cannot be {what} ({error.strerror}){mend}") from None
 
 
 def checked_config(overlays) -> dict:

@@ -40,13 +40,17 @@ def write_json(path, value) -> None:
 def read_json(path):
     """Parsed JSON of `path`.
 
-    Raises UserError naming the file when it is missing, or the file and line when it is malformed.
+    Raises UserError naming the file when it is missing or cannot be read, or the file and line when it is malformed.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); expected a JSON file that you may read"
+        ) from None
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     try:
         return json.loads(text)

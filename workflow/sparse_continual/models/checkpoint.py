@@ -194,19 +194,24 @@ def weight_files(folder) -> list[Path]:
 def read_header(file) -> dict[str, dict]:
     """Tensor name -> {"dtype", "shape", "data_offsets"} of a safetensors file, its length checked.
 
-    Raises UserError when the file is shorter than its header says (naming the first tensor that is
-    cut off), longer, or no safetensors file at all.
+    Raises UserError when the file cannot be read, is shorter than its header says (naming the first tensor
+    that is cut off), longer, or no safetensors file at all.
     """
     file = Path(file)
     size = file.stat().st_size
-    with open(file, "rb") as handle:
-        length = int.from_bytes(handle.read(8), "little")
-        if size < 8 or length > min(size - 8, HEADER_LIMIT):
-            raise UserError(
-                f"{file}: truncated or no safetensors file: {size} bytes do not hold its header; "
-                "copy the file again"
-            )
-        text = handle.read(length)
+    try:
+        with open(file, "rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            whole = 8 <= size and length <= min(size - 8, HEADER_LIMIT)
+            text = handle.read(length) if whole else b""
+    except OSError as error:
+        raise UserError(
+            f"{file}: cannot be read ({error.strerror}); expected a safetensors file that you may read"
+        ) from None
+    if not whole:
+        raise UserError(
+            f"{file}: truncated or no safetensors file: {size} bytes do not hold its header; copy the file again"
+        )
     try:
         header = json.loads(text)
         header.pop("__metadata__", None)

@@ -50,13 +50,17 @@ def locate(word: str, converted=None, config_only=False) -> tuple[Path, dict | N
     What is not a folder is downloaded; with `config_only` its config alone. `converted`: folder for the safetensors
     of repositories that hold pickles alone; None refuses them.
 
-    Raises UserError for a word that is none of these, and as `models.download.fetch` does.
+    Raises UserError for a word that is none of these, a file's name among them, and as `models.download.fetch` does.
     """
     if Path(word).is_dir():
         return Path(word), None, None
     repo, _, revision = word.partition("@")
     entries = [published.entry(name) for name in published.names()]
     entry = next((entry for entry in entries if repo in (entry["name"], entry["repo"], *entry["also"])), None)
+    if entry is None and Path(word).exists():
+        raise UserError(
+            f"{word}: is a file, expected a folder; give the one that it is in, {Path(word).parent}"
+        )
     if entry is None and (repo.count("/") != 1 or Path(repo).parent.is_dir()):
         raise UserError(
             f"{word}: no such folder, and no name in the registry{nearest(word, published.names())}; expected one of "

@@ -32,6 +32,11 @@ def agreed(settings: dict, users: tuple = ()):
     chosen = settings.get("allocation", method.ALLOCATIONS[0])
     options = dict(chosen) if isinstance(chosen, dict) else {"name": chosen}
     allocation = options.pop("name", None)
+    if not isinstance(allocation, str):
+        raise UserError(
+            f"method {name}: found allocation {chosen!r:.40}, expected a name, or {{name, its own settings}}, of "
+            f"{' or '.join(method.ALLOCATIONS)}"
+        )
     schema = registry.schema("topologies.allocations", allocation)
     _one_of(name, allocation, f"allocation {allocation!r}", method.ALLOCATIONS)
     if kind == "N:M" and allocation != "uniform":

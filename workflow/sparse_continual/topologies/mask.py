@@ -1,12 +1,15 @@
 """A topology in memory: which weights of each prunable matrix exist."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
 from sparse_continual.errors import UserError
 from sparse_continual.models.checkpoint import by
+from sparse_continual.models.load import prunable
 from sparse_continual.topologies import bits
+from sparse_continual.topologies.given import refuse_other_models
 
 
 @dataclass
@@ -40,7 +43,11 @@ class Topology:
         return self._packed().sha256
 
     def save(self, path) -> None:
-        """Write the topology file, whole or not at all."""
+        """Write the topology file, whole or not at all. Raises UserError for a `path` that is a folder."""
+        if Path(path).is_dir():
+            raise UserError(
+                f"{path}: is a folder, expected the name of a file, for example {Path(path) / self.FILE}"
+            )
         bits.save(path, self._packed())
 
     @classmethod
@@ -51,11 +58,12 @@ class Topology:
         return cls(masks, packed.pattern, packed.method, dict(packed.facts))
 
     def check(self, model) -> None:
-        """Assert that every absent weight of `model` is exactly zero.
+        """Assert that `model` has the topology's matrices and no other, and that every absent weight is exactly zero.
 
-        Raises UserError naming the tensor that is missing, has another shape, or has absent weights that
-        are not zero.
+        Raises UserError naming the tensor that is missing on either side, has another shape, or has absent weights
+        that are not zero, and as `models.load.prunable`.
         """
+        refuse_other_models(model)
         tensors = dict(model.named_parameters())
         for name, mask in self.masks.items():
             if name not in tensors:
@@ -66,6 +74,11 @@ class Topology:
             wrong = int((weight[~mask.to(weight.device)] != 0).sum())
             if wrong:
                 raise UserError(f"{name}: {wrong} weights that the topology says are absent are not zero")
+        for name in prunable(model):  # what it does not know would pass for dense, or grow
+            if name not in self.masks:
+                raise UserError(
+                    f"{name}: the model has this matrix, the topology has not; take the topology of this model"
+                )
 
     def _packed(self) -> bits.Bits:
         arrays = {name: mask.cpu().numpy() for name, mask in self.masks.items()}

@@ -18,6 +18,7 @@ from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.models.experts import experts_apart
 from sparse_continual.models.load import matrix_of, prunable
+from sparse_continual.topologies import given
 from sparse_continual.topologies.calibration import digest
 from sparse_continual.topologies.check import agreed, needs_text, options_of
 from sparse_continual.topologies.counts import Count, kept_total, parse_pattern, refuse_empty
@@ -42,13 +43,15 @@ def prune(
     weights are shared out over the matrices; `counts`, "exact" (default: ties broken by index) or "reference" (the
     authors' own rounding and ties); and the method's own settings, with the defaults of its SCHEMA.
 
-    Raises UserError, naming the matrix where there is one: no prunable matrix, an unknown method or option,
-    a combination that the method does not define, a pattern or sparsity that does not fit, an allocation that
-    would empty a matrix, calibration that is missing, too short or not of this model's vocabulary, weights,
-    activations or scores that are not finite, a failed factorisation. Whatever can be told beforehand is told
-    while the weights are as they were.
+    Raises UserError, naming the matrix where there is one: an argument of another type, a model without its head or
+    its values, no prunable matrix, an unknown method or option, a combination that the method does not define, a
+    pattern or sparsity that does not fit, an allocation that would empty a matrix, calibration that is missing, too
+    short or not of this model's vocabulary, weights, activations or scores that are not finite, a failed
+    factorisation. Whatever can be told beforehand is told while the weights are as they were.
     """
     begun = time.monotonic()
+    given.refuse_other_models(model)
+    sparsity, seed = given.sparsity(sparsity), given.seed(seed)
     settings = {"method": method, "pattern": pattern}
     settings |= {key: options.pop(key) for key in ("allocation", "counts") if key in options}
     chosen = agreed(settings | options)[0]
@@ -61,7 +64,7 @@ def prune(
         linears = prunable(model)
         sizes = {name: tuple(matrix_of(module).shape) for name, module in linears.items()}
         total = None if structured else kept_total(sizes, pattern, sparsity)
-        rows = _rows(model, method, calibration) if reads else None
+        rows = given.rows(model, method, calibration) if reads else None
         for name, module in linears.items():
             if not torch.isfinite(module.weight).all():
                 raise UserError(f"{name}: has weights that are NaN or infinite; the model is broken")
@@ -184,31 +187,6 @@ def _counts(linears, kept, settings, sparsity) -> dict:
         for n, m in linears.items()
     }
     return {name: Count(kept[name], groups, shares[name]) for name in linears}
-
-
-def _rows(model, method: str, calibration) -> list:
-    """Checked calibration rows: 1-D int64 tensors."""
-    if calibration is None or not len(calibration):
-        raise UserError(f"method {method}: found no calibration sequences, expected at least one")
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    longest = getattr(model.config, "max_position_embeddings", None)
-    rows = list(calibration)
-    for number, row in enumerate(rows):
-        where = f"calibration sequence {number}"
-        if not torch.is_tensor(row) or row.dim() != 1 or row.is_floating_point():
-            found = f"{row.dtype} of shape {list(row.shape)}" if torch.is_tensor(row) else type(row).__name__
-            raise UserError(f"{where}: found {found}, expected token ids, int64 [tokens]")
-        if len(row) < 2:
-            raise UserError(f"{where}: too short: found {len(row)} tokens, expected at least 2")
-        if longest and len(row) > longest:
-            raise UserError(f"{where}: found {len(row)} tokens, the model reads at most {longest}")
-        if row.min() < 0 or row.max() >= vocabulary:
-            worst = int(row.min()) if row.min() < 0 else int(row.max())
-            raise UserError(
-                f"{where}: found token id {worst}, the model's vocabulary has {vocabulary}; the text was made "
-                "with another tokenizer"
-            )
-    return rows
 
 
 def _evidence(job, allocation, chosen, options) -> tuple:
