@@ -149,7 +149,7 @@ def peak(method, pattern, options, **changes):
         f"prune(model, {method!r}, {pattern!r}, {sparsity}, rows, **{options!r})\n"
         "print(weights * 4 / 1e6, blocks, (memory('VmHWM') - held) * 1024 / 1e6)"
     )
-    # what is let go is given back at once; else what the allocator keeps comes and goes by tens of MB
+    # what is freed is given back at once; else what the allocator keeps comes and goes by tens of MB
     own = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 16)}
     command = [sys.executable, "-c", code]
     out = subprocess.run(command, capture_output=True, text=True, check=True, env=own).stdout
