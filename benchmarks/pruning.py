@@ -24,33 +24,23 @@ ROWS, TOKENS, VOCABULARY = 64, 256, 64
 DEEP = ((2, 512), (8, 512), (32, 512), (2, 1024))
 NARROW = ((2, 128), (8, 128), (32, 128), (2, 256))
 TRAINED = {"steps": 3, "batch_size": 2}
-MEMORY = (  # method, pattern, options, (layers, width) of models, bytes of statistics per weight of the whole model
-    ("magnitude", "2:4", {}, DEEP, 1),  # its mask
+# method, pattern, options, (layers, width) of models, bytes of statistics per weight of the whole model: 1 for its
+# mask, 4 each for a gradient, two moments of what is trained, and what is trained besides the weights
+MEMORY = (
+    ("magnitude", "2:4", {}, DEEP, 1),
     ("random", "unstructured", {}, DEEP, 1),
     ("shuffled", "unstructured", {"of": "wanda"}, DEEP, 1),
     ("wanda", "2:4", {}, DEEP, 1),
     ("wandapp", "2:4", {}, DEEP, 1),
     ("sparsegpt", "2:4", {}, DEEP, 1),
     ("obc", "2:4", {}, NARROW, 1),
-    ("snip", "unstructured", {}, DEEP, 5),  # gradient 4, mask
-    ("llm_pruner", "structured", {}, DEEP, 5),
-    ("gmp", "unstructured", TRAINED, DEEP, 13),  # gradient 4, moments 8, mask
-    ("imp", "unstructured", TRAINED, DEEP, 17),  # these, and weights as they were early
-    (
-        "movement",
-        "unstructured",
-        TRAINED,
-        DEEP,
-        29,
-    ),  # gradient and moments of weights, scores and theirs, mask
-    ("l0", "unstructured", TRAINED, DEEP, 28),  # gradient and moments of weights, gates and theirs
-    (
-        "maskllm",
-        "2:4",
-        TRAINED,
-        DEEP,
-        25,
-    ),  # 6 logits per 4 weights, gradient and moments of these; the prior's mask
+    ("snip", "unstructured", {}, DEEP, 1 + 4),
+    ("llm_pruner", "structured", {}, DEEP, 1 + 4),
+    ("gmp", "unstructured", TRAINED, DEEP, 1 + 12),
+    ("imp", "unstructured", TRAINED, DEEP, 1 + 12 + 4),  # weights as they were early
+    ("movement", "unstructured", TRAINED, DEEP, 1 + 12 + 16),  # scores
+    ("l0", "unstructured", TRAINED, DEEP, 12 + 16),  # gates
+    ("maskllm", "2:4", TRAINED, DEEP, 24),  # 6 logits for 4 weights, which are not trained themselves
     ("loraprune", "structured", TRAINED, DEEP, 1),
 )
 
