@@ -314,6 +314,15 @@ def test_a_reader_that_goes_away_is_no_error(here, monkeypatch, capsys, argument
     assert capsys.readouterr().err == ""
 
 
+def test_output_that_cannot_be_written_ends_as_one_line(here, monkeypatch, capsys):
+    (here / "config").mkdir()
+    (here / "config" / "config.json").write_text('{"model_type": "mixtral"}')
+    monkeypatch.setattr(sys, "stdout", open("/dev/full", "w"))
+    assert cli.main(["audit", "config"]) == 1
+    sys.stdout.close()
+    assert capsys.readouterr().err == "standard output: cannot be written (No space left on device)\n"
+
+
 def test_as_a_program():
     command = [sys.executable, "-m", "sparse_continual.cli"]
     found = subprocess.run(

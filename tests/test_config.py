@@ -1,6 +1,5 @@
 """Every mistake of a configuration is told in a line of its own; defaults are filled in."""
 
-import re
 from copy import deepcopy
 from pathlib import Path
 
@@ -595,50 +594,73 @@ def test_one_checkpoint_or_generated_bases_are_no_contrast_as_published():
     assert "found estimand as_published with bases tiny" in line
 
 
+SIDE = {"kind": "lora", "rank": 8, "alpha": 32, "form": "side"}
+ARMS = (  # besides those of the default study
+    ("mechanisms.side", SIDE),
+    ("mechanisms.wide", {**SIDE, "rank": 16}),
+    ("conditions.side_lora", {"base": "tiny", "topology": "sparse_2of4", "mechanism": "side"}),
+    ("conditions.wide_lora", {"base": "tiny", "topology": "sparse_2of4", "mechanism": "wide"}),
+    ("topologies.magnitude", {"method": "magnitude", "pattern": "2:4"}),
+    ("topologies.one_of_four", {"method": "magnitude", "pattern": "1:4"}),
+    ("conditions.magnitude", {"base": "tiny", "topology": "magnitude", "mechanism": "finetune"}),
+    ("conditions.one_of_four", {"base": "tiny", "topology": "one_of_four", "mechanism": "finetune"}),
+)
+ADDED = ["side_lora", "wide_lora", "magnitude", "one_of_four"]
+
+
+def contrasting(estimand, plus, minus):
+    contrast = {"name": "x", "plus": plus.split(), "minus": minus.split(), "estimand": estimand}
+    known = [*DEFAULT["study"]["conditions"], *ADDED]
+    return *ARMS, ("study.conditions", known), ("study.contrasts", [contrast])
+
+
 @pytest.mark.parametrize(
-    ("estimand", "plus", "minus", "words"),
+    ("estimand", "plus", "minus", "differ"),
     [
-        ("lock", "sparse", "dense", "differ in topology; expected conditions that differ in locked alone"),
-        (
-            "lock",
-            "dense_lora",
-            "dense_replay",
-            "differ in mechanism; expected conditions that differ in locked",
-        ),
-        (
-            "lock",
-            "unlocked",
-            "sparse",
-            "differ in locked; expected conditions that differ in locked alone, the one",
-        ),
-        ("same_shape", "sparse", "matched_flops", "differ in topology, match; expected .* in topology alone"),
-        ("same_shape", "dense", "sparse", "differ in topology; expected .* alone, the dense one in minus"),
-        (
-            "matched_nonzeros",
-            "sparse",
-            "dense_replay",
-            "differ in topology, mechanism; expected .* match and topol",
-        ),
-        (
-            "matched_nonzeros",
-            "sparse",
-            "matched_flops",
-            "differ in topology, match; .* in minus one with match: .*, on: nonzeros",
-        ),
-        ("matched_flops", "sparse_lora", "matched_flops", "differ in topology, mechanism, match; expected"),
-        ("stacking", "sparse_lora", "dense", "differ in topology, mechanism; expected .* in mechanism alone"),
-        (
-            "writes",
-            "masked_writes",
-            "sparse",
-            "differ in topology, writes, like; expected .* like and writes",
-        ),
+        ("lock", "sparse", "dense", "topology"),
+        ("lock", "dense_lora", "dense_replay", "mechanism"),
+        ("lock", "unlocked", "sparse", "locked"),
+        ("lock", "sparse_lora", "wide_lora", "mechanism"),
+        ("lock", "side_lora", "sparse_lora", "mechanism"),
+        ("lock", "sparse dense", "dense_lora sparse_replay", "mechanism, topology"),
+        ("same_shape", "sparse", "matched_flops", "match, topology"),
+        ("same_shape", "dense", "sparse", "topology"),
+        ("same_shape", "sparse", "magnitude", "topology"),
+        ("matched_nonzeros", "sparse", "dense_replay", "mechanism, topology"),
+        ("matched_nonzeros", "sparse", "dense", "topology"),
+        ("matched_nonzeros", "sparse", "matched_flops", "match, topology"),
+        ("matched_nonzeros", "one_of_four", "matched_nonzeros", "match, topology"),
+        ("matched_flops", "sparse_lora", "matched_flops", "match, mechanism, topology"),
+        ("stacking", "sparse_lora", "dense", "mechanism, topology"),
+        ("stacking", "dense_lora", "dense_replay", "mechanism"),
+        ("stacking", "sparse_lora dense", "sparse dense_replay", "mechanism, topology"),
+        ("writes", "masked_writes", "sparse", "like, topology, writes"),
     ],
 )
-def test_arms_differ_in_what_the_estimand_is_about(estimand, plus, minus, words):
-    contrast = {"name": "x", "plus": [plus], "minus": [minus], "estimand": estimand}
-    (line,) = mistakes(("study.contrasts", [contrast]))
-    assert re.match(
-        f"study.contrasts: x: found estimand {estimand} of {plus} and {minus}, which {words}", line
+def test_arms_differ_in_what_the_estimand_is_about(estimand, plus, minus, differ):
+    changes = contrasting(estimand, plus, minus)
+    (line,) = mistakes(*changes)
+    less = f"{', '.join(plus.split())} less {', '.join(minus.split())}"
+    assert line.startswith(
+        f"study.contrasts: x: found estimand {estimand} of {less}, which differ in {differ}"
     )
-    assert checked(changed(("study.contrasts", [contrast | {"estimand": "other"}])))
+    assert line.endswith("; for anything else take estimand other") and "; expected " in line
+    assert checked(changed(*contrasting("other", plus, minus)))
+
+
+@pytest.mark.parametrize(
+    ("estimand", "plus", "minus"),
+    [
+        ("lock", "sparse_lora", "side_lora"),
+        (
+            "matched_nonzeros",
+            "magnitude",
+            "matched_nonzeros",
+        ),  # one control serves all of a pattern and sparsity
+        ("matched_flops", "magnitude", "matched_flops"),
+        ("same_shape", "one_of_four", "dense"),
+        ("stacking", "sparse_replay dense", "dense_replay sparse"),
+    ],
+)
+def test_arms_that_are_what_the_estimand_says(estimand, plus, minus):
+    assert checked(changed(*contrasting(estimand, plus, minus)))

@@ -15,8 +15,6 @@ from sparse_continual.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
-
-
 WITHOUT_CONTRASTS = {"study__contrasts": [], "study__claims": None}
 
 
@@ -313,7 +311,7 @@ def test_what_is_trained_before_the_streams_is_counted_once(default):
     assert [sum(phase["steps"] == n for phase in phases) for n in steps] == [8 * 4, 8 * 4]
     assert {phase["teacher"] for phase in phases if phase["steps"] == steps[1]} == {True}
     assert {phase["teacher"] for phase in phases if phase["steps"] == steps[0]} == {False}
-    alone = {"study__conditions": ["sparse"], **WITHOUT_CONTRASTS, "study__claims": None}
+    alone = {"study__conditions": ["sparse"], **WITHOUT_CONTRASTS}
     phases = preparation(study_of(topologies__sparse_2of4=at_init, **alone))
     assert [sum(phase["steps"] == n for phase in phases) for n in steps] == [8, 8]  # no dense base
 
@@ -404,7 +402,6 @@ def test_a_published_base_is_one_model_for_all_blocks(tmp_path):
         "bases__tiny": {"source": "local", "path": str(tmp_path / "base")},
         "study__conditions": ["dense", "sparse"],
         **WITHOUT_CONTRASTS,
-        "study__claims": None,
     }
     study = study_of(**changes)
     for stage, count in (("models", 1), ("topologies", 2)):

@@ -228,11 +228,40 @@ def test_prunable_leaves_routers_and_keeps_experts():
     assert list(prunable(model)) == [f"model.layers.0.experts.{n}.weight" for n in range(3)]
 
 
-def test_one_matrix_under_two_names_is_refused():
+def test_a_model_without_a_list_of_blocks():
+    from torch import nn
+
+    model = nn.Sequential(nn.Linear(4, 4))
+    model.base_model = model
+    with pytest.raises(UserError, match="Sequential: no list of decoder blocks; expected a decoder-only"):
+        prunable(model)
+
+
+def test_weights_that_are_computed_are_matrices_of_their_own():
+    """As LoRA's merged ones are: the next may lie where the last one lay."""
+    from torch import nn
+    from torch.nn.utils import parametrize
+
+    class Doubled(nn.Module):
+        def forward(self, weight):
+            return 2 * weight
+
+    model = llama()
+    names = list(prunable(model))
+    for module in prunable(model).values():
+        parametrize.register_parametrization(module, "weight", Doubled())
+    assert list(prunable(model)) == names
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_one_matrix_under_two_names_is_refused(wrapped):
     """It would be pruned twice, and have fewer weights than its masks say."""
+    from torch import nn
+
     model = llama()
     first, second = model.model.layers[:2]
-    second.mlp.up_proj.weight = first.mlp.up_proj.weight
+    weight = first.mlp.up_proj.weight
+    second.mlp.up_proj.weight = nn.Parameter(weight) if wrapped else weight
     with pytest.raises(
         UserError,
         match=r"LlamaForCausalLM: model.layers.0.mlp.up_proj.weight and model.layers.1.mlp.up_proj.weight are one "

@@ -196,7 +196,11 @@ def test_options_are_checked(llama, options, words):
         (lambda rows: rows - 60, "sequence 0: found token id -5., the model's vocabulary has 64"),
         (lambda rows: rows.float(), "sequence 0: found torch.float32 of shape .20., expected token ids"),
         (lambda rows: ["text"], "sequence 0: found str, expected token ids"),
-        (lambda rows: "text", "calibration: found str, expected token ids"),
+        (lambda rows: "text", "calibration: found str, expected token ids.*; have a tokenizer make them"),
+        (
+            lambda rows: ["a text"],
+            "calibration sequence 0: found str, expected .*; have a tokenizer make them",
+        ),
         (lambda rows: rows > 9, "sequence 0: found torch.bool of shape .20., expected token ids"),
         (
             lambda rows: rows.to(torch.uint8),
@@ -208,7 +212,10 @@ def test_options_are_checked(llama, options, words):
             lambda rows: rows.tolist(),
             "sequence 0: found list, expected .*; give those of each sequence as a 1-D",
         ),
-        (lambda rows: 128, "calibration: found int, expected .*; make it a list of the sequences' token ids"),
+        (
+            lambda rows: 128,
+            "calibration: found int, expected .*; make it a list of tensors .torch.as_tensor of each seq",
+        ),
         (lambda rows: (row for row in rows), "calibration: found generator, expected .*; make it a list"),
         (lambda rows: rows.numpy(), "calibration: found ndarray, expected .*; make it a list"),
         (lambda rows: DataLoader(rows), "calibration: found DataLoader, expected .*; make it a list"),

@@ -314,6 +314,8 @@ def test_gmp_recovers_what_one_shot_magnitude_loses(llama, rows):
 
 def test_gmp_with_its_end_before_its_start(llama, rows):
     method("gmp")
+    with pytest.raises(UserError, match="method gmp.start: found '0.9', expected number"):
+        prune(llama(), "gmp", sparsity=0.5, calibration=rows, start="0.9")
     with pytest.raises(UserError, match="method gmp: found end 0.2 before start 0.5"):
         prune(llama(), "gmp", sparsity=0.5, calibration=rows, start=0.5, end=0.2)
 

@@ -19,29 +19,45 @@ def main(arguments=None) -> int:
     """Run one command; its exit status. A user's mistake is told in a line of its own, without a traceback."""
     try:
         try:
-            return _run(arguments)
-        finally:  # flushed here: at exit it could not be told any more that nobody reads on (`| head`)
+            said, status = _run(arguments)
+        finally:  # --help ends in here; flushed now, as at exit it could not be told that nobody reads on (`| head`)
             print(end="", flush=True)
+        return _say(said, status)
     except BrokenPipeError:
-        # what is left over is flushed at exit, and would fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141  # as a shell says it of a command that a closed pipe ended
 
 
-def _run(arguments) -> int:
+def _run(arguments) -> tuple[str, int]:
+    """What a command has to say, and its exit status."""
     from sparse_continual.config import ConfigError
 
     options = _parser().parse_args(arguments)
     try:
-        said, status = options.command(options)
+        return options.command(options)
     except (ConfigError, UserError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return "", 1
     except KeyboardInterrupt:
-        return 130  # as a shell says it of a command that was interrupted
-    if said:
-        print(said)
+        return "", 130  # as a shell says it of a command that was interrupted
+
+
+def _say(said: str, status: int) -> int:
+    """Print it; the exit status, another one where it cannot be written."""
+    try:
+        print(said, end="\n" if said else "", flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk, say
+        _drop_output()
+        print(f"standard output: cannot be written ({error.strerror})", file=sys.stderr)
+        return 1
     return status
+
+
+def _drop_output() -> None:
+    """Throw away what is left over: it is flushed at exit, and would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

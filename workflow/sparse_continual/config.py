@@ -187,7 +187,7 @@ def _lines(where: str, error) -> list[str]:
         hint = registry.nearest(found, rule)
     elif error.validator == "type" and isinstance(found, str) and _is_number(found):
         hint = " (YAML reads numbers such as 1e-4 as text: write 1.0e-4)"
-    elif error.validator == "type" and key.endswith(".pattern") and isinstance(found, int):
+    elif error.validator == "type" and key.endswith(".pattern") and type(found) is int:
         hint = " (YAML reads 2:4 as a number: write it in quotes)"
     return [f"{key}: found {found!r}, {words.get(error.validator, error.message)}{hint}"]
 
@@ -333,8 +333,7 @@ def _check_values(config: dict) -> list[str]:
         lines += _check_condition(name, config)
     if lines:  # which may be why arms differ
         return lines
-    dense = [name for name, topology in config["topologies"].items() if topology["method"] == "dense"]
-    return check_arms(study["contrasts"], config["conditions"], dense)
+    return check_arms(config)
 
 
 def _at_init(method: str) -> bool:

@@ -153,14 +153,42 @@ def prunable(model) -> dict:
             f"{type(model).__name__}: no Linear module in its blocks ({prefix}), so nothing to prune; "
             "expected a Llama-like architecture"
         )
+    _refuse_shared(model, {name: module.weight for name, module in found.items()})
+    return found
+
+
+def _refuse_shared(model, weights: dict) -> None:
+    """Raise UserError for two of `weights` (name -> tensor) that are the same numbers in memory."""
     first = {}
-    for name, module in found.items():
-        other = first.setdefault(id(module.weight), name)
+    for name, weight in weights.items():
+        place = id(weight) if weight.is_meta else (weight.device, weight.data_ptr(), weight.shape)
+        other = first.setdefault(place, name)
         if other != name:
             raise UserError(
                 f"{type(model).__name__}: {other} and {name} are one matrix; expected one of its own in every block"
             )
-    return found
+
+
+def refuse_other_models(model) -> None:
+    """Raise UserError unless `model` is a causal language model of transformers, whole and in memory."""
+    from transformers import PreTrainedModel
+
+    found = type(model).__name__
+    load = "load one with sparse_continual.models.load.load_model(folder)"
+    if hasattr(model, "_orig_mod"):
+        raise UserError(
+            f"model: found {found}, which is compiled, expected the model itself; give model._orig_mod"
+        )
+    if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
+        raise UserError(
+            f"model: found {found}, expected a causal language model of transformers, with its head; {load}, or with "
+            "transformers' AutoModelForCausalLM"
+        )
+    empty = next((name for name, parameter in model.named_parameters() if parameter.is_meta), None)
+    if empty:
+        raise UserError(
+            f"model: found {found} whose {empty} has no values (device meta), expected weights in memory; {load}"
+        )
 
 
 class Stack:

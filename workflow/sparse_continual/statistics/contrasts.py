@@ -23,20 +23,25 @@ ESTIMANDS = (
     "other",
 )
 SIZES = ((1, 1), (2, 2), (1, 0))
-# of an arm against an arm: what they differ in, and the rest of what is expected
+# what two arms may differ in, and what is expected of them
 DIFFER = {
-    "lock": ({"locked"}, "the one with locked: false in minus"),
-    "writes": ({"writes", "like"}, ""),
-    "same_shape": ({"topology"}, "the dense one in minus"),
+    "lock": (
+        {"locked"},
+        "one sparse condition, and the same with locked: false in minus (lora: with form: side in minus)",
+    ),
+    "writes": ({"writes", "like"}, "conditions that differ in writes and like alone"),
+    "same_shape": ({"topology"}, "a sparse condition, and in minus the dense one that is like it otherwise"),
     "matched_nonzeros": (
         {"topology", "match"},
-        "in minus one with match: {to: the topology in plus, on: nonzeros}",
+        "a sparse condition, and in minus the dense one that is like it otherwise, with match on nonzeros to a "
+        "topology of the same pattern and sparsity",
     ),
     "matched_flops": (
         {"topology", "match"},
-        "in minus one with match: {to: the topology in plus, on: flops}",
+        "a sparse condition, and in minus the dense one that is like it otherwise, with match on flops to a topology "
+        "of the same pattern and sparsity",
     ),
-    "stacking": ({"mechanism"}, ""),
+    "stacking": ({"mechanism"}, "conditions that differ in mechanism alone, the one with finetune in minus"),
 }
 
 
@@ -84,33 +89,75 @@ def check(contrasts: list[dict], conditions: Iterable[str]) -> None:
                 )
 
 
-def check_arms(contrasts: list[dict], conditions: dict, dense: Iterable[str]) -> list[str]:
-    """A line for every contrast of two arms that differ in something else than its estimand is about.
+def check_arms(config: dict) -> list[str]:
+    """A line for every contrast of a `config` (with its defaults) whose arms differ otherwise than its estimand says.
 
-    conditions: name -> settings, those that are left out too; dense: names of the topologies that have every weight.
+    Two against two must be two pairs of which one is taken from the other, each arm differing from its partner in what
+    the estimand is about, by the same change where it is in the same settings. `writes`: or in being locked.
     """
     lines = []
-    for contrast in contrasts:
-        if contrast["estimand"] not in DIFFER or len(contrast["minus"]) != 1:
+    for contrast in config["study"]["contrasts"]:
+        estimand, plus, minus = contrast["estimand"], contrast["plus"], contrast["minus"]
+        if estimand not in DIFFER or not minus:
             continue
-        allowed, rest = DIFFER[contrast["estimand"]]
-        (one,), (other,) = contrast["plus"], contrast["minus"]
-        plus, minus = conditions[one], conditions[other]
-        differ = [key for key in (plus | minus) if plus.get(key) != minus.get(key)]
-        matched = {"to": plus["topology"], "on": contrast["estimand"].removeprefix("matched_")}
-        fits = {
-            "lock": plus["locked"],
-            "same_shape": minus["topology"] in dense,
-            "matched_nonzeros": minus.get("match") == matched,
-            "matched_flops": minus.get("match") == matched,
-        }
-        if not differ or not set(differ) <= allowed or not fits.get(contrast["estimand"], True):
+        if len(minus) == 1:
+            fits = _fits(estimand, plus[0], minus[0], config)
+        else:
+            fits = any(_interact(estimand, plus, order, config) for order in (minus, minus[::-1]))
+        if not fits:
+            differ = sorted(set().union(*(_differ(one, other, config) for one in plus for other in minus)))
             lines.append(
-                f"study.contrasts: {contrast['name']}: found estimand {contrast['estimand']} of {one} and {other}, "
-                f"which differ in {', '.join(differ) or 'nothing'}; expected conditions that differ in "
-                f"{' and '.join(sorted(allowed))} alone{rest and ', ' + rest}; for anything else take estimand other"
+                f"study.contrasts: {contrast['name']}: found estimand {estimand} of {', '.join(plus)} less "
+                f"{', '.join(minus)}, which differ in {', '.join(differ) or 'nothing'}; expected "
+                f"{'in pairs ' if len(minus) > 1 else ''}{DIFFER[estimand][1]}; for anything else take estimand other"
             )
     return lines
+
+
+def _differ(one: str, other: str, config: dict) -> set[str]:
+    """Keys in which two conditions differ."""
+    plus, minus = config["conditions"][one], config["conditions"][other]
+    return {key for key in plus | minus if plus.get(key) != minus.get(key)}
+
+
+def _interact(estimand: str, plus: list, minus: list, config: dict) -> bool:
+    """Whether plus[0] less minus[0], less minus[1] less plus[1], is an interaction about an estimand."""
+    conditions = config["conditions"]
+    allowed = DIFFER[estimand][0] | ({"locked"} if estimand == "writes" else set())
+    first, second = (_differ(one, other, config) for one, other in zip(plus, minus, strict=True))
+    if not first or not second or not first | second <= allowed:
+        return False
+    ways = [
+        {key: conditions[arm].get(key) for key in first} for arm in (plus[0], minus[0], minus[1], plus[1])
+    ]
+    return first != second or ways[:2] == ways[2:]
+
+
+def _fits(estimand: str, one: str, other: str, config: dict) -> bool:
+    """Whether an arm less another is what an estimand of DIFFER says."""
+    plus, minus = config["conditions"][one], config["conditions"][other]
+    topologies, mechanisms = config["topologies"], config["mechanisms"]
+    differ = _differ(one, other, config)
+    sparse = topologies[plus["topology"]]["method"] != "dense"
+    if estimand == "lock" and differ == {"mechanism"} and sparse:  # lora is unlocked by its form
+        forms = [dict(mechanisms[arm["mechanism"]]) for arm in (plus, minus)]
+        return [form.pop("form", None) for form in forms] == ["masked", "side"] and forms[0] == forms[1]
+    if not differ or not differ <= DIFFER[estimand][0]:
+        return False
+    if estimand == "lock":
+        return plus["locked"]
+    if estimand == "stacking":
+        return mechanisms[minus["mechanism"]]["kind"] == "finetune"
+    if estimand == "writes":
+        return "writes" in differ
+    dense = topologies[minus["topology"]]["method"] == "dense"
+    if estimand == "same_shape" or not (sparse and dense):
+        return sparse and dense
+    match = minus.get("match")
+    if not (match and estimand == f"matched_{match['on']}"):
+        return False
+    found, to = topologies[plus["topology"]], topologies[match["to"]]
+    return all(found.get(key) == to.get(key) for key in ("pattern", "sparsity"))
 
 
 def is_level(contrast: dict) -> bool:

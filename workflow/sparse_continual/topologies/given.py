@@ -1,4 +1,4 @@
-"""What a caller hands to `prune` and to `Topology.check`, looked at first: what is of another type ends as one line."""
+"""What a caller hands to `prune` besides the model, looked at first: what is of another type ends as one line."""
 
 from collections.abc import Mapping
 
@@ -8,24 +8,6 @@ import torch
 from sparse_continual.errors import UserError
 
 TOKENS = "token ids, int64 [sequences, tokens], or a list of 1-D tensors"
-
-
-def refuse_other_models(model) -> None:
-    """Raise UserError unless `model` is a causal language model of transformers, whole and in memory."""
-    from transformers import PreTrainedModel
-
-    found = type(model).__name__
-    load = "load one with sparse_continual.models.load.load_model(folder)"
-    if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
-        raise UserError(
-            f"model: found {found}, expected a causal language model of transformers, with its head; {load}, or with "
-            "transformers' AutoModelForCausalLM"
-        )
-    empty = next((name for name, parameter in model.named_parameters() if parameter.is_meta), None)
-    if empty:
-        raise UserError(
-            f"model: found {found} whose {empty} has no values (device meta), expected weights in memory; {load}"
-        )
 
 
 def sparsity(value):
@@ -59,10 +41,9 @@ def rows(model, method: str, calibration) -> list:
     for number, row in enumerate(found):
         where = f"calibration sequence {number}"
         if not torch.is_tensor(row) or row.dim() != 1 or row.dtype not in (torch.int64, torch.int32):
-            raise UserError(
-                f"{where}: found {_kind(row)}, expected token ids, int64 [tokens]; give those of each sequence as a "
-                "1-D tensor"
-            )
+            text = isinstance(row, str)
+            mend = "have a tokenizer make them" if text else "give those of each sequence as a 1-D tensor"
+            raise UserError(f"{where}: found {_kind(row)}, expected token ids, int64 [tokens]; {mend}")
         if len(row) < 2:
             raise UserError(f"{where}: too short: found {len(row)} tokens, expected at least 2")
         if longest and len(row) > longest:
@@ -85,9 +66,13 @@ def _refuse_no_rows(calibration) -> None:
     if not isinstance(calibration, (torch.Tensor, list, tuple)) or (
         torch.is_tensor(calibration) and not calibration.dim()
     ):
-        raise UserError(
-            f"calibration: found {_kind(calibration)}, expected {TOKENS}; make it a list of the sequences' token ids"
+        text = isinstance(calibration, str)
+        mend = (
+            "have a tokenizer make them"
+            if text
+            else "make it a list of tensors (torch.as_tensor of each sequence)"
         )
+        raise UserError(f"calibration: found {_kind(calibration)}, expected {TOKENS}; {mend}")
 
 
 def _kind(found) -> str:

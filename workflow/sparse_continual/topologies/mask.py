@@ -7,9 +7,8 @@ import torch
 
 from sparse_continual.errors import UserError
 from sparse_continual.models.checkpoint import by
-from sparse_continual.models.load import prunable
+from sparse_continual.models.load import prunable, refuse_other_models
 from sparse_continual.topologies import bits
-from sparse_continual.topologies.given import refuse_other_models
 
 
 @dataclass

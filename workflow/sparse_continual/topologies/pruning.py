@@ -17,7 +17,7 @@ import torch
 from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.models.experts import experts_apart
-from sparse_continual.models.load import matrix_of, prunable
+from sparse_continual.models.load import matrix_of, prunable, refuse_other_models
 from sparse_continual.topologies import given
 from sparse_continual.topologies.calibration import digest
 from sparse_continual.topologies.check import agreed, needs_text, options_of
@@ -50,12 +50,13 @@ def prune(
     factorisation. Whatever can be told beforehand is told while the weights are as they were.
     """
     begun = time.monotonic()
-    given.refuse_other_models(model)
+    refuse_other_models(model)
     sparsity, seed = given.sparsity(sparsity), given.seed(seed)
     settings = {"method": method, "pattern": pattern}
     settings |= {key: options.pop(key) for key in ("allocation", "counts") if key in options}
+    schema = registry.schema("topologies.methods", method)
+    options = options_of(f"method {method}", schema, options)
     chosen = agreed(settings | options)[0]
-    options = options_of(f"method {method}", chosen.SCHEMA, options)
     structured = None
     if pattern == "structured":  # by name, not by import: other methods must not depend on its code
         structured = importlib.import_module("sparse_continual.topologies.structured")

@@ -101,8 +101,8 @@ def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, 
 
 @contextmanager
 def only_matrices(job):
-    """Context in which gradients reach the job's matrices alone, and begin with none; what needed them before, and had
-    them, does so after.
+    """Context in which gradients reach the job's matrices alone, and begin with none; afterwards every parameter needs
+    one, and has one, as before.
     """
     before = {name: (p.requires_grad, p.grad) for name, p in job.model.named_parameters()}
     for name, parameter in job.model.named_parameters():

@@ -74,6 +74,9 @@ def gather(job, steps, batch_size, learning_rate, warmup, rate, rewind):
         if step + 1 == back and not early:
             keep_early()
 
+    def living(name):
+        return weights[name].float().abs().masked_fill(~masks[name], 0)
+
     def run(first):
         optimizer = adamw([module.weight for module in job.linears.values()], learning_rate)
         train(
@@ -95,8 +98,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, rate, rewind):
     with only_matrices(job):
         run(0)
         for total in totals:
-            found = {n: weight.float().abs().masked_fill(~masks[n], 0) for n, weight in weights.items()}
-            counts = refuse_empty(allocate(sizes, total, found.get), "global")
+            counts = refuse_empty(allocate(sizes, total, living), "global")
             for name, weight in weights.items():
                 masks[name] = prune_matrix(weight, masks[name], Count(counts[name]))[0]
                 weight.copy_(early[name].masked_fill(~masks[name], 0))
