@@ -22,21 +22,22 @@ import torch
 SHAPE = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "num_attention_heads": 8}
 ROWS, TOKENS, VOCABULARY = 64, 256, 64
 DEEP = ((2, 512), (8, 512), (32, 512), (2, 1024))
+WIDE = (*DEEP, (1, 4096), (2, 4096))  # the last two as wide as a 7B model
 NARROW = ((2, 128), (8, 128), (32, 128), (2, 256))
 TRAINED = {"steps": 3, "batch_size": 2}
 # method, pattern, options, (layers, width) of models, bytes of statistics per weight of the whole model: 1 for its
 # mask, 4 each for a gradient, two moments of what is trained, and what is trained besides the weights
 MEMORY = (
-    ("magnitude", "2:4", {}, DEEP, 1),
+    ("magnitude", "2:4", {}, WIDE, 1),
     ("random", "unstructured", {}, DEEP, 1),
     ("shuffled", "unstructured", {"of": "wanda"}, DEEP, 1),
-    ("wanda", "2:4", {}, DEEP, 1),
+    ("wanda", "2:4", {}, WIDE, 1),
     ("wandapp", "2:4", {}, DEEP, 1),
     ("sparsegpt", "2:4", {}, DEEP, 1),
     ("obc", "2:4", {}, NARROW, 1),
-    ("snip", "unstructured", {}, DEEP, 1 + 4),
+    ("snip", "unstructured", {}, WIDE, 1 + 4),
     ("llm_pruner", "structured", {}, DEEP, 1 + 4),
-    ("gmp", "unstructured", TRAINED, DEEP, 1 + 12),
+    ("gmp", "unstructured", TRAINED, WIDE, 1 + 12),
     ("imp", "unstructured", TRAINED, DEEP, 1 + 12 + 4),  # weights as they were early
     ("movement", "unstructured", TRAINED, DEEP, 1 + 12 + 16),  # scores
     ("l0", "unstructured", TRAINED, DEEP, 12 + 16),  # gates
