@@ -23,6 +23,8 @@ ESTIMANDS = (
     "other",
 )
 SIZES = ((1, 1), (2, 2), (1, 0))
+CONTROL = "a sparse condition, and in minus the dense one that is like it otherwise"
+MATCHED = CONTROL + ", with match on {} to a topology of the same pattern and sparsity"
 # what two arms may differ in, and what is expected of them
 DIFFER = {
     "lock": (
@@ -30,17 +32,9 @@ DIFFER = {
         "one sparse condition, and the same with locked: false in minus (lora: with form: side in minus)",
     ),
     "writes": ({"writes", "like"}, "conditions that differ in writes and like alone"),
-    "same_shape": ({"topology"}, "a sparse condition, and in minus the dense one that is like it otherwise"),
-    "matched_nonzeros": (
-        {"topology", "match"},
-        "a sparse condition, and in minus the dense one that is like it otherwise, with match on nonzeros to a "
-        "topology of the same pattern and sparsity",
-    ),
-    "matched_flops": (
-        {"topology", "match"},
-        "a sparse condition, and in minus the dense one that is like it otherwise, with match on flops to a topology "
-        "of the same pattern and sparsity",
-    ),
+    "same_shape": ({"topology"}, CONTROL),
+    "matched_nonzeros": ({"topology", "match"}, MATCHED.format("nonzeros")),
+    "matched_flops": ({"topology", "match"}, MATCHED.format("flops")),
     "stacking": ({"mechanism"}, "conditions that differ in mechanism alone, the one with finetune in minus"),
 }
 
@@ -127,10 +121,11 @@ def _interact(estimand: str, plus: list, minus: list, config: dict) -> bool:
     first, second = (_differ(one, other, config) for one, other in zip(plus, minus, strict=True))
     if not first or not second or not first | second <= allowed:
         return False
-    ways = [
-        {key: conditions[arm].get(key) for key in first} for arm in (plus[0], minus[0], minus[1], plus[1])
-    ]
-    return first != second or ways[:2] == ways[2:]
+    if first != second:
+        return True
+    one, other, again, back = (conditions[arm] for arm in (plus[0], minus[0], minus[1], plus[1]))
+    # the same change
+    return all(one.get(key) == again.get(key) and other.get(key) == back.get(key) for key in first)
 
 
 def _fits(estimand: str, one: str, other: str, config: dict) -> bool:

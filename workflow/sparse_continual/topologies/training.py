@@ -5,7 +5,8 @@ biases are those of the dense model. Training under a topology that is fixed is 
 """
 
 import math
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from sparse_continual.errors import UserError
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
@@ -123,8 +124,7 @@ def loss_by_blocks(job, rows, stand_in=None, reduction="mean"):
     stand_in(name): tensor that is read in place of one of the job's matrices; asked for whenever its block runs, and
     the same each time.
     """
-    import torch
-    from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+    from torch.utils.checkpoint import set_checkpoint_early_stop
 
     from sparse_continual.topologies.walk import block_of
 
@@ -132,28 +132,39 @@ def loss_by_blocks(job, rows, stand_in=None, reduction="mean"):
     for name in job.linears:
         names.setdefault(block_of(name), []).append(name)
 
-    def again(name, block):
-        whole = torch.nn.Module()  # the block as a part: called itself, it would come back here
-        whole.block, whole.forward = block, block.forward
+    def read(block):
+        return {name.removeprefix(f"{block}."): stand_in(name) for name in names[block]} if stand_in else {}
 
-        def run(*args, **kwargs):
-            read = {"block" + n.removeprefix(name): stand_in(n) for n in names[name]} if stand_in else {}
-            return torch.func.functional_call(whole, read, args, kwargs)
+    # early stop: else how much is run again hangs on the last operation
+    with ExitStack() as blocks, set_checkpoint_early_stop(False):
+        for name in names:
+            blocks.enter_context(_run_again(job.model.get_submodule(name), partial(read, name)))
+        return lm_loss(job.model, rows, reduction)
 
-        return lambda *args, **kwargs: checkpoint(run, *args, use_reentrant=False, **kwargs)
 
-    blocks = {name: job.model.get_submodule(name) for name in names}
-    own = {name: vars(block).get("forward") for name, block in blocks.items()}  # as accelerate's hooks set it
-    for name, block in blocks.items():
-        block.forward = again(name, block)
+@contextmanager
+def _run_again(block, read):
+    """Context in which a decoder block, called, is run again for its gradient; `read()`: name within the block ->
+    tensor in place of a parameter.
+    """
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    own = vars(block).get("forward")  # as accelerate's hooks set it
+    whole = torch.nn.Module()  # the block as a part: called itself, it would come back here
+    whole.block, whole.forward = block, block.forward
+
+    def run(*args, **kwargs):
+        weights = {f"block.{name}": tensor for name, tensor in read().items()}
+        return torch.func.functional_call(whole, weights, args, kwargs)
+
+    block.forward = partial(checkpoint, run, use_reentrant=False)
     try:
-        with set_checkpoint_early_stop(False):  # else how much is run again hangs on the last operation
-            return lm_loss(job.model, rows, reduction)
+        yield
     finally:
-        for name, block in blocks.items():
-            del block.forward
-            if own[name]:
-                block.forward = own[name]
+        del block.forward
+        if own:
+            block.forward = own
 
 
 def sum_recomputed(value_of, names):

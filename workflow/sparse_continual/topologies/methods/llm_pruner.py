@@ -85,6 +85,7 @@ def slopes(job, importance: str):
     does not ask for.
     """
     from contextlib import ExitStack
+    from functools import partial
 
     import torch
 
@@ -97,22 +98,19 @@ def slopes(job, importance: str):
     gradients = totals("param_first", "param_mix", "vectorize")
     squares = totals("param_second", "param_mix")
 
-    def take(name):
-        def add(weight):
-            slope, weight.grad = weight.grad.float(), None
-            if gradients:
-                gradients[name] += slope / len(job.rows)
-            if squares:
-                squares[name] += slope.square() / len(job.rows)
-
-        return add
+    def take(name, weight):
+        slope, weight.grad = weight.grad.float(), None
+        if gradients:
+            gradients[name] += slope / len(job.rows)
+        if squares:
+            squares[name] += slope.square() / len(job.rows)
 
     if not gradients and not squares:
         return {}, {}
     with only_matrices(job), ExitStack() as hooks:
         # as soon as each is known, so that one matrix's gradient of a row is in memory, and not all of them
         for name, module in job.linears.items():
-            hooks.enter_context(module.weight.register_post_accumulate_grad_hook(take(name)))
+            hooks.enter_context(module.weight.register_post_accumulate_grad_hook(partial(take, name)))
         for row in job.rows:
             with torch.enable_grad():
                 loss_by_blocks(job, [row]).backward()

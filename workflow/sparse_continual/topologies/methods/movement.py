@@ -86,7 +86,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, score_rate, form, star
         train,
     )
 
-    first, last = round(start * steps), round(end * steps)
+    first, last, masked = round(start * steps), round(end * steps), straight_through()
     weights = {name: module.weight for name, module in job.linears.items()}
     scores = {n: torch.zeros_like(w, dtype=torch.float32).requires_grad_() for n, w in weights.items()}
 
@@ -99,7 +99,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, score_rate, form, star
             masks = {n: above(matrix_of(job.linears[n], scores[n]), threshold * done) for n in weights}
 
         def read(name):
-            return straight_through()(weights[name], scores[name], matrix_of(job.linears[name], masks[name]))
+            return masked(weights[name], scores[name], matrix_of(job.linears[name], masks[name]))
 
         loss = loss_by_blocks(job, rows, read)
         if form == "soft":
