@@ -4,7 +4,7 @@ from pathlib import Path
 
 import sparse_continual
 from sparse_continual import code as code_digests
-from sparse_continual.config import ConfigError, checked
+from sparse_continual.config import ConfigError, checked, merged
 from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical
 from sparse_continual.statistics import registration
@@ -23,6 +23,19 @@ wildcard_constraints:
     figure=r"[A-Za-z0-9_-]+",
 
 
+def read_config():
+    """The config of the files and overrides that the command names, as `merged` reads them.
+
+    Snakemake starts jobs of rules with `run:` with the config files but without --replace-workflow-config, so that
+    they would read another study: jobs take that from the environment.
+    """
+    command = workflow.config_settings
+    replaced = os.environ.get("SPARSE_CONTINUAL_REPLACE_CONFIG") == "1" or command.replace_workflow_config
+    os.environ["SPARSE_CONTINUAL_REPLACE_CONFIG"] = str(int(replaced))
+    own = [] if replaced else [Path(workflow.basedir) / "config.yaml"]
+    return merged([*own, *command.configfiles], command.config)
+
+
 def open_study():
     """The study of the config, or the end of this start with one line per mistake."""
     here = Path(workflow.basedir) / "workflow" / "sparse_continual"
@@ -32,9 +45,10 @@ def open_study():
             "checkout; run `pip install -e .` here, in the environment that runs snakemake"
         )
     try:
-        study = Study(checked(config))
+        study = Study(checked(read_config()))
         registration.pilot_of(registration.path_of(study.name))  # refuses one that was edited by hand
-        _writable(Path("results"))
+        for folder in (Path("results"), Path("results/store"), Path("results") / study.name):
+            _writable(folder)
     except (ConfigError, UserError) as error:
         sys.exit(str(error))
     return study
@@ -42,6 +56,11 @@ def open_study():
 
 def _writable(folder):
     """Refuse a place that results cannot be written to, before anything is made."""
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(
+            f"{folder.absolute()}: a link to {os.readlink(folder)}, which does not exist; make that folder, or remove "
+            "the link"
+        )
     existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
     if not existing.is_dir():
         raise UserError(
@@ -49,13 +68,18 @@ def _writable(folder):
         )
     if not os.access(existing, os.W_OK):
         raise UserError(
-            f"{existing.absolute()}: not writable; run in another directory (--directory), or mend its rights"
+            f"{existing.absolute()}: not writable; run in another directory (--directory), or change its rights"
         )
 
 
 # Jobs use what was downloaded and ask the hub for nothing; the rule that downloads has the reader's own setting.
 os.environ.setdefault("SPARSE_CONTINUAL_HF_HUB_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "0"))
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# Snakemake's default limit of 100 jobs a second starts one more timer after every job. Each of them wakes the
+# scheduler once a second from then on, and the scheduler goes through all waiting jobs. Local jobs need no limit.
+if workflow.resource_settings.nodes is None:
+    workflow.scheduling_settings.max_jobs_per_timespan = None
 
 STUDY = open_study()
 RESULTS = f"results/{STUDY.name}"

@@ -16,6 +16,7 @@ from sparse_continual.errors import UserError
 from sparse_continual.registry import nearest
 from sparse_continual.statistics import metrics, paired, power
 from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
+from sparse_continual.yaml_text import read_yaml
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "reanalysis.schema.yaml"
 IMPORTERS = "statistics.importers"
@@ -40,12 +41,7 @@ def reanalyse(path) -> str:
     from sparse_continual.config import ConfigError, check_schema
 
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
+    content = read_yaml(path)
     lines = check_schema("", content, yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
     if not lines and not math.isfinite(content["level"]):
         lines = [f"level: found {content['level']}, expected a finite number"]

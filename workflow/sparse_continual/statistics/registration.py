@@ -28,6 +28,7 @@ from sparse_continual.statistics.findings import planned_n, power_rows, refuse_p
 from sparse_continual.statistics.judge import LEARNING, counted
 from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
 from sparse_continual.streams.orders import PILOT
+from sparse_continual.yaml_text import read_yaml
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "preregistration.schema.yaml"
 ANALYSIS = (
@@ -184,10 +185,7 @@ def read(path) -> dict:
     """
     from sparse_continual.config import check_schema  # the config's own checks; claims are checked by it too
 
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {error}") from None
+    content = read_yaml(path)
     wrong = check_schema("", content, yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
     if wrong:
         raise UserError(f"{path}: {wrong[0]}; restore the file as it was registered")
