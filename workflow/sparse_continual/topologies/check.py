@@ -7,7 +7,6 @@ from sparse_continual.errors import UserError
 from sparse_continual.topologies import calibration
 from sparse_continual.topologies.counts import kept_total, matrices, parse_pattern, refuse_empty
 
-
 ON_SPARSE = ("keep", "refuse")  # what becomes of a model that lacks weights before; the first is the default
 
 
@@ -16,8 +15,8 @@ def agreed(settings: dict, users: tuple = ()):
     whether the method defines what they combine.
 
     `settings`: {method, pattern, allocation, counts, on_sparse, ...}; without a pattern, dense; without counts,
-    exact; without on_sparse, keep; without an allocation, the first that the method defines. An allocation is a name, or {name, its own
-    settings}. `users`: methods that use this one.
+    exact; without on_sparse, keep; without an allocation, the first that the method defines. An allocation is a
+    name, or {name, its own settings}. `users`: methods that use this one.
 
     Raises UserError naming the method and what it does not define, one that uses itself, settings of it that
     contradict each other, an unknown allocation or setting of one, and for a malformed pattern.

@@ -1,9 +1,9 @@
 """Weights that a model lacks before it is pruned: they stay absent, whatever the method does.
 
-A weight that is exactly zero (-0.0 too) does not exist. One rule serves all methods: `counts.Count.existing` says what a
-kernel may choose from, `select.keep` chooses nothing else, training gets no gradient there (`training.only_matrices`),
-and `prune` checks the result. A matrix without zeros has no mask, so a dense model is pruned as if this file were not
-there.
+A weight that is exactly zero (-0.0 too) does not exist. One rule serves all methods: `counts.Count.existing` says what
+a kernel may choose from, `select.keep` chooses nothing else, training gets no gradient there
+(`training.only_matrices`), and `prune` checks the result. A matrix without zeros has no mask, so a dense model is
+pruned as if this file were not there.
 """
 
 import math
@@ -20,7 +20,9 @@ def existing_of(linears: dict) -> dict:
     """Weight name -> bool[outputs, inputs] of the weights that exist, of the matrices that lack some."""
     found = {}
     for name, module in linears.items():
-        mask = matrix_of(module).detach() != 0
+        mask = (
+            matrix_of(module).detach() != 0
+        ).contiguous()  # transposed ones too: rows are looked at in groups
         if not mask.all():
             found[name] = mask
     return found

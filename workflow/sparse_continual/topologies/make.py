@@ -43,7 +43,8 @@ def make_topology(
 
     Returns (facts for the manifest, among them the folder of the model to use; rows of densities.csv).
 
-    Raises UserError for a checkpoint that is sparse itself and is to be used as dense, or the other way round.
+    Raises UserError for a checkpoint that is sparse itself and is to be used as dense, or the other way round, and as
+    `pruning.prune`.
     """
     chosen = settings["topology"]
     model = load_model(source, trust_remote_code=trust_remote_code)
@@ -137,7 +138,8 @@ def _prune_initial(model, *how):
 
 def _prune(model, chosen, tokenizer, mixture, seed):
     # by name, not by import: dense models must not depend on the code that prunes
-    prune = importlib.import_module("sparse_continual.topologies.pruning").prune
+    pruning = importlib.import_module("sparse_continual.topologies.pruning")
+    pruning.refuse_sparse(model, chosen)  # before the model writes text
     options = {k: v for k, v in chosen.items() if k not in ("method", "pattern", "sparsity", "calibration")}
     rows = None
     if needs_text(chosen):
@@ -149,4 +151,6 @@ def _prune(model, chosen, tokenizer, mixture, seed):
         else:
             read = concatenate([split for _, split in mixture])
             rows = rows_of_split(read, wanted["sequences"], seed_of("calibration", seed))
-    return prune(model, chosen["method"], chosen["pattern"], chosen.get("sparsity"), rows, seed, **options)
+    return pruning.prune(
+        model, chosen["method"], chosen["pattern"], chosen.get("sparsity"), rows, seed, **options
+    )

@@ -76,8 +76,8 @@ class Text:
 def planned(settings: dict, shape: dict, sequences: int, tokens: int, written: bool) -> Passes:
     """What making a topology of a model of a `shape` (`counts.matrices`) has pass, where it reads text.
 
-    settings: {method, pattern, sparsity, allocation, counts, on_sparse, and what the method's SCHEMA has}; sequences, tokens: of
-    the calibration rows; written: whether the model writes them itself, token by token.
+    settings: {method, pattern, sparsity, allocation, counts, on_sparse, and what the method's SCHEMA has}; sequences,
+    tokens: of the calibration rows; written: whether the model writes them itself, token by token.
     """
     _, allocation, _ = agreed(settings)
     shared = ("method", "pattern", "sparsity", "allocation", "counts", "on_sparse", "calibration")

@@ -78,10 +78,10 @@ def prune(
         for name, module in linears.items():
             if not torch.isfinite(module.weight).all():
                 raise UserError(f"{name}: has weights that are NaN or infinite; the model is broken")
-        existing = before.existing_of(linears)
+        existing, groups = before.existing_of(linears), parse_pattern(pattern)
         before.refuse(sizes, existing, settings, sparsity, total)
-        existing = existing if pattern != "dense" else {}
-        groups = parse_pattern(pattern)
+        if pattern == "dense":  # a few zeros are none
+            existing = {}
         if groups:
             total = sum(before.room_of(sizes, existing, groups).values())
         untouched = _fingerprint(model, linears)
@@ -121,6 +121,18 @@ def prune(
     return Topology(masks, pattern, method, record, cost)
 
 
+def refuse_sparse(model, settings: dict) -> None:
+    """Raise UserError where `model` lacks weights before and a topology's `settings` do not allow it.
+
+    What `prune` refuses in any case, for a caller who first makes something expensive, such as calibration text.
+    """
+    linears = prunable(model)
+    sizes = {name: tuple(matrix_of(module).shape) for name, module in linears.items()}
+    pattern, sparsity = settings["pattern"], settings.get("sparsity")
+    total = None if pattern == "structured" else kept_total(sizes, pattern, sparsity)
+    before.refuse(sizes, before.existing_of(linears), settings, sparsity, total)
+
+
 def _run(job, chosen, options, sizes, settings, sparsity) -> None:
     """Share out the kept weights and prune every matrix."""
     _, allocation, shares = agreed(settings | options)
@@ -142,7 +154,7 @@ class Job:
 
     `model`; `linears`: weight name -> module, in model order; `rows`: calibration rows, [] without; `total`:
     weights that stay; `counts`: name -> Count (not yet there while a method gathers under allocation `global`);
-    `seed`; `existing`: name -> bool[outputs, inputs] of the weights that exist, of the matrices that lacked some before;
+    `seed`; `existing`: name -> bool[outputs, inputs] of the weights that exist, of matrices that lacked some before;
     `masks`: name -> bool mask of the parameter's shape, of what is pruned by now; `lines`: name -> (bool per line that
     stays, whether lines are columns), under a structured pattern; `notes`, `facts`: for the record, by matrix and of
     the whole.
@@ -208,9 +220,7 @@ def _counts(job, kept, settings, sparsity) -> dict:
             n: 1 - kept[n] / m.weight.numel() if groups or sparsity is None else sparsity
             for n, m in job.linears.items()
         }
-    return {
-        name: Count(kept[name], groups, shares.get(name), job.existing.get(name)) for name in job.linears
-    }
+    return {name: Count(kept[name], groups, shares.get(name), job.existing.get(name)) for name in job.linears}
 
 
 def _evidence(job, allocation, chosen, options) -> tuple:

@@ -58,7 +58,9 @@ class Layer:
         """bool[groups]: heads (`parts` ATTENTION) or channels (MLP) of which any weight exists; `existing`: as of a
         `pruning.Job`.
         """
-        found = torch.zeros(self.heads if parts == ATTENTION else self.channels, dtype=torch.bool, device=device)
+        found = torch.zeros(
+            self.heads if parts == ATTENTION else self.channels, dtype=torch.bool, device=device
+        )
         for part in parts:
             mask = existing.get(self.names[part])
             if mask is None:
