@@ -151,6 +151,7 @@ def _prune(model, chosen, tokenizer, mixture, seed):
         else:
             read = concatenate([split for _, split in mixture])
             rows = rows_of_split(read, wanted["sequences"], seed_of("calibration", seed))
+    rows = rows if rows is None else list(rows)  # text by construction, whatever it begins and ends with
     return pruning.prune(
         model, chosen["method"], chosen["pattern"], chosen.get("sparsity"), rows, seed, **options
     )
