@@ -9,6 +9,7 @@ from sparse_continual.budgets.known import declared
 from sparse_continual.budgets.making import making
 from sparse_continual.budgets.price import STEP_SECONDS, aligned, hours, number, price, table
 from sparse_continual.files import read_json, read_manifest
+from sparse_continual.topologies.counts import parse_pattern
 
 STORE = "results/store"
 DECLARED = " declared"
@@ -36,6 +37,7 @@ def plan_text(study, budget=None, streams=()) -> str:
             "",
             *([table(own), ""] if own else []),
             *([UNCOUNTED, ""] if any(row["pattern"].endswith(DECLARED) for row in own) else []),
+            *_at_most(study, own),
             *([f"Not priced before their checkpoint is there: {', '.join(unknown)}.", ""] if unknown else []),
             *(_losses(read_manifest(streams[place])["folder"]) if budget else []),
             *(f"Block {block}: {' > '.join(study.order(name, block))}" for block in study.blocks),
@@ -44,6 +46,22 @@ def plan_text(study, budget=None, streams=()) -> str:
     return "\n".join(
         [*parts, _preparation(preparation(study)), "", *_methods(prunings(study)), *_power(study)]
     )
+
+
+def _at_most(study, rows: list[dict]) -> list[str]:
+    """What of the nonzeros of `rows` is an upper bound: N:M of a base that may lack weights already."""
+    bounded = []
+    for row in rows:
+        topology = study.config["topologies"][row["topology"]]
+        if not study.generated(row["condition"]) and parse_pattern(topology.get("pattern", "dense")):
+            bounded.append(row["condition"])
+    if not bounded:
+        return []
+    return [
+        f"At most so many nonzeros: {', '.join(bounded)}. N:M keeps at most N of a group, and weights that the base "
+        "lacks stay absent.",
+        "",
+    ]
 
 
 def _downloads(study) -> list[str]:
