@@ -9,7 +9,6 @@ from sparse_continual.budgets.known import declared
 from sparse_continual.budgets.making import making
 from sparse_continual.budgets.price import STEP_SECONDS, aligned, hours, number, price, table
 from sparse_continual.files import read_json, read_manifest
-from sparse_continual.topologies.counts import parse_pattern
 
 STORE = "results/store"
 DECLARED = " declared"
@@ -49,17 +48,19 @@ def plan_text(study, budget=None, streams=()) -> str:
 
 
 def _at_most(study, rows: list[dict]) -> list[str]:
-    """What of the nonzeros of `rows` is an upper bound: N:M of a base that may lack weights already."""
+    """What of the nonzeros of `rows` is an upper bound: N:M, and whole heads and channels, of a base that may lack
+    weights already.
+    """
     bounded = []
     for row in rows:
-        topology = study.config["topologies"][row["topology"]]
-        if not study.generated(row["condition"]) and parse_pattern(topology.get("pattern", "dense")):
+        pattern = study.config["topologies"][row["topology"]].get("pattern", "dense")
+        if not study.generated(row["condition"]) and pattern not in ("dense", "unstructured"):
             bounded.append(row["condition"])
     if not bounded:
         return []
     return [
-        f"At most so many nonzeros: {', '.join(bounded)}. N:M keeps at most N of a group, and weights that the base "
-        "lacks stay absent.",
+        f"At most so many nonzeros: {', '.join(bounded)}. Weights that the base lacks already stay absent, also in "
+        "groups of N:M and in heads and channels that stay.",
         "",
     ]
 
