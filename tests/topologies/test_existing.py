@@ -58,6 +58,7 @@ def fewer(existing, pattern):
 
 @pytest.mark.parametrize(("name", "first", "then"), CASES)
 def test_absent_weights_stay_absent_and_counts_are_exact(llama, rows, name, first, then):
+    method(OPTIONS.get(name, {}).get("of", name))
     model = llama()
     prune(model, "magnitude", *first)
     absent, read = zeros_of(model), []
@@ -189,6 +190,18 @@ def test_allocations_give_no_matrix_more_than_it_has(llama, rows, allocation):
     assert sum(topology.record["kept"].values()) == round(0.4 * weights)
     for name, mask in topology.masks.items():
         assert not (mask & absent[name]).any()
+
+
+@pytest.mark.parametrize("counts", ["exact", "reference"])
+@pytest.mark.parametrize("name", ["magnitude", "wanda", "sparsegpt"])
+def test_a_matrix_that_is_absent_as_a_whole(llama, rows, name, counts):
+    model = llama()
+    prune(model, "magnitude", "unstructured", 0.3)
+    victim = "model.layers.1.mlp.up_proj.weight"
+    model.get_parameter(victim).data.fill_(-0.0)
+    topology = prune(model, method(name) and name, "unstructured", 0.6, rows[:8], counts=counts)
+    assert not topology.masks[victim].any() and not model.get_parameter(victim).signbit().any()
+    assert topology.density == pytest.approx(0.4, abs=1e-4 if counts == "exact" else 0.05)
 
 
 def test_fit():

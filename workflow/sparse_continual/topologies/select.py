@@ -80,7 +80,9 @@ def keep_above(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
     The rounding of SparseGPT's and Wanda's repositories: prunes one too many, and every tie.
     """
     ordered = _finite(scores).flatten().sort().values
-    return scores > ordered[int(scores.numel() * sparsity)]
+    return (
+        scores > ordered[min(int(scores.numel() * sparsity), scores.numel() - 1)]
+    )  # all of a matrix that is absent
 
 
 def _reference_groups(scores: torch.Tensor, pruned: int, of: int) -> torch.Tensor:
