@@ -22,7 +22,11 @@ from sparse_continual.yaml_text import read_yaml
 SCHEMA = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
 VARIANTS = {
     "bases": ("models.sources", "source", ("mixture", "recovery")),
-    "topologies": ("topologies.methods", "method", ("pattern", "sparsity", "allocation", "counts", "at")),
+    "topologies": (
+        "topologies.methods",
+        "method",
+        ("pattern", "sparsity", "allocation", "counts", "on_sparse", "at"),
+    ),
     "mechanisms": ("runs.mechanisms", "kind", ()),
     "streams": ("streams.sources", "source", ()),
 }

@@ -36,6 +36,7 @@ def plan_text(study, budget=None, streams=()) -> str:
             "",
             *([table(own), ""] if own else []),
             *([UNCOUNTED, ""] if any(row["pattern"].endswith(DECLARED) for row in own) else []),
+            *_at_most(study, own),
             *([f"Not priced before their checkpoint is there: {', '.join(unknown)}.", ""] if unknown else []),
             *(_losses(read_manifest(streams[place])["folder"]) if budget else []),
             *(f"Block {block}: {' > '.join(study.order(name, block))}" for block in study.blocks),
@@ -44,6 +45,24 @@ def plan_text(study, budget=None, streams=()) -> str:
     return "\n".join(
         [*parts, _preparation(preparation(study)), "", *_methods(prunings(study)), *_power(study)]
     )
+
+
+def _at_most(study, rows: list[dict]) -> list[str]:
+    """What of the nonzeros of `rows` is an upper bound: N:M, and whole heads and channels, of a base that may lack
+    weights already.
+    """
+    bounded = []
+    for row in rows:
+        pattern = study.config["topologies"][row["topology"]].get("pattern", "dense")
+        if not study.generated(row["condition"]) and pattern not in ("dense", "unstructured"):
+            bounded.append(row["condition"])
+    if not bounded:
+        return []
+    return [
+        f"At most so many nonzeros: {', '.join(bounded)}. Weights that the base lacks already stay absent, also in "
+        "groups of N:M and in heads and channels that stay.",
+        "",
+    ]
 
 
 def _downloads(study) -> list[str]:

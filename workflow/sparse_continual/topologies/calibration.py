@@ -107,30 +107,43 @@ def rows_of_split(split, sequences: int, seed: int) -> list:
 def rows_of_model(model, sequences: int, tokens: int, seed: int):
     """int64[sequences, tokens]: texts that `model` writes itself from its first token, sampled at temperature 1.
 
-    For a published model whose training text is not at hand: text of the kind that it was trained on.
+    For a published model whose training text is not at hand: text of the kind that it was trained on. The end tokens of
+    the model's config are not drawn, so that no text ends early. The model's generation config (penalties, cuts of the
+    distribution, lengths, beams, caches) is made for another purpose and is not used.
 
     Raises UserError when the model names no first token.
     """
     import torch
+    from transformers import GenerationConfig
 
-    first = model.config.bos_token_id
+    first = getattr(model.config, "bos_token_id", None)
     if first is None:
         raise UserError(
             "calibration: the model's config names no bos_token_id to write from; give `calibration.files`"
         )
     torch.manual_seed(seed)
     start = torch.full((sequences, 1), first, device=model.device)
-    return model.generate(
-        start,
-        attention_mask=torch.ones_like(start),
+    wanted = GenerationConfig(
         do_sample=True,
         temperature=1.0,
         top_k=0,
         top_p=1.0,
+        num_beams=1,
+        use_cache=True,
         min_new_tokens=tokens - 1,
         max_new_tokens=tokens - 1,
+        bos_token_id=first,
+        eos_token_id=getattr(model.config, "eos_token_id", None),
         pad_token_id=first,
     )
+    own = model.generation_config
+    model.generation_config = GenerationConfig()  # transformers fills what is not given from the model's own
+    try:  # by the class: a `generate` of the model's repository would hang on the instance
+        return type(model).generate(
+            model, start, attention_mask=torch.ones_like(start), generation_config=wanted
+        )
+    finally:
+        model.generation_config = own
 
 
 def digest(rows) -> str:

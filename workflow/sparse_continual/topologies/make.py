@@ -43,18 +43,21 @@ def make_topology(
 
     Returns (facts for the manifest, among them the folder of the model to use; rows of densities.csv).
 
-    Raises UserError for a checkpoint that is sparse itself and is to be used as dense, or the other way round.
+    Raises UserError for a checkpoint that is sparse itself and is to be used as dense, or the other way round, and as
+    `pruning.prune`.
     """
     chosen = settings["topology"]
     model = load_model(source, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(source, trust_remote_code)
     masks, facts = None, {"trust_remote_code": trust_remote_code}
     watch = watch or (lambda stage, model: None)
-    watch("base", model)
     method = registry.load("topologies.methods", chosen["method"])
     found = hasattr(method, "read")  # in the weights as they are
     if chosen["method"] == "dense" or found:
         _agree(model, source, found)
+    else:
+        _pruning().refuse_sparse(model, chosen)  # before the model writes text
+    watch("base", model)
     if chosen["method"] != "dense":
         prune = _prune_initial if "pretraining" in settings else _prune
         topology = method.read(model) if found else prune(model, chosen, tokenizer, mixture, seed)
@@ -135,9 +138,12 @@ def _prune_initial(model, *how):
     return topology
 
 
+def _pruning():
+    """The code that prunes, by name and not by import: dense models must not depend on it."""
+    return importlib.import_module("sparse_continual.topologies.pruning")
+
+
 def _prune(model, chosen, tokenizer, mixture, seed):
-    # by name, not by import: dense models must not depend on the code that prunes
-    prune = importlib.import_module("sparse_continual.topologies.pruning").prune
     options = {k: v for k, v in chosen.items() if k not in ("method", "pattern", "sparsity", "calibration")}
     rows = None
     if needs_text(chosen):
@@ -149,4 +155,7 @@ def _prune(model, chosen, tokenizer, mixture, seed):
         else:
             read = concatenate([split for _, split in mixture])
             rows = rows_of_split(read, wanted["sequences"], seed_of("calibration", seed))
-    return prune(model, chosen["method"], chosen["pattern"], chosen.get("sparsity"), rows, seed, **options)
+    rows = rows if rows is None else list(rows)  # text by construction, whatever it begins and ends with
+    return _pruning().prune(
+        model, chosen["method"], chosen["pattern"], chosen.get("sparsity"), rows, seed, **options
+    )
