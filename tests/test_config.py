@@ -158,7 +158,7 @@ def test_numbers_and_keys_as_yaml_reads_them():
         (
             "topologies.sparse_2of4.pattern",
             124,
-            "topologies.sparse_2of4.pattern: found 124, expected string (YAML reads 2:4 as a number: write it in quo",
+            "topologies.sparse_2of4.pattern: found 124, expected string (write it in quotes)",
         ),
         # ranges
         ("study.blocks", 0, "study.blocks: found 0, expected at least 1"),

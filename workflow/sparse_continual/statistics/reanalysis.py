@@ -98,7 +98,7 @@ def _compared(entry: dict, level: float, folder: Path) -> tuple[list[str], str]:
     if "summary" in entry:
         own = entry["summary"]
         d, sides = _spread(own["n"], own["mean"], own["sd"]), [own]
-        flip = smallest = math.nan
+        flip = paired.SignFlip(math.nan, math.nan, math.nan)
         lines.append(_source("Summary", own))
     else:
         sides, values = [entry["plus"], entry["minus"]], []
@@ -107,15 +107,16 @@ def _compared(entry: dict, level: float, folder: Path) -> tuple[list[str], str]:
             values.append(found)
             lines.append(_source(side["method"], side) + "".join(f" {note}." for note in notes))
         d = np.subtract(*values)
-        flip, smallest = paired.sign_flip(d)
+        flip = paired.sign_flip(d)
         names = [side["method"] for side in sides]
         lines.append(_values_table(entry["blocks"], names, values, d))
     n, mean, sd = len(d), float(d.mean()), float(d.std(ddof=1)) if len(d) > 1 else math.nan
     lower, upper = paired.interval(d, level)
     p = paired.t_test(d)[1]
-    reading = _reading(n, lower, upper, p, flip, smallest, level)
+    reading = _reading(n, lower, upper, p, flip.p, flip.smallest, level)
     marked = entry["name"] + ("" if all(side["confirmed"] for side in sides) else " (unconfirmed values)")
-    exact = "needs single values" if math.isnan(flip) else f"{flip:.3f} ({smallest:.3f})"
+    exact = "needs single values" if math.isnan(flip.p) else f"{flip.p:.3f} ({flip.smallest:.3f})"
+    exact += f", standard error {flip.error:.4f}" if flip.error > 0 else ""
     row = [
         marked,
         entry["metric"],

@@ -12,6 +12,7 @@ After Hofman et al., Pre-registration for Predictive Modeling (arXiv 2311.18807)
 2600.
 """
 
+import math
 import os
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,6 +27,7 @@ from sparse_continual.statistics import metrics, power, tables
 from sparse_continual.statistics.contrasts import shared
 from sparse_continual.statistics.findings import planned_n, power_rows, refuse_pilot
 from sparse_continual.statistics.judge import LEARNING, counted
+from sparse_continual.statistics.paired import DRAWS, ENUMERATED
 from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
 from sparse_continual.streams.orders import PILOT
 from sparse_continual.yaml_text import read_yaml
@@ -260,10 +262,12 @@ def in_words(registration: dict) -> list[str]:
             f"Warning: below {MINIMUM_BLOCKS} {unit}s every claim is described only, whatever the numbers: nothing can"
             " be shown."
         )
-    elif not first["exact_reaches"]:
-        lines.append(
-            "Warning: at this n the exact sign-flip test cannot reach the level: nothing can be shown."
-        )
+    else:
+        lines.append(_flips(n))
+        if not first["exact_reaches"]:
+            lines.append(
+                "Warning: at this n the sign-flip test cannot reach the level: nothing can be shown."
+            )
     if n < 2:
         return lines
     pilot = {(sd["stream"], sd["contrast"], sd["metric"]): sd["n"] for sd in _pilot(registration)}
@@ -273,6 +277,17 @@ def in_words(registration: dict) -> list[str]:
         + _line(row, unit, pilot.get((row["stream"], row["contrast"], row["metric"])))
         for row in rows
     ]
+
+
+def _flips(n: int) -> str:
+    """How the sign-flip test of n units is computed."""
+    if n <= ENUMERATED:
+        return f"The sign-flip test enumerates all {2**n:,} signs."
+    error = math.sqrt(0.05 * 0.95 / DRAWS)
+    return (
+        f"The sign-flip test draws {DRAWS:,} random flips, as there are more than {ENUMERATED} units: at p = .05 its"
+        f" standard error is {error:.4f}."
+    )
 
 
 def _pilot(registration: dict) -> list[dict]:
