@@ -1,4 +1,5 @@
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def open_study():
             "checkout; run `pip install -e .` here, in the environment that runs snakemake"
         )
     try:
+        _callable(sys.executable)
         study = Study(checked(read_config()))
         registration.pilot_of(registration.path_of(study.name))  # refuses one that was edited by hand
         for folder in (Path("results"), Path("results/store"), Path("results") / study.name):
@@ -52,6 +54,19 @@ def open_study():
     except (ConfigError, UserError) as error:
         sys.exit(str(error))
     return study
+
+
+def _callable(python):
+    """Refuse a Python whose path means something else to a shell: Snakemake starts jobs with it unquoted."""
+    try:
+        plain = shlex.split(python) == [python] and not set("$`&|;<>()") & set(python)
+    except ValueError:  # an open quotation mark
+        plain = False
+    if not plain:
+        raise UserError(
+            f"{python}: Snakemake starts jobs with this Python, and its path has blanks, quotation marks or other marks "
+            "of the shell; make the environment in a folder without them: python3 -m venv FOLDER"
+        )
 
 
 def _writable(folder):
@@ -75,11 +90,6 @@ def _writable(folder):
 # Jobs use what was downloaded and ask the hub for nothing; the rule that downloads has the reader's own setting.
 os.environ.setdefault("SPARSE_CONTINUAL_HF_HUB_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "0"))
 os.environ["HF_HUB_OFFLINE"] = "1"
-
-# Snakemake's default limit of 100 jobs a second starts one more timer after every job. Each of them wakes the
-# scheduler once a second from then on, and the scheduler goes through all waiting jobs. Local jobs need no limit.
-if workflow.resource_settings.nodes is None:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
 
 STUDY = open_study()
 RESULTS = f"results/{STUDY.name}"
