@@ -172,7 +172,7 @@ def sign_flip(differences, seed: int = 0) -> SignFlip:
     Differences of zero cannot be flipped and so do not count. Random flips give p = (b + 1) / (DRAWS + 1), of which b
     are at least as far from zero as the observed mean (Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010) 39);
     equal arguments give equal p. `scipy.stats.monte_carlo_test` draws them: for 1,000 differences its
-    `permutation_test` takes fifteen times as long for the same p.
+    `permutation_test` takes eight times as long for the same p (benchmarks/sign_flip.md).
     """
     d = np.asarray(_finite(differences))
     d = d[d != 0]
