@@ -4,9 +4,9 @@ Torch is imported inside: the settings' schema below is read at every start.
 """
 
 import hashlib
-from pathlib import Path
 
 from sparse_continual.errors import UserError
+from sparse_continual.files import given_path, read_plain
 
 SCHEMA = {
     "type": "object",
@@ -18,8 +18,8 @@ SCHEMA = {
             "type": "array",
             "minItems": 1,
             "items": {"type": "string"},
-            "description": "plain text files; without them, training rows of the base's mixture, or text that a base "
-            "without a mixture writes itself",
+            "description": "plain text files in UTF-8, ~ is the home; without them, training rows of the base's "
+            "mixture, or text that a base without a mixture writes itself",
         },
         "sequences": {"type": "integer", "minimum": 1, "default": 128, "description": "rows that are read"},
         "tokens": {
@@ -39,8 +39,8 @@ DEFAULTS = {key: member["default"] for key, member in SCHEMA["properties"].items
 def check(settings: dict) -> None:
     """Raise UserError for a file of the calibration settings that is not there."""
     for name in settings.get("files", ()):
-        if not Path(name).is_file():
-            raise UserError(f"calibration file {name}: no such file; mend `calibration.files`")
+        if not given_path(name).is_file():
+            raise UserError(f"calibration file {name}: no such file; correct `calibration.files`")
 
 
 def rows_of_files(settings: dict, tokenizer, seed: int):
@@ -79,10 +79,7 @@ def _encode(name: str, tokenizer):
     """int64 token ids of a text file."""
     import numpy as np
 
-    try:
-        text = Path(name).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"calibration file {name}: not UTF-8 text: {error}") from None
+    text = read_plain(given_path(name))
     return np.array(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=np.int64)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from sparse_continual.errors import UserError
-from sparse_continual.files import read_json, sha256_of
+from sparse_continual.files import digest_of_given, given_path, read_json
 from sparse_continual.identity import seed_of
 from sparse_continual.registry import nearest
 from sparse_continual.streams.settings import filled
@@ -36,7 +36,7 @@ SCHEMA = {
     "properties": {
         "folder": {
             "type": "string",
-            "description": "The benchmark: CATEGORY/NAME/{train,test,labels}.json below it.",
+            "description": "The benchmark: CATEGORY/NAME/{train,test,labels}.json below it; ~ is the home.",
         },
         "tasks": {
             "type": "array",
@@ -116,10 +116,8 @@ def check(settings: dict, role: str = "stream") -> None:
 
 def fingerprint(settings: dict) -> dict:
     paths = [_folder(settings, task) / file for task in settings["tasks"] for file in FILES]
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; a task needs {', '.join(FILES)}")
-    return {path.relative_to(settings["folder"]).as_posix(): sha256_of(path) for path in paths}
+    root = given_path(settings["folder"])
+    return {path.relative_to(root).as_posix(): digest_of_given(path) for path in paths}
 
 
 def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
@@ -135,7 +133,7 @@ def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
 
 def _folder(settings: dict, task: str) -> Path:
     """The folder of a task given as NAME or CATEGORY/NAME."""
-    root = Path(settings["folder"])
+    root = given_path(settings["folder"])
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; expected the benchmark's CATEGORY/NAME folders in it")
     known = {f"{path.parent.name}/{path.name}": path for path in sorted(root.glob("*/*")) if path.is_dir()}

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from sparse_continual.errors import UserError
-from sparse_continual.files import sha256_of
+from sparse_continual.files import digest_of_given, given_path, read_plain
 from sparse_continual.identity import seed_of
 from sparse_continual.streams.settings import filled
 from sparse_continual.streams.tasks import Task, make_split, merged, whole
@@ -31,7 +31,7 @@ SCHEMA = {
             "items": {"type": "string"},
             "minItems": 1,
             "uniqueItems": True,
-            "description": "Plain text files in UTF-8, one task each, named by the file's stem.",
+            "description": "Plain text files in UTF-8, one task each, named by the file's stem; ~ is the home.",
         },
         "sequence_length": {
             "type": "integer",
@@ -86,13 +86,11 @@ def check(settings: dict, role: str = "stream") -> None:
                 f"text: two files are called {name}; tasks are named by their file's stem, rename one"
             )
     for file in settings["files"]:
-        _refuse_short(file, len(_read(file).encode()), "bytes", settings["sequence_length"])
+        _refuse_short(file, len(read_plain(given_path(file)).encode()), "bytes", settings["sequence_length"])
 
 
 def fingerprint(settings: dict) -> dict:
-    for file in settings["files"]:
-        _read(file)
-    return {file: sha256_of(file) for file in settings["files"]}
+    return {file: digest_of_given(given_path(file)) for file in settings["files"]}
 
 
 def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
@@ -104,15 +102,6 @@ def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
     return [merged(tasks)] if role == "base" else tasks
 
 
-def _read(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 text: byte {error.start} is none; convert the file") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}; expected a plain text file") from None
-
-
 def _refuse_short(file: str, found: int, unit: str, length: int) -> None:
     if found < 3 * (length - 1):
         raise UserError(
@@ -122,7 +111,7 @@ def _refuse_short(file: str, found: int, unit: str, length: int) -> None:
 
 
 def _task(name: str, file: str, settings: dict, seed: int, encoder):
-    (ids,) = encoder.texts([_read(file)])
+    (ids,) = encoder.texts([read_plain(given_path(file))])
     encoder.refuse_unknown([ids], file)
     width = settings["sequence_length"] - len(encoder.bos)
     count = len(ids) // width
