@@ -6,7 +6,15 @@ from safetensors.numpy import load_file, save_file
 
 from sparse_continual.errors import UserError
 from sparse_continual.streams.build import build_mixture
-from sparse_continual.streams.tasks import Task, concatenate, load_tasks, make_split, merged, save_tasks, whole
+from sparse_continual.streams.tasks import (
+    Task,
+    concatenate,
+    load_tasks,
+    make_split,
+    merged,
+    save_tasks,
+    whole,
+)
 
 
 def task_of(number: int, items: int = 1) -> Task:
@@ -53,7 +61,9 @@ def test_many_rows_and_long_rows_keep_their_numbers():
     many = make_split([[0, n] for n in range(70_000)], [1] * 70_000)
     both = concatenate([many, long, many])
     assert both.items[-1] == 140_000 and both.starts[-1] == 2 * 140_000 + 70_000
-    assert both.answers[70_000] == 69_000 and both.row(70_000)[-1] == 69_999 and both.row(140_000)[1] == 69_999
+    assert (
+        both.answers[70_000] == 69_000 and both.row(70_000)[-1] == 69_999 and both.row(140_000)[1] == 69_999
+    )
 
 
 def test_a_mixture_of_140_files(words, tmp_path):

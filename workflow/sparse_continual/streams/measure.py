@@ -98,9 +98,14 @@ def option_losses(model, split: Split, batch_size: int) -> np.ndarray:
 
 
 def judge_options(split: Split, loss: np.ndarray) -> Measured:
-    """An item is right when the first of its rows with the smallest mean loss is the right one."""
+    """Scores of options from the mean loss of every row, float64[rows].
+
+    An item is right when its right option has the smallest loss. Where k options share the smallest loss and the right
+    one is among them, the score is 1 / k: what drawing one of them gives on average. So a model without any preference
+    scores the chance level, in whatever order the options stand.
+    """
     first = np.searchsorted(split.items, np.arange(len(split)))
-    best = np.minimum.reduceat(loss, first)
-    chosen = np.full(len(split), split.rows)
-    np.minimum.at(chosen, split.items, np.where(loss == best[split.items], np.arange(split.rows), split.rows))
-    return Measured((chosen - first == split.correct).astype(np.float64), loss[first + split.correct])
+    right = first + split.correct
+    best = loss == np.minimum.reduceat(loss, first)[split.items]
+    ties = np.add.reduceat(best, first, dtype=np.int64)
+    return Measured(best[right] / np.maximum(ties, 1), loss[right])  # no row is best where a loss is NaN

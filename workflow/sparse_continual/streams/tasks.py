@@ -10,6 +10,9 @@ from sparse_continual.files import read_json, write, write_json
 from sparse_continual.registry import nearest
 
 SPLITS = ("train", "validation", "test")
+# facts of a task that tell what was done to its items: cut, dropped as too long, left out because they have no gold
+# label; marks of control tokens that were read as plain text, and those that stayed control tokens
+TOLD = ("cut", "dropped", "unlabelled", "marks", "control")
 NARROW = 127  # up to so many parts, their numbers are stored as int8
 
 
@@ -87,12 +90,12 @@ class Task:
 
     kind: how an item is judged.
       exact    right when every answer token is the most probable one (teacher forcing)
-      options  right when its right row has the highest mean log-probability of answer tokens; the rows of an
-             item are equally many in all items and share their tokens before `answers`
+      options  right when its right row has the highest mean log-probability of answer tokens, 1 / k right when k rows
+             share it; the rows of an item are equally many in all items and share their tokens before `answers`
       tokens   the share of the row's tokens from `answers` on that are the most probable ones
     Training splits have one row per item: the right one.
     parts: list of {name, chance, ceiling}; a task of one kind of item has the one part "all".
-    facts: what is known about the task: items cut or dropped, entropy, bits to store.
+    facts: what is known about the task: entropy, bits to store, and what was done to its items or text (TOLD).
     """
 
     name: str

@@ -7,6 +7,8 @@ The first text token of a window has no context and is not counted.
 
 Chance: how often the most frequent training token occurs in the test. The ceiling is written as 1;
 the real one is unknown.
+Marks of control tokens in the text (`</s>`) are read as plain text; where there are some, facts.marks counts them,
+and facts.control the control tokens that stay, because the tokenizer has no other reading.
 As a base's mixture entry all files make one task, with a part for each file. Base and stream cut a
 file alike, so give them different files: the same file would be tested on twice.
 """
@@ -97,7 +99,7 @@ def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
     from sparse_continual.streams.encode import Encoder
 
     check(settings, role)
-    settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer)
+    settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer, settings)
     tasks = [_task(Path(file).stem, file, settings, seed, encoder) for file in settings["files"]]
     return [merged(tasks)] if role == "base" else tasks
 
@@ -111,7 +113,8 @@ def _refuse_short(file: str, found: int, unit: str, length: int) -> None:
 
 
 def _task(name: str, file: str, settings: dict, seed: int, encoder):
-    (ids,) = encoder.texts([read_plain(given_path(file))])
+    text = read_plain(given_path(file))
+    (ids,) = encoder.texts([text])
     encoder.refuse_unknown([ids], file)
     width = settings["sequence_length"] - len(encoder.bos)
     count = len(ids) // width
@@ -132,6 +135,9 @@ def _task(name: str, file: str, settings: dict, seed: int, encoder):
         rows = [encoder.bos + row.tolist() for row in windows[chosen]]
         splits[split] = make_split(rows, [len(encoder.bos) + 1] * wanted)
     facts = {"tokens": len(ids), "windows": count}
+    marks, control = encoder.count_marks(text, ids)
+    if marks:
+        facts |= {"marks": marks, "control": control}
     return Task(name, "tokens", parts=whole(_chance(splits)), facts=facts, **splits)
 
 
