@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sparse_continual.errors import UserError
 from sparse_continual.streams.tasks import Split, make_split
-from sparse_continual.streams.tokens import encode, marks_of, start_of
+from sparse_continual.streams.tokens import count_marks, encode, marks_of, start_of
 
 UNKNOWN_SHARE = 0.5
 
@@ -30,12 +30,6 @@ class Encoder:
     def texts(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text, nothing added, marks of control tokens read as plain text (`tokens.encode`)."""
         return encode(self.tokenizer, texts, self.marks)
-
-    def count_marks(self, text: str, ids: list[int]) -> tuple[int, int]:
-        """(marks of control tokens in `text`, how many of these tokens its `ids` hold all the same)."""
-        present = [mark for mark in self.marks if mark in text]
-        kept = {self.marks[mark] for mark in present}
-        return sum(text.count(mark) for mark in present), sum(one in kept for one in ids) if kept else 0
 
     def answer(self, text: str) -> list[int]:
         """Token ids of `text` as the continuation, after a space, of something.
@@ -170,7 +164,7 @@ def options_split(
                 continue
             handled.cut += 1
             sentence = sentence[:room]
-        marks, control = encoder.count_marks(sentences[number], sentence)
+        marks, control = count_marks(sentences[number], sentence, encoder.marks)
         handled.marks += marks > 0
         handled.control += control > 0
         prompt = encoder.bos + sentence + cue_ids

@@ -126,13 +126,18 @@ def whole(chance: float, ceiling: float = 1.0) -> list[dict]:
 
 
 def merged(tasks: list[Task]) -> Task:
-    """One task "base" of all items of `tasks`, which are of one kind and have one part each: its parts."""
+    """One task "base" of all items of `tasks`, which are of one kind and have one part each: its parts.
+
+    Of facts it has the sums of counts of TOLD.
+    """
     parts = [{**task.parts[0], "name": task.name} for task in tasks]
     splits = {split: concatenate([getattr(task, split) for task in tasks]) for split in SPLITS}
     for split, rows in splits.items():
         counts = [len(getattr(task, split)) for task in tasks]
         rows.parts = np.repeat(np.arange(len(tasks), dtype=np.int32), counts)
-    return Task("base", tasks[0].kind, parts=parts, **splits)
+    told = [key for key in TOLD if any(key in task.facts for task in tasks)]
+    facts = {key: sum(task.facts.get(key, 0) for task in tasks) for key in told}
+    return Task("base", tasks[0].kind, parts=parts, facts=facts, **splits)
 
 
 def save_tasks(folder, tasks: list[Task]) -> None:

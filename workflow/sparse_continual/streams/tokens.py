@@ -25,25 +25,33 @@ def marks_of(tokenizer) -> dict[str, int]:
     }
 
 
-def encode(tokenizer, texts: list[str], marks) -> list[list[int]]:
-    """Token ids of each text, with nothing added and `marks` (texts of control tokens) read as plain text.
+def as_text(text: str, marks) -> dict:
+    """Keyword arguments with which a tokenizer encodes `text`: nothing added, `marks` read as plain text.
 
-    Texts without marks are encoded as ever: some tokenizers read other added tokens in another way, too, when they
-    split special tokens.
+    A text without marks is encoded as ever: some tokenizers read their other added tokens in another way, too, when
+    they split special tokens. Long texts are no error here, so no warning either.
     """
-    marked = [any(mark in text for mark in marks) for text in texts]
+    split = {"split_special_tokens": True} if any(mark in text for mark in marks) else {}
+    return {"add_special_tokens": False, "verbose": False, **split}
+
+
+def encode(tokenizer, texts: list[str], marks) -> list[list[int]]:
+    """Token ids of each text, as `as_text` says."""
+    how = [as_text(text, marks) for text in texts]
     found: list = [None] * len(texts)
-    for split in {*marked}:
-        places = [place for place, has in enumerate(marked) if has == split]
-        made = tokenizer(
-            [texts[place] for place in places],
-            add_special_tokens=False,
-            verbose=False,  # long texts are no error here
-            **({"split_special_tokens": True} if split else {}),
-        )["input_ids"]
+    for kind in {len(own): own for own in how}.values():
+        places = [place for place, own in enumerate(how) if own == kind]
+        made = tokenizer([texts[place] for place in places], **kind)["input_ids"]
         for place, ids in zip(places, made, strict=True):
             found[place] = ids
     return found
+
+
+def count_marks(text: str, ids, marks: dict[str, int]) -> tuple[int, int]:
+    """(marks of control tokens in `text`, how many of these tokens its `ids` hold all the same)."""
+    present = [mark for mark in marks if mark in text]
+    kept = {marks[mark] for mark in present}
+    return sum(text.count(mark) for mark in present), sum(one in kept for one in ids) if kept else 0
 
 
 def generated(tokenizer) -> bool:

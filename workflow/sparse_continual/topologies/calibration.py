@@ -7,6 +7,7 @@ import hashlib
 
 from sparse_continual.errors import UserError
 from sparse_continual.files import given_path, read_plain
+from sparse_continual.streams.tokens import as_text, count_marks, marks_of
 
 SCHEMA = {
     "type": "object",
@@ -76,11 +77,17 @@ def rows_of_files(settings: dict, tokenizer, seed: int):
 
 
 def _encode(name: str, tokenizer):
-    """int64 token ids of a text file."""
+    """int64 token ids of a text file, marks of control tokens read as plain text."""
     import numpy as np
 
-    text = read_plain(given_path(name))
-    return np.array(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=np.int64)
+    text, marks = read_plain(given_path(name)), marks_of(tokenizer)
+    ids = tokenizer(text, **as_text(text, marks))["input_ids"]
+    control = count_marks(text, ids, marks)[1]
+    if control:
+        print(
+            f"calibration file {name}: {control} marks stay control tokens: the tokenizer has no other reading"
+        )
+    return np.array(ids, dtype=np.int64)
 
 
 def rows_of_split(split, sequences: int, seed: int) -> list:

@@ -22,6 +22,7 @@ from sparse_continual.files import digest_of_given, given_path, read_plain
 from sparse_continual.identity import seed_of
 from sparse_continual.streams.settings import filled
 from sparse_continual.streams.tasks import Task, make_split, merged, whole
+from sparse_continual.streams.tokens import count_marks
 
 SCHEMA = {
     "type": "object",
@@ -135,7 +136,7 @@ def _task(name: str, file: str, settings: dict, seed: int, encoder):
         rows = [encoder.bos + row.tolist() for row in windows[chosen]]
         splits[split] = make_split(rows, [len(encoder.bos) + 1] * wanted)
     facts = {"tokens": len(ids), "windows": count}
-    marks, control = encoder.count_marks(text, ids)
+    marks, control = count_marks(text, ids, encoder.marks)
     if marks:
         facts |= {"marks": marks, "control": control}
     return Task(name, "tokens", parts=whole(_chance(splits)), facts=facts, **splits)
