@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sparse_continual.streams.batches import batch_rows, collate, loss_of, mixture_rows
+from sparse_continual.errors import UserError
+from sparse_continual.streams.batches import batch_rows, collate, loss_of, mixture_rows, refuse_beyond
 from sparse_continual.streams.measure import judge_options, measure
 from sparse_continual.streams.sources import cl_benchmark, drift, facts, rules
 from sparse_continual.streams.tasks import Task, make_split, whole
@@ -195,3 +196,15 @@ def test_mixture_draws_by_share_and_in_epochs():
         assert sorted(rows[:size]) == list(range(size)) == sorted(rows[5 * size : 6 * size])
     again = mixture_rows(sizes, shares, 16, 1, 599)
     assert all(e == f and r.tolist() == q.tolist() for (e, r), (f, q) in zip(again, batch, strict=True))
+
+
+def test_rows_of_another_tokenizer_are_one_line(model):
+    rows = model.config.vocab_size
+    fits, beyond = options_task([[20], [rows - 1]], [0, 1]), options_task([[20], [rows]], [0, 1])
+    measure(model, fits, "test", 8)
+    with pytest.raises(
+        UserError, match=f"task t: found token id {rows}, the model's embedding has {rows} rows"
+    ):
+        measure(model, beyond, "test", 8)
+    with pytest.raises(UserError, match="rows of a name: found token id"):
+        refuse_beyond(model, beyond.train, "rows of a name")

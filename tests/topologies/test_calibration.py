@@ -1,6 +1,7 @@
 """Calibration rows from files and from training rows."""
 
 import hashlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from sparse_continual.errors import UserError
-from sparse_continual.topologies.calibration import digest, rows_of_files, rows_of_split
+from sparse_continual.topologies.calibration import digest, rows_of_files, rows_of_model, rows_of_split
 
 
 class Numbers:
@@ -75,3 +76,19 @@ def test_digest_sees_tokens_and_row_ends():
     assert digest(rows) == hashlib.sha256(by_hand).hexdigest()
     assert digest(rows) != digest([torch.tensor([1]), torch.tensor([2, 3])])
     assert digest(torch.tensor([[1, 2], [3, 4]])) == digest([torch.tensor([1, 2]), torch.tensor([3, 4])])
+
+
+def test_a_first_token_that_the_model_has_not():
+    config = SimpleNamespace(bos_token_id=8)
+    model = SimpleNamespace(config=config, get_input_embeddings=lambda: torch.nn.Embedding(8, 2))
+    with pytest.raises(UserError, match="names bos_token_id 8 to write from, its embedding has 8 rows"):
+        rows_of_model(model, 2, 4, seed=0)
+
+
+def test_the_home_and_a_byte_order_mark(settings, tmp_path, monkeypatch):
+    plain = rows_of_files(settings, Numbers(), seed=3)
+    for path in settings["files"]:
+        Path(path).write_bytes(b"\xef\xbb\xbf" + Path(path).read_bytes())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    homely = settings | {"files": ["~/a.txt", "~/b.txt"]}
+    assert torch.equal(rows_of_files(homely, Numbers(), seed=3), plain)

@@ -86,17 +86,17 @@ def refuse_alike(options: dict[str, list[int]], what: str) -> None:
     is no mistake: options are compared by their mean loss per token, so neither is preferred for its length.
     """
     seen: dict = {}
-    for text, ids in options.items():
+    for number, (text, ids) in enumerate(options.items(), 1):
         if not ids:
             raise UserError(
-                f"{what}: the tokenizer reads {text!a} as no token at all; reword it, or use a base with another "
-                "tokenizer"
+                f"{what}: the tokenizer reads number {number}, {text!a}, as no token at all; reword it, or use a base "
+                "with another tokenizer"
             )
-        other = seen.setdefault(tuple(ids), text)
-        if other != text:
+        first, other = seen.setdefault(tuple(ids), (number, text))
+        if first != number:
             raise UserError(
-                f"{what}: the tokenizer cannot tell {other!a} and {text!a} apart: it reads both as token ids "
-                f"{list(ids)}; reword one of them, or use a base with another tokenizer"
+                f"{what}: the tokenizer cannot tell number {first}, {other!a}, and number {number}, {text!a}, apart: "
+                f"it reads both as token ids {list(ids)}; reword one of them, or use a base with another tokenizer"
             )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from sparse_continual.streams.batches import IGNORED, collate, logits_and_targets
+from sparse_continual.streams.batches import IGNORED, collate, logits_and_targets, refuse_beyond
 from sparse_continual.streams.tasks import Split, Task
 
 
@@ -31,8 +31,11 @@ def measure(model, task: Task, split: str | Split, batch_size: int) -> Measured:
 
     Rows are taken sorted by length, so that little is padded. The options of an item share its prompt,
     which is read once. The model's mode is restored.
+
+    Raises UserError for a token that the model has no embedding for.
     """
     split = getattr(task, split) if isinstance(split, str) else split
+    refuse_beyond(model, split, f"task {task.name}")
     training = model.training
     model.eval()
     try:

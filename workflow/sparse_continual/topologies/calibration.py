@@ -113,7 +113,7 @@ def rows_of_model(model, sequences: int, tokens: int, seed: int):
 
     For a published model whose training text is not at hand: text of the kind that it was trained on.
 
-    Raises UserError when the model names no first token.
+    Raises UserError when the model names no first token, or one that it has no embedding for.
     """
     import torch
 
@@ -121,6 +121,12 @@ def rows_of_model(model, sequences: int, tokens: int, seed: int):
     if first is None:
         raise UserError(
             "calibration: the model's config names no bos_token_id to write from; give `calibration.files`"
+        )
+    known = model.get_input_embeddings().weight.shape[0]
+    if not 0 <= first < known:
+        raise UserError(
+            f"calibration: the model's config names bos_token_id {first} to write from, its embedding has {known} "
+            "rows; correct config.json, or give `calibration.files`"
         )
     torch.manual_seed(seed)
     start = torch.full((sequences, 1), first, device=model.device)
