@@ -85,7 +85,9 @@ def test_scores_before_the_stream_stand_beside_what_was_added(gathered, tmp_path
     assert float(rows[0]["chance_before"]) == 0.25 and float(rows[0]["loss_before"]) == 2.0
     assert [row["start"] for row in rows] == ["<s>", "none", "<s>", "none", ""]
     assert (
-        int(rows[0]["unlabelled"]) == 131 and rows[0]["left_out_end"] == "</s>" and rows[4]["score_before"] == ""
+        int(rows[0]["unlabelled"]) == 131
+        and rows[0]["left_out_end"] == "</s>"
+        and rows[4]["score_before"] == ""
     )
     assert of_tasks(tmp_path, "other", gathered, Words("en"))["rows"] == []
 

@@ -48,8 +48,7 @@ def write_json(path, value) -> None:
 def given_path(text) -> Path:
     """The path that a user wrote in a config: `~` and `~user` are expanded, everything else stays as it is written.
 
-    Every key of the config that names a file or folder is read through this. A relative path is relative to the
-    working directory.
+    Every key of the config that names a file or folder is read through this. A relative path stays relative.
 
     Raises UserError when the user of `~user` has no home folder here.
     """

@@ -13,9 +13,8 @@ from sparse_continual.errors import UserError
 from sparse_continual.streams.measure import Measured, judge_options, measure, option_losses
 from sparse_continual.streams.tasks import Split, Task, make_split
 
-DIGITS = (
-    5  # of a difference of losses in nats; what lies beyond is rounding of float32, and would part what ties
-)
+# digits of a difference of losses in nats: what lies beyond is rounding of float32, which would break ties at random
+DIGITS = 5
 
 
 def calibrated(model, task: Task, batch_size: int) -> Measured:

@@ -60,7 +60,7 @@ def collate(split: Split, rows, device="cpu") -> dict:
 def refuse_beyond(model, split: Split, name: str) -> None:
     """Raise UserError for a token of the split called `name` that `model` has no embedding for.
 
-    A module that gives logits and says nothing of its embedding is believed.
+    A module without `get_input_embeddings` is not checked.
     """
     if not hasattr(model, "get_input_embeddings"):
         return
