@@ -243,6 +243,16 @@ def test_numbers_and_keys_as_yaml_reads_them():
             "streams.people: streams.sources: no variant 'fact' (did you mean 'facts'?)",
         ),
         (
+            "streams.people.start_token",
+            "sometimes",
+            "streams.people.start_token: found 'sometimes', expected one of auto, always, never",
+        ),
+        (
+            "bases.tiny.mixture.0.start_token",
+            True,
+            "bases.tiny.mixture.0.start_token: found True, expected one of auto, always, never",
+        ),
+        (
             "bases.tiny.mixture.0.source",
             "fact",
             "bases.tiny.mixture.0: streams.sources: no variant 'fact' (did",

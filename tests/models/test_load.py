@@ -208,6 +208,23 @@ def test_more_tokens_than_rows(tmp_path):
         facts_of(tmp_path)
 
 
+def test_ids_beyond_the_rows_though_tokens_are_fewer(tmp_path):
+    """A vocabulary may leave gaps in its ids."""
+    save_model(llama(vocab_size=12), tokenizer(), tmp_path)
+    facts_of(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    content = json.loads(path.read_text())
+    token, highest = max(content["model"]["vocab"].items(), key=lambda entry: entry[1])
+    for number, fits in ((11, True), (12, False), (900, False)):
+        content["model"]["vocab"][token] = number
+        path.write_text(json.dumps(content))
+        if fits:
+            facts_of(tmp_path)
+            continue
+        with pytest.raises(UserError, match=f"gives {token!r} the id {number}, the embedding has 12 rows"):
+            facts_of(tmp_path)
+
+
 def test_prunable_names_and_order():
     model = llama()
     attention = [f"self_attn.{letter}_proj" for letter in "qkvo"]

@@ -1,6 +1,7 @@
 """Calibration rows from files and from training rows."""
 
 import hashlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -122,3 +123,19 @@ def test_a_repositorys_own_way_of_generating_is_not_used(llama):
 def test_a_model_without_a_first_token(llama):
     with pytest.raises(UserError, match="names no bos_token_id"):
         rows_of_model(llama(bos_token_id=None), 3, 6, seed=5)
+
+
+def test_a_first_token_that_the_model_has_not():
+    config = SimpleNamespace(bos_token_id=8)
+    model = SimpleNamespace(config=config, get_input_embeddings=lambda: torch.nn.Embedding(8, 2))
+    with pytest.raises(UserError, match="names bos_token_id 8 to write from, its embedding has 8 rows"):
+        rows_of_model(model, 2, 4, seed=0)
+
+
+def test_the_home_and_a_byte_order_mark(settings, tmp_path, monkeypatch):
+    plain = rows_of_files(settings, Numbers(), seed=3)
+    for path in settings["files"]:
+        Path(path).write_bytes(b"\xef\xbb\xbf" + Path(path).read_bytes())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    homely = settings | {"files": ["~/a.txt", "~/b.txt"]}
+    assert torch.equal(rows_of_files(homely, Numbers(), seed=3), plain)

@@ -28,8 +28,9 @@ VARIANTS = {
         ("pattern", "sparsity", "allocation", "counts", "on_sparse", "at"),
     ),
     "mechanisms": ("runs.mechanisms", "kind", ()),
-    "streams": ("streams.sources", "source", ()),
+    "streams": ("streams.sources", "source", ("start_token",)),
 }
+COMMON = ("source", "share", "start_token")  # keys of a mixture's entry that are not its source's own
 COUNTED = "counted"  # the method that takes a topology from the weights of a checkpoint
 STORE = "store"  # results/store is shared by all studies
 
@@ -244,7 +245,7 @@ def _check_variants(section: str, config: dict) -> list[str]:
         lines += _check_variant(f"{section}.{name}", entry, package, entry[selector], (selector, *common))
         for number, member in enumerate(entry.get("mixture", ())):
             where = f"{section}.{name}.mixture.{number}"
-            lines += _check_variant(where, member, "streams.sources", member["source"], ("source", "share"))
+            lines += _check_variant(where, member, "streams.sources", member["source"], COMMON)
     return lines
 
 

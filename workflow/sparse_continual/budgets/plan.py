@@ -9,6 +9,7 @@ from sparse_continual.budgets.known import declared
 from sparse_continual.budgets.making import making
 from sparse_continual.budgets.price import STEP_SECONDS, aligned, hours, number, price, table
 from sparse_continual.files import read_json, read_manifest
+from sparse_continual.streams.tasks import TOLD
 
 STORE = "results/store"
 DECLARED = " declared"
@@ -203,10 +204,10 @@ def _rows(path) -> list[dict]:
 
 
 def _losses(folder) -> list[str]:
-    """One line per task whose items were cut, dropped or left out, as its source counted them."""
+    """One line per task whose source counted what was done to its items."""
     lines = []
     for task in read_json(folder / "tasks.json"):
-        counted = {key: value for key, value in task["facts"].items() if "cut" in key or "drop" in key}
+        counted = {key: task["facts"][key] for key in TOLD if key in task["facts"]}
         if counted:
             lines.append(
                 f"Task {task['name']} (block 1): " + ", ".join(f"{k} {v}" for k, v in counted.items())

@@ -13,6 +13,7 @@ import yaml
 
 from sparse_continual import registry
 from sparse_continual.errors import UserError
+from sparse_continual.files import given_path
 from sparse_continual.registry import nearest
 from sparse_continual.statistics import metrics, paired, power
 from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
@@ -161,7 +162,7 @@ def _values(side: dict, metric: str, folder: Path) -> tuple[list[float], list[st
     if "values" in side:
         return side["values"], []
     importer, values, notes = registry.load(IMPORTERS, side["importer"]), [], []
-    for log in side["logs"]:
+    for log in map(given_path, side["logs"]):
         foreign = _read(importer, folder / log)
         found, reasons = foreign.metrics()
         if metric not in found:
