@@ -67,7 +67,7 @@ def test_runs_that_are_there_already_are_said(here, capsys):
         ("study: {blocks: 0}", "config: study.blocks: found 0"),
         ("study: [", "a.yaml: not valid YAML"),
         ("- study", "a.yaml: found no keys"),
-        (None, "a.yaml: cannot be read (No such file or directory)"),
+        (None, "a.yaml: no such file; expected a YAML file"),
     ],
 )
 def test_mistakes(here, capsys, text, line):
@@ -83,7 +83,7 @@ def test_reanalyse(here, capsys):
     assert cli.main(["reanalyse", str(ROOT / "studies" / "reanalysis.yaml")]) == 0
     assert "intervals" in capsys.readouterr().out
     assert cli.main(["reanalyse", "none.yaml"]) == 1
-    assert capsys.readouterr().err.startswith("none.yaml: cannot be read")
+    assert capsys.readouterr().err.startswith("none.yaml: no such file")
 
 
 @pytest.fixture

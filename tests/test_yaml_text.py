@@ -51,7 +51,7 @@ def test_what_no_reading_changes_is_read_as_everywhere(reading):
         ("a: 1:30.5\n", "YAML reads 1:30.5 as the number 90.5"),
         ("a: [\n", "not valid YAML"),
         ("a:\n\tb: 1\n", "not valid YAML"),
-        (b"a: caf\xe9\n", "not valid YAML: 'utf-8' codec"),
+        (b"a: caf\xe9\n", "not UTF-8 text: byte 6 is 0xe9; if it is LATIN1, convert it: iconv"),
     ],
 )
 def test_refused_with_the_place(reading, text, line):
@@ -61,7 +61,7 @@ def test_refused_with_the_place(reading, text, line):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="none.yaml: cannot be read .No such file"):
+    with pytest.raises(UserError, match="none.yaml: no such file; expected a YAML file"):
         read_yaml(tmp_path / "none.yaml")
     with pytest.raises(UserError, match="cannot be read .Is a directory"):
         read_yaml(tmp_path)

@@ -248,8 +248,8 @@ def test_a_registration_edited_by_hand(checkout, tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, ["study.yaml: cannot be read (No such file or directory)"]),
-        (b"study: {name: caf\xe9}\n", ["study.yaml: not valid YAML", "save it as UTF-8"]),
+        (None, ["study.yaml: no such file; expected a config file"]),
+        (b"study: {name: caf\xe9}\n", ["study.yaml: not UTF-8 text", "iconv -f LATIN1"]),
         (b"study:\n  blocks: 2\n  blocks: 3\n", ["study.yaml: line 3: key 'blocks' is there twice"]),
         (b"study: {seed: 010}\n", ["study.yaml: line 1: YAML reads 010 as the octal number 8"]),
     ],

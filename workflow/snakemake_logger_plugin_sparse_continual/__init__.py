@@ -10,17 +10,19 @@ import sys
 from snakemake.logging import LogHandlerBase
 from snakemake.settings import types
 
+from sparse_continual.errors import UserError
+from sparse_continual.files import read_text
+
 load_configfile = types.load_configfile
 
 
 def load_or_refuse(path):
     """`load_configfile` that ends the process with one line for a file that it cannot read."""
     try:
-        return load_configfile(path)
-    except OSError as error:
-        sys.exit(f"{path}: cannot be read ({error.strerror}); expected a config file")
-    except UnicodeDecodeError as error:
-        sys.exit(f"{path}: not valid YAML: {error}; save it as UTF-8")
+        read_text(path, "config")
+    except UserError as error:
+        sys.exit(str(error))
+    return load_configfile(path)
 
 
 types.load_configfile = load_or_refuse

@@ -6,11 +6,11 @@ as one key, true. Here the first two are refused, and a key stays the word that 
 
 import json
 import re
-from pathlib import Path
 
 import yaml
 
 from sparse_continual.errors import UserError
+from sparse_continual.files import read_text
 
 OCTAL = re.compile(r"[-+]?0[0-7_]+")
 BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
@@ -60,17 +60,12 @@ for _tag, _construct in (
 
 
 def read_yaml(path):
-    """The content of a YAML or JSON file in UTF-8, with or without a byte order mark.
+    """The content of a YAML or JSON file, read as `read_text` does.
 
     Raises UserError naming the file, and the line where there is one: a file that cannot be read or is neither, a
     key that is there twice in one mapping, an integer with a leading zero (octal) or with colons (base 60).
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not valid YAML: {error}; save it as UTF-8") from None
+    text = read_text(path, "YAML")
     try:
         if text.lstrip().startswith("{"):  # tabs may indent JSON, but not YAML
             try:

@@ -262,21 +262,21 @@ def in_words(registration: dict) -> list[str]:
             f"Warning: below {MINIMUM_BLOCKS} {unit}s every claim is described only, whatever the numbers: nothing can"
             " be shown."
         )
-    else:
-        lines.append(_flips(n))
-        if not first["exact_reaches"]:
-            lines.append(
-                "Warning: at this n the sign-flip test cannot reach the level: nothing can be shown."
-            )
+    elif not first["exact_reaches"]:
+        lines.append("Warning: at this n the sign-flip test cannot reach the level: nothing can be shown.")
     if n < 2:
         return lines
     pilot = {(sd["stream"], sd["contrast"], sd["metric"]): sd["n"] for sd in _pilot(registration)}
     several = len({row["stream"] for row in rows}) > 1
-    return lines + [
-        (f"{row['stream']}: " if several else "")
-        + _line(row, unit, pilot.get((row["stream"], row["contrast"], row["metric"])))
-        for row in rows
-    ]
+    return (
+        lines
+        + [
+            (f"{row['stream']}: " if several else "")
+            + _line(row, unit, pilot.get((row["stream"], row["contrast"], row["metric"])))
+            for row in rows
+        ]
+        + ([_flips(n)] if n >= MINIMUM_BLOCKS else [])
+    )
 
 
 def _flips(n: int) -> str:
