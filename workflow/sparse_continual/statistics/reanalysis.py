@@ -231,7 +231,7 @@ def _belonging(entry: dict, logs: list[list[tuple[Path, Foreign]]]) -> list[str]
             raise UserError(
                 f"{where}: {path} ({block}) has {_told(foreign)}, and {first[1]} ({first[0]}) has"
                 f" {_told(first[2])}; expected as many in all blocks. Give streams of another length as a comparison"
-                " of their own; a run that was killed has to be run again"
+                " of their own; rerun a run that was killed"
             )
     others = [
         block
@@ -312,7 +312,7 @@ def _values(side: dict, logs: list[tuple[Path, Foreign]], metric: str) -> tuple[
     if "values" in side:
         return side["values"], []
     values, notes = [], []
-    for path, foreign in logs:
+    for log, (path, foreign) in zip(side["logs"], logs, strict=True):
         found, reasons = foreign.metrics()
         if metric not in found:
             raise UserError(f"{path}: {metric} cannot be computed: {reasons[metric]}")
@@ -323,7 +323,7 @@ def _values(side: dict, logs: list[tuple[Path, Foreign]], metric: str) -> tuple[
         values.append(100 * found[metric])
         notes += foreign.notes
         if holes := foreign.holes():
-            notes.append(f"{path.name} is not complete: {holes}; {metric} does not need it")
+            notes.append(f"{log} is not complete: {holes}; {metric} does not need it")
     return values, list(dict.fromkeys(notes))
 
 

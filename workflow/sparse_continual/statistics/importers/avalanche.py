@@ -115,7 +115,7 @@ def _log(path, text: str) -> Foreign:
     if training or evaluating:
         raise UserError(
             f"{path}: ends within {'training' if training else 'an evaluation'} after task {len(trained)}; expected a"
-            " whole log. A run that was killed has to be run again"
+            " whole log. Rerun a run that was killed"
         )
     if None in trained:
         return _foreign(path, experiences, cells, [*notes, ORDER], "positions")
@@ -168,7 +168,7 @@ def _matrix(path, rows: list) -> Foreign:
     if zero:
         raise UserError(
             f"{path}: all scores after task {zero[0]} are 0, which is how AccuracyMatrixPluginMetric keeps what was not"
-            " evaluated; expected the matrix of a whole run. A run that was killed has to be run again"
+            " evaluated; expected the matrix of a whole run. Rerun a run that was killed"
         )
     notes = [ORDER]
     below = [score for (after, position), score in cells.items() if after > position]

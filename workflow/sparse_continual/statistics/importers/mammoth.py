@@ -86,8 +86,8 @@ def _printed(path, text: str) -> dict:
     for after in rows:
         if rows[after] is None and cells:
             raise UserError(
-                f"{path}: accuracy for {after} task(s) without its raw accuracy values; expected a whole log. A run"
-                " that was killed has to be run again"
+                f"{path}: accuracy for {after} task(s) without its raw accuracy values; expected a whole log. Rerun a"
+                " run that was killed"
             )
     if not cells:
         raise UserError(f"{path}: not a log of Mammoth that is known; {EXPECTED}")
