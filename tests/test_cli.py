@@ -336,6 +336,111 @@ def test_output_that_cannot_be_written_ends_as_one_line(here, monkeypatch, capsy
     assert capsys.readouterr().err == "standard output: cannot be written (No space left on device)\n"
 
 
+@pytest.fixture
+def odd_logs(here):
+    """reanalysis.yaml with letters beyond ASCII, and half a letter, in its names and in those of its tasks."""
+    tasks = ["dbpédia", "yah\udcff"]
+    for name, score in (("a", 70.0), ("b", 60.0)):
+        for k, task in enumerate(tasks, 1):
+            folder = os.fsencode(here / name) + f"/{k}-{task}".encode("utf-8", "surrogateescape")
+            os.makedirs(folder)
+            found = {f"predict_exact_match_for_{each}": score + k for each in tasks[:k]}
+            Path(os.fsdecode(folder), "all_results.json").write_text(json.dumps(found))
+    sides = [
+        {
+            "method": "Größe",
+            "importer": "o_lora",
+            "logs": [log],
+            "source": "\u201cTable 1\u201d",
+            "confirmed": True,
+        }
+        for log in ("a", "b")
+    ]
+    entry = {
+        "name": "Ä - B \ud800",
+        "blocks": ["ö"],
+        "plus": sides[0],
+        "minus": sides[1],
+        "note": "\U0001f600",
+    }
+    (here / "reanalysis.yaml").write_text(json.dumps({"comparisons": [entry]}))
+    (here / "wrong.yaml").write_text(json.dumps({"comparisons": [{**entry, "blocks": ["ö", "ü"]}]}))
+    return here
+
+
+ASCII = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+ENVIRONMENTS = [ASCII, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"LC_ALL": "C.UTF-8"}]
+
+
+def program(environment, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "sparse_continual.cli", *arguments],
+        capture_output=True,
+        env={"PYTHONPATH": str(ROOT / "workflow"), **environment},
+    )
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_reanalyse_on_any_terminal(odd_logs, environment):
+    found = program(environment, "reanalyse", "reanalysis.yaml")
+    assert (found.returncode, found.stderr) == (0, b"")
+    said = found.stdout.decode()
+    utf8 = "UTF-8" in environment["LC_ALL"]
+    assert ("| ö | 72.00 | 62.00 | +10.00 |" if utf8 else "| \\xf6 | 72.00 | 62.00 | +10.00 |") in said
+    assert "B \\ud800" in said and ("Größe" if utf8 else "Gr\\xf6\\xdfe") in said
+    found = program(environment, "reanalyse", "wrong.yaml")
+    assert found.returncode == 1 and found.stdout == b""
+    assert b"1 values or logs for 2 blocks" in found.stderr and b"Traceback" not in found.stderr
+
+
+def test_audit_of_a_folder_whose_name_is_no_text(checkpoints, here):
+    for name in ("dänse".encode(), b"half\xff"):
+        (here / "dense").rename(here / os.fsdecode(name))
+        found = program(ASCII, "audit", name, "--csv", "a.csv", "--figure", "a.svg")
+        assert (found.returncode, found.stderr) == (0, b""), found.stderr
+        shown = name.decode("utf-8", "backslashreplace")
+        assert found.stdout.decode().startswith(shown.encode("ascii", "backslashreplace").decode())
+        assert (here / "a.csv").read_text(encoding="utf-8").splitlines()[1].startswith(f"{shown},")
+        (here / os.fsdecode(name)).rename(here / "dense")
+
+
+def test_register_on_an_ascii_terminal(here):
+    overlay(here / "ü.yaml", name="trial", phase="confirmatory")
+    found = program(ASCII, "register", "--configfile", "ü.yaml", "--pilot", "ö")
+    assert found.returncode == 1 and found.stdout == b"" and found.stderr.count(b"\n") == 1
+    found = program(ASCII, "register", "--configfile", "ü.yaml")
+    assert (found.returncode, found.stderr) == (0, b"") and b"registered" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("importer", "path", "rights", "line"),
+    [
+        ("o_lora", "a", 0o000, "a: no outputs of O-LoRA (Permission denied); expected folders"),
+        ("o_lora", "a", 0o444, "a/1-dbpédia: cannot be read (Permission denied); expected a log"),
+        ("o_lora", "a/1-dbpédia", 0o000, "a/1-dbpédia: no results of O-LoRA (Permission denied)"),
+        ("o_lora", "a/1-dbpédia/all_results.json", 0o000, "json: cannot be read (Permission denied)"),
+        ("trace", "a", 0o000, "a: no results of TRACE (Permission denied); expected files results-"),
+        ("mammoth", "log", 0o000, "log: cannot be read (Permission denied); expected a file"),
+        ("avalanche", "log", 0o000, "log: cannot be read (Permission denied); expected a file"),
+        ("avalanche", "a", 0o755, "a: cannot be read (Is a directory); expected a file"),
+        ("mammoth", "a", 0o755, "a: cannot be read (Is a directory); expected a file"),
+        ("trace", "log", 0o755, "log: no results of TRACE (Not a directory); expected files results-"),
+        ("o_lora", "log", 0o755, "log: no outputs of O-LoRA (Not a directory); expected folders"),
+    ],
+)
+def test_logs_that_may_not_be_read(odd_logs, someone, capsys, importer, path, rights, line):
+    content = yaml.safe_load((odd_logs / "reanalysis.yaml").read_text())
+    log = path.split("/")[0]
+    (odd_logs / "log").write_text("text")
+    for key in ("plus", "minus"):
+        content["comparisons"][0][key] |= {"importer": importer, "logs": [log]}
+    (odd_logs / "reanalysis.yaml").write_text(json.dumps(content))
+    someone(odd_logs / path, rights)
+    assert cli.main(["reanalyse", "reanalysis.yaml"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and line in captured.err
+
+
 def test_as_a_program():
     command = [sys.executable, "-m", "sparse_continual.cli"]
     found = subprocess.run(

@@ -208,6 +208,101 @@ def test_avalanche_json_of_its_matrix(tmp_path):
         read("avalanche", path)
 
 
+def test_avalanche_csv_of_two_runs(tmp_path):
+    path = tmp_path / "eval_results.csv"
+    header, *rows = csv_log([2, 0, 3, 1], WORKED).splitlines()
+    first, second = (
+        rows[: 2 * T],
+        rows[T:],
+    )  # killed after one task, and one without the row before the stream
+    for text, words in [
+        ([header, *first, header, *second], "line 10: the header again"),
+        ([header, *second, *first], "line 18: an evaluation before any training, after others"),
+        ([header, *second, *second], "line 18: experience 2 is trained again, after experience 1"),
+        ([header, *rows[:-1], rows[-1][:6]], "line 21: found .*, expected numbers, one for each column"),
+    ]:
+        path.write_text("\n".join(text))
+        with pytest.raises(UserError, match=words):
+            read("avalanche", path)
+
+
+def test_avalanche_csv_of_a_killed_run(tmp_path):
+    path = tmp_path / "eval_results.csv"
+    rows = csv_log([0, 1, 2, 3], WORKED).splitlines()
+    path.write_text("\n".join(rows[:-T]))  # the last task was never trained
+    with pytest.raises(UserError, match=r"experiences \[3\] are evaluated but never trained"):
+        read("avalanche", path)
+    path.write_text("\n".join(rows[:-2]))  # killed within the last evaluation
+    reasons = read("avalanche", path).metrics()[1]
+    assert reasons["average_accuracy"] == (
+        "the scores of tasks experience 2, experience 3 after task 4 were not logged"
+    )
+
+
+def test_avalanche_text_of_two_runs_or_half_of_one(tmp_path):
+    path = tmp_path / "log.txt"
+    whole = text_log(WORKED, before=False).splitlines()
+    ends = [n for n, line in enumerate(whole, 1) if "End of training" in line]
+    for text, words in [
+        ([*whole, *whole], "experience 0 is trained again, after experience 3"),
+        ([*whole, *text_log(WORKED[:, ::-1]).splitlines()], "a second score of experience 0 after 4 tasks"),
+        (whole[: ends[-1] - 1], "ends within training after task 4"),
+        (whole[: ends[-1] + 3], "ends within an evaluation after task 4"),
+    ]:
+        path.write_text("\n".join(text))
+        with pytest.raises(UserError, match=words):
+            read("avalanche", path)
+    begun = whole[
+        : whole.index("Epoch 0 ended.")
+    ]  # killed within the first task, and run again into the same file
+    path.write_text("\n".join([*begun, "[TextLogger] Resuming from checkpoint.", *whole]))
+    agrees(read("avalanche", path), np.vstack([np.full(T, np.nan), WORKED[1:]]), LOWER | {"forgetting_max"})
+
+
+def test_avalanche_json_of_a_killed_run_or_of_two(tmp_path):
+    """The metrics of training, which `strategy.eval` returns too, tell which evaluation is from before the stream."""
+    path = tmp_path / "results.json"
+    name = "Top1_Acc_Exp/eval_phase/test_stream/Task000/Exp{0:03}"
+    trained = {"Top1_Acc_Epoch/train_phase/train_stream/Task000": 0.9}
+
+    def evaluation(i, seen=T):
+        return {name.format(j): WORKED[i, j] for j in range(seen)} | (trained if i else {})
+
+    path.write_text(json.dumps([evaluation(i) for i in range(T + 1)]))
+    assert agrees(read("avalanche", path), WORKED, metrics.OF_MATRIX) == {}
+    for rows in ([0, 1, 2, 3], [1, 1, 2, 3, 4], [0, 1, 0, 1, 2]):
+        path.write_text(json.dumps([evaluation(i) for i in rows]))
+        with pytest.raises(
+            UserError, match=f"{len(rows)} evaluations of 4 experiences, those without metrics"
+        ):
+            read("avalanche", path)
+    trained = {}
+    path.write_text(json.dumps([evaluation(i, i) for i in (1, 1, 2, 3, 4)]))
+    with pytest.raises(UserError, match=r"evaluations 1 and 2 are both of experiences \[0\], of 4"):
+        read("avalanche", path)
+
+
+def test_avalanche_matrix_of_a_killed_run(tmp_path):
+    path = tmp_path / "matrix.json"
+    rows = WORKED[1:].tolist()
+    path.write_text(json.dumps([*rows[:3], [0.0] * T]))  # it begins as zeros
+    with pytest.raises(UserError, match="all scores after task 4 are 0"):
+        read("avalanche", path)
+    path.write_text(json.dumps(np.diag(np.diag(WORKED[1:])).tolist()))
+    notes = read("avalanche", path).notes
+    assert any("below the diagonal are 0: forgotten, or not evaluated again" in note for note in notes)
+
+
+@pytest.mark.parametrize("score", [True, False, None, "0.5", float("nan"), float("inf"), 1.5, -0.1, 10**400])
+def test_what_is_no_score(tmp_path, score):
+    rows = WORKED[1:].tolist()
+    rows[2][0] = score
+    path = tmp_path / "matrix.json"
+    path.write_text(json.dumps(rows))
+    with pytest.raises(UserError, match="matrix.json: task experience 0 after task 3 has score"):
+        read("avalanche", path)
+
+
 # Mammoth
 
 
@@ -273,6 +368,80 @@ def test_mammoth_printed_log(tmp_path, setting):
     agrees(read("mammoth", path), lower(), LOWER)
 
 
+def printed(rows, start=1, future=False):
+    """What a run prints: each line on standard error, and again by `logging`."""
+    lines = []
+    for i, row in enumerate(rows, start):
+        for line in (
+            f"Accuracy for {i} task(s): \t [Class-IL]: 80.0 % \t [Task-IL]: 99.0 %",
+            f"\tRaw accuracy values: Class-IL {row} | Task-IL {[99.0] * len(row)}",
+        ):
+            lines += [line, f"[INFO] 12-May-26 10:00:00 - {line}"]
+        if future:
+            lines += [
+                "Future Accuracy for 4 task(s): 1 %",
+                "\tRaw accuracy values: Class-IL [1.0] | Task-IL [1.0]",
+            ]
+    return lines
+
+
+def percent(R=WORKED):
+    return [(100 * R[i, :i]).tolist() for i in range(1, T + 1)]
+
+
+@pytest.mark.parametrize("future", [False, True])
+def test_mammoth_prints_every_line_twice(tmp_path, future):
+    path = tmp_path / "out.log"
+    path.write_text("\n".join(printed(percent(), future=future)))
+    agrees(read("mammoth", path), lower(), LOWER)
+
+
+def test_mammoth_printed_log_of_two_runs_or_half_of_one(tmp_path):
+    path, rows = tmp_path / "out.log", percent()
+    other = percent(WORKED[:, ::-1])
+    whole = printed(rows)
+    for lines, words in [
+        ([*whole, *printed(other[:2])], r"line 17: accuracy for 1 task\(s\) again, after 4 task\(s\)"),
+        ([*printed(rows[:1]), *printed(other)], "line 7: other scores after task 1 than before"),
+        ([*printed(rows[:2]), *printed(other)], r"line 9: accuracy for 1 task\(s\) again, after 2"),
+        ([*whole, *whole], r"line 17: accuracy for 1 task\(s\) again"),
+        (whole[:-2], r"accuracy for 4 task\(s\) without its raw accuracy values"),
+        ([*whole[:-2], whole[-2][:30]], r"accuracy for 4 task\(s\) without its raw accuracy values"),
+        (
+            [*whole[:-2], "Future Accuracy for 4 task(s): 1 %", "\tRaw accuracy values: Class-IL [1.0]"],
+            r"accuracy for 4 task\(s\) without its raw accuracy values",
+        ),
+    ]:
+        path.write_text("\n".join(lines))
+        with pytest.raises(UserError, match=f"out.log: {words}"):
+            read("mammoth", path)
+
+
+def test_mammoth_line_that_was_cut(tmp_path):
+    path = tmp_path / "logs.pyd"
+    line = pyd(WORKED)
+    path.write_text(line[: line.index("'accuracy_4_task4'") + 22])
+    with pytest.raises(UserError, match="logs.pyd: its line does not end in a bracket"):
+        read("mammoth", path)
+    path.write_text(line[:-1] + ", 'accuracy_1_task1': 3.0}")
+    with pytest.raises(UserError, match="a score is there twice in one line"):
+        read("mammoth", path)
+
+
+def test_shares_in_place_of_percent(tmp_path):
+    """Of the whole log or of one row; a task that is all but forgotten is none."""
+    path, rows = tmp_path / "out.log", percent()
+    shares = [[score / 100 for score in row] for row in rows]
+    for wrong, after in ((shares, 1), ([*rows[:3], shares[3]], 4), ([shares[0], *rows[1:]], 1)):
+        path.write_text("\n".join(printed(wrong)))
+        with pytest.raises(
+            UserError, match=f"the scores after task {after} are at most 1 .*expected percent"
+        ):
+            read("mammoth", path)
+    path.write_text("\n".join(printed([[90.0], [0.0132, 80.0], [0.5, 0.0, 0.0]])))
+    assert read("mammoth", path).R[2, 0] == pytest.approx(0.000132)
+
+
 # TRACE
 
 TASKS = ["C-STANCE", "MeetingBank", "Py150", "20Minuten"]
@@ -320,6 +489,56 @@ def test_trace_that_is_not_whole(tmp_path):
 )
 def test_trace_of_other_names(tmp_path, name, words):
     (trace(tmp_path) / name).write_text(json.dumps({"eval": {"accuracy": 0.5, "rouge-L": 0.5}}))
+    with pytest.raises(UserError, match=f"{name}: {words}"):
+        read("trace", tmp_path)
+
+
+def test_trace_whose_last_round_has_begun(tmp_path):
+    trace(tmp_path)
+    for i in (3, 2):
+        (tmp_path / f"results-3-{i}-{TASKS[i]}.json").unlink()
+        with pytest.raises(UserError, match=r"round 3 has begun \(results-3-0-C-STANCE.json"):
+            read("trace", tmp_path)
+    for i in (0, 1):
+        (tmp_path / f"results-3-{i}-{TASKS[i]}.json").unlink()
+    assert read("trace", tmp_path).tasks == TASKS[:3]  # whole: another log alone shows that it is short
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "results-03-1-MeetingBank.json",
+            "a second file of task 1 in round 3, beside results-03-1",
+        ),
+        ("results-3-1-MeetingBank (copy).json", r"task MeetingBank \(copy\) is none of TRACE.* Move a copy"),
+        ("results-3-1-FOMC.json", "task 1 is FOMC, and MeetingBank in another round"),
+        ("results-4-4-C-STANCE.json", "task C-STANCE is there twice, as task 1 and 5"),
+    ],
+)
+def test_trace_with_files_of_another_run(tmp_path, name, words):
+    (trace(tmp_path) / name).write_text(json.dumps({"eval": {"accuracy": 0.5, "rouge-L": 0.1}}))
+    with pytest.raises(UserError, match=words):
+        read("trace", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "measures", "words"),
+    [
+        ("results-0-0-C-STANCE.json", {"accuracy": True}, "eval has no accuracy that is a number"),
+        ("results-0-0-C-STANCE.json", {"accuracy": float("nan")}, r"accuracy has score nan, expected one in"),
+        (
+            "results-0-0-C-STANCE.json",
+            {"accuracy": 70.0},
+            r"accuracy has score 70.0, expected one in \[0, 1\]",
+        ),
+        ("results-3-2-Py150.json", {"similarity": 0.65}, "similarity is 0.65, expected percent"),
+        ("results-3-3-20Minuten.json", {"sari": [{"sari": 0.4}]}, "sari is 0.4, expected percent"),
+        ("results-3-3-20Minuten.json", {"sari": [{"sari": True}]}, "eval has no sari that is a number"),
+    ],
+)
+def test_trace_scores_that_are_none(tmp_path, name, measures, words):
+    (trace(tmp_path) / name).write_text(json.dumps({"eval": measures}))
     with pytest.raises(UserError, match=f"{name}: {words}"):
         read("trace", tmp_path)
 
@@ -389,6 +608,48 @@ def test_o_lora_scores_beyond_a_hundred(tmp_path):
         read("o_lora", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["4-yelp", "4-agnews.bak", "04-agnews", "1-dbpedia (copy)"])
+def test_o_lora_with_two_folders_of_one_number(tmp_path, name):
+    """Whatever is in them, and in whichever order the system lists them."""
+    (o_lora(tmp_path) / name).mkdir()
+    with pytest.raises(
+        UserError, match="two folders of task [14], .*; expected one. Move the one that is not"
+    ):
+        read("o_lora", tmp_path)
+
+
+def test_o_lora_folders_as_people_leave_them(tmp_path):
+    o_lora(tmp_path)
+    for k, task in enumerate(ORDER, 1):
+        (tmp_path / f"{k}-{task}").rename(tmp_path / f"0{k}-{task}")
+    (tmp_path / "1-dbpedia.zip").write_text("PK")
+    (tmp_path / "old").mkdir()
+    assert read("o_lora", tmp_path).metrics()[0]["average_accuracy"] == pytest.approx(0.783651)
+    (tmp_path / "04-agnews").rename(tmp_path / "04-dbpedia")
+    with pytest.raises(UserError, match="task dbpedia is there twice, as task 1 and 4"):
+        read("o_lora", tmp_path)
+
+
+def test_o_lora_reads_both_files_of_a_task(tmp_path):
+    whole = o_lora(tmp_path) / "4-agnews" / "all_results.json"
+    prediction = whole.with_name("predict_results.json")
+    prediction.write_text(whole.read_text())
+    whole.write_text('{"train_loss": 0.2}')
+    assert read("o_lora", tmp_path).metrics()[0]["average_accuracy"] == pytest.approx(0.783651)
+    whole.write_text('{"predict_exact_match_for_dbpedia": 12.0}')
+    with pytest.raises(UserError, match="for_dbpedia is 97.7368, and 12.0 in all_results.json"):
+        read("o_lora", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("factor", "word"), [(0.01, "expected percent"), (float("nan"), "score nan"), (10, "score 9")]
+)
+def test_o_lora_scores_on_another_scale(tmp_path, factor, word):
+    o_lora(tmp_path, [[factor * score for score in row] for row in PUBLISHED])
+    with pytest.raises(UserError, match=word):
+        read("o_lora", tmp_path)
+
+
 # what is none of these
 
 
@@ -417,6 +678,12 @@ def test_json_that_is_no_log_of_avalanche(tmp_path):
     path.write_text("[{")
     with pytest.raises(UserError, match="log.json: line 1: not valid JSON"):
         read("avalanche", path)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_log(tmp_path):
+    path = tmp_path / "eval_results.csv"
+    path.write_text(csv_log([0, 1, 2, 3], WORKED), encoding="utf-8-sig")
+    assert agrees(read("avalanche", path), WORKED, metrics.OF_MATRIX) == {}
 
 
 @pytest.mark.parametrize(

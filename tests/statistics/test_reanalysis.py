@@ -135,7 +135,9 @@ def logs(folder, R, name):
 def test_logs_by_importer(tmp_path):
     a = [logs(tmp_path, [[0.1, 0.1], [0.6, 0.1], [0.5, 0.7]], "a1.json")]
     a += [logs(tmp_path, [[0.1, 0.1], [0.8, 0.1], [0.5, 0.7]], "a2.json")]
-    b = [logs(tmp_path, [[0.6, 0.1], [0.4, 0.9]], f"b{n}.json") for n in (1, 2)]  # no row before the stream
+    b = [
+        logs(tmp_path, [[0.6, 0.1], [0.4, 0.8 + n / 10]], f"b{n}.json") for n in (1, 2)
+    ]  # no row before the stream
     own = {"plus": side(importer="avalanche", logs=a), "minus": side("B", importer="avalanche", logs=b)}
     given = {"name": "A - B", "blocks": ["seed 1", "seed 2"], **own}
     text = run(tmp_path, {**given, "metric": "forgetting"})
@@ -152,6 +154,196 @@ def test_logs_by_importer(tmp_path):
     given["minus"]["importer"] = "mamoth"
     with pytest.raises(UserError, match="no variant 'mamoth' .did you mean 'mammoth'"):
         run(tmp_path, {**given, "metric": "forgetting"})
+
+
+TASKS = ["dbpedia", "amazon", "yahoo", "agnews"]
+SCORES = [98.0, 60.0, 75.0, 90.0]
+SAID = "**The two sides are the same**"
+
+
+def o_lora(folder, name, tasks=TASKS, n=None, lost=5.0):
+    """Outputs of O-LoRA after the first n tasks; every task loses `lost` points with each later one.
+
+    Average accuracy 80.75 - 1.5 x lost, forgetting 2 x lost.
+    """
+    for k, task in enumerate(tasks[:n], 1):
+        row = {
+            f"predict_exact_match_for_{t}": SCORES[j] - lost * (k - 1 - j) for j, t in enumerate(tasks[:k])
+        }
+        (folder / name / f"{k}-{task}").mkdir(parents=True)
+        (folder / name / f"{k}-{task}" / "all_results.json").write_text(json.dumps(row))
+    return name
+
+
+def mammoth(folder, name, rows):
+    lines = []
+    for i, row in enumerate(rows, 1):
+        lines += [f"Accuracy for {i} task(s): [Domain-IL]: 1 %", f"\tRaw accuracy values: Domain-IL {row}"]
+    (folder / name).write_text("\n".join(lines))
+    return name
+
+
+def of_logs(plus, minus, importer="o_lora", other=None, metric="average_accuracy"):
+    return {
+        "name": "A - B",
+        "metric": metric,
+        "blocks": [f"order {number}" for number in range(1, len(plus) + 1)],
+        "plus": side(importer=importer, logs=plus),
+        "minus": side("B", importer=other or importer, logs=minus),
+    }
+
+
+def test_logs_that_belong_together(tmp_path):
+    plus = [o_lora(tmp_path, "a1"), o_lora(tmp_path, "a2", TASKS[::-1], lost=4.0)]
+    minus = [o_lora(tmp_path, "b1", lost=7.0), o_lora(tmp_path, "b2", TASKS[::-1], lost=8.0)]
+    text = run(tmp_path, of_logs(plus, minus, metric="forgetting"))
+    assert rows(text)[0][:4] == ["A - B", "forgetting", "2", "-6.00"]
+    assert "| order 1 | 10.00 | 14.00 | -4.00 |" in text and "| order 2 | 8.00 | 16.00 | -8.00 |" in text
+    for said in (SAID, "not complete", "number was compared", "different sources", "same tasks"):
+        assert said not in text
+
+
+@pytest.mark.parametrize("metric", ["average_accuracy", "forgetting"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_killed_run_on_one_side(tmp_path, metric, swapped):
+    """It has one loss less to lose: 7.5 points where the whole run forgets 10."""
+    plus = [o_lora(tmp_path, "a1"), o_lora(tmp_path, "a2", lost=4.0)]
+    minus = [o_lora(tmp_path, "b1", lost=6.0), o_lora(tmp_path, "killed", n=3)]
+    plus, minus = (minus, plus) if swapped else (plus, minus)
+    with pytest.raises(UserError) as caught:
+        run(tmp_path, of_logs(plus, minus, metric=metric))
+    for words in (
+        "A - B: order 2: ",
+        "killed has 3 tasks (dbpedia, amazon, yahoo)",
+        "a2 has 4 tasks (dbpedia, amazon, yahoo, agnews)",
+        "Was the run of " + str(tmp_path / "killed") + " killed?",
+    ):
+        assert words in str(caught.value)
+
+
+def test_runs_that_were_killed_on_both_sides(tmp_path):
+    """Only the other blocks show it, also where one side's values are given."""
+    plus = [o_lora(tmp_path, "a1"), o_lora(tmp_path, "a2", n=3)]
+    minus = [o_lora(tmp_path, "b1", lost=6.0), o_lora(tmp_path, "b2", lost=6.0, n=3)]
+    words = r"a2 \(order 2\) has 3 tasks .*a1 \(order 1\) has 4 tasks .*; expected as many in all blocks"
+    with pytest.raises(UserError, match=words):
+        run(tmp_path, of_logs(plus, minus))
+    with pytest.raises(UserError, match=words):
+        run(tmp_path, of_logs(plus, minus) | {"minus": side("B", values=[70.0, 71.0])})
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [["SST-2", "IMDB", "yelp", "QQP"], ["dbpedia", "amazon", "agnews", "yahoo"], [*TASKS[:3], "yelp"]],
+)
+def test_other_tasks_or_another_order_on_one_side(tmp_path, tasks):
+    o_lora(tmp_path, "a"), o_lora(tmp_path, "b", tasks)
+    with pytest.raises(UserError) as caught:
+        run(tmp_path, of_logs(["a"], ["b"]))
+    assert f"b has 4 tasks ({', '.join(tasks)}); expected the same stream" in str(caught.value)
+    assert "a has 4 tasks (dbpedia, amazon, yahoo, agnews)" in str(caught.value)
+
+
+def test_blocks_of_other_tasks_are_said(tmp_path):
+    others = ["SST-2", "IMDB", "yelp", "QQP"]
+    plus = [o_lora(tmp_path, "a1"), o_lora(tmp_path, "a2", others)]
+    minus = [o_lora(tmp_path, "b1", lost=6.0), o_lora(tmp_path, "b2", others, lost=6.0)]
+    assert "Not all blocks are of the same tasks: order 2 from order 1." in run(
+        tmp_path, of_logs(plus, minus)
+    )
+
+
+def test_one_log_counts_for_one_block(tmp_path):
+    a, b = o_lora(tmp_path, "a"), o_lora(tmp_path, "b", lost=6.0)
+    c, d = o_lora(tmp_path, "c", lost=7.0), o_lora(tmp_path, "d", lost=8.0)
+    (tmp_path / "link").symlink_to("a")
+    o_lora(tmp_path, "copy")
+    for again, what in (
+        ("a", "are one log"),
+        ("./a/", "are one log"),
+        ("link", "are one log"),
+        ("copy", "the same"),
+    ):
+        for plus, minus in (([a, again], [b, c]), ([b, c], [a, again]), ([a, b], [c, again])):
+            with pytest.raises(UserError, match=r"\(order 1\) and .*\(order 2\) .*" + what):
+                run(tmp_path, of_logs(plus, minus))
+    assert len(rows(run(tmp_path, of_logs([a, b], [c, d])))) == 1
+
+
+@pytest.mark.parametrize("again", ["a", "copy"])
+def test_one_log_on_both_sides_is_said(tmp_path, again):
+    a, b, c = o_lora(tmp_path, "a"), o_lora(tmp_path, "b", lost=6.0), o_lora(tmp_path, "c", lost=7.0)
+    o_lora(tmp_path, "copy")
+    text = run(tmp_path, of_logs([a, b], [again, c]))
+    assert rows(text)[0][0] == "A - B (the same on both sides)"
+    assert f"{SAID} in order 1: the difference is 0 there by construction." in text
+    text = run(tmp_path, entry([75.0, 76.0], [75.0, 76.0]))
+    assert f"{SAID}: all values are equal." in text
+    assert SAID not in run(tmp_path, entry([75.0, 76.0], [75.0, 77.0]))
+
+
+def test_logs_that_do_not_name_their_tasks(tmp_path):
+    whole, other = [[90.0], [80.0, 90.0], [70.0, 80.0, 90.0]], [[91.0], [81.0, 90.0], [70.0, 80.0, 90.0]]
+    a, b = mammoth(tmp_path, "a", whole), mammoth(tmp_path, "b", other)
+    killed = mammoth(tmp_path, "killed", other[:2])
+    text = run(tmp_path, of_logs([a], [b], "mammoth", metric="forgetting"))
+    assert "| order 1 | 15.00 | 15.50 | -0.50 |" in text
+    assert "only their number was compared between the sides" in text
+    with pytest.raises(UserError, match="a has 3 tasks, and .*killed has 2 tasks; expected the same stream"):
+        run(tmp_path, of_logs([a], [killed], "mammoth"))
+    three = o_lora(tmp_path, "three", TASKS[:3])
+    text = run(tmp_path, of_logs([a], [three], "mammoth", "o_lora"))
+    assert "read from different sources (mammoth; o_lora)" in text
+    assert "only their number was compared between the sides" in text
+
+
+def test_experiences_are_compared_within_avalanche(tmp_path):
+    def csv(name, order):
+        lines = ["eval_exp,training_exp,eval_accuracy,eval_loss,forgetting"]
+        lines += [f"{e},{t},0.{5 + e}{t}00,1.0,0" for k, t in enumerate(order) for e in order[: k + 1]]
+        (tmp_path / name).write_text("\n".join(lines))
+        return name
+
+    a, b = csv("a.csv", [0, 1]), csv("b.csv", [1, 0])
+    with pytest.raises(UserError, match=r"2 tasks \(experience 1, experience 0\); expected the same stream"):
+        run(tmp_path, of_logs([a], [b], "avalanche"))
+    matrix = logs(tmp_path, [[0.6, 0.1], [0.4, 0.9]], "m.json")
+    assert "only their number was compared" in run(tmp_path, of_logs([a], [matrix], "avalanche"))
+
+
+def test_missing_scores_are_refused_or_said(tmp_path):
+    for name in ("a", "b"):
+        o_lora(tmp_path, name, lost=5.0 if name == "a" else 6.0)
+        (tmp_path / name / "3-yahoo" / "all_results.json").write_text('{"train_loss": 0.3}')
+    missing = "the scores of tasks dbpedia, amazon, yahoo after task 3 were not logged"
+    assert f"a is not complete: {missing}; average_accuracy does not need it" in run(
+        tmp_path, of_logs(["a"], ["b"])
+    )
+    with pytest.raises(
+        UserError, match="a: forgetting cannot be computed: the score of task yahoo after task 3"
+    ):
+        run(tmp_path, of_logs(["a"], ["b"], metric="forgetting"))
+    (tmp_path / "b" / "4-agnews" / "all_results.json").unlink()  # killed within the last task
+    words = "b: average_accuracy cannot be computed: the scores of tasks dbpedia, .*, agnews after task 4 were not"
+    with pytest.raises(UserError, match=words):
+        run(tmp_path, of_logs(["a"], ["b"]))
+
+
+def test_a_metric_without_a_value(tmp_path):
+    """Nothing was gained, so there is nothing to lose a share of."""
+    a = logs(tmp_path, [[0.5, 0.5], [0.4, 0.5], [0.4, 0.5]], "a.json")
+    b = logs(tmp_path, [[0.5, 0.5], [0.6, 0.5], [0.4, 0.5]], "b.json")
+    with pytest.raises(
+        UserError, match="a.json: fraction_lost has no value, as the old tasks gained nothing"
+    ):
+        run(tmp_path, of_logs([a], [b], "avalanche", metric="fraction_lost"))
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800"])
+def test_a_log_that_no_file_can_be(tmp_path, name):
+    (tmp_path / "reanalysis.yaml").write_text(json.dumps({"comparisons": [of_logs([name], ["b"])]}))
+    with pytest.raises(ConfigError, match="A - B: A: log 'a.*expected|A - B: A: log 'a.*rename it"):
+        reanalyse(tmp_path / "reanalysis.yaml")
 
 
 @pytest.mark.parametrize(
@@ -191,6 +383,22 @@ def test_mistakes_are_named(tmp_path):
     assert mistakes(tmp_path, {**good, "plus": side(values=[1.0, 2.0], importer="trace")}) == [
         "A - B: A: expected values, or logs with their importer, and not both"
     ]
+    shares = entry([0.754, 0.757], [67.6, 72.6])
+    (line,) = mistakes(tmp_path, shares)
+    assert line.startswith(
+        "A - B: A: all values are at most 1, the largest 0.757; expected points, from 0 to 100"
+    )
+    run(tmp_path, {**shares, "metric": "forgetting"})  # may be as little as that
+    (line,) = mistakes(tmp_path, {**good, "blocks": ["order 1", "order  1 "]})
+    assert line == "A - B: blocks: 'order 1' is there 2 times; expected a name of its own for each block"
+    own = {"n": 5, "mean": 3.1, "sd": 4.7, "source": "s", "confirmed": True}
+    (line,) = mistakes(tmp_path, {"name": "A - B", "blocks": ["1", "2", "3"], "summary": own})
+    assert line == "A - B: summary.n: found 5, expected 3, one per block"
+    for key, value in (("n", 10**10), ("mean", 310.0), ("sd", 1e308)):
+        (line,) = mistakes(tmp_path, {"name": "A - B", "summary": {**own, key: value}})
+        assert f"summary.{key}: found {value}, expected at most" in line
+    (line,) = mistakes(tmp_path, {**good, "plus": side(values=[1.0, True])})
+    assert line.startswith("comparisons.0.plus.values.1: found True, expected number")
     (line,) = mistakes(tmp_path, {**good, "plus": side(values=[1.0, 200.0])})
     assert line.startswith("comparisons.0.plus.values.1: found 200.0, expected at most 100")
     (line,) = mistakes(tmp_path, {**good, "plus": {**side(values=[1.0, 2.0]), "sauce": "s"}})
@@ -199,9 +407,8 @@ def test_mistakes_are_named(tmp_path):
         (line,) = mistakes(tmp_path, {**good, "plus": side(values=[1.0, value])})
         assert f"{value}, expected" in line
         own = {"n": 3, "mean": value, "sd": 1.0, "source": "s", "confirmed": True}
-        assert mistakes(tmp_path, {"name": "A - B", "summary": own}) == [
-            f"A - B: summary.mean: found {value}, expected a finite number"
-        ]
+        (line,) = mistakes(tmp_path, {"name": "A - B", "summary": own})
+        assert f"summary.mean: found {value}, expected" in line
     assert mistakes(tmp_path, good, level=float("nan")) == ["level: found nan, expected a finite number"]
     assert mistakes(tmp_path) == ["comparisons: found [], expected at least 1 entries"]
 

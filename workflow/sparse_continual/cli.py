@@ -6,6 +6,7 @@
 """
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ NOT_COUNTED_STATUS = 3  # of `audit`
 
 def main(arguments=None) -> int:
     """Run one command; its exit status. A user's mistake is told in a line of its own, without a traceback."""
+    _write_anything()
     try:
         try:
             said, status = _run(arguments)
@@ -28,6 +30,16 @@ def main(arguments=None) -> int:
     except BrokenPipeError:
         _drop_output()
         return 141  # as a shell says it of a command that a closed pipe ended
+
+
+def _write_anything() -> None:
+    r"""Let the terminal show what it can: a character that it cannot encode is written as an escape, as in \xfc.
+
+    Names of tasks and files hold any character, and an undecodable file name even half of one.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments) -> tuple[str, int]:
@@ -170,7 +182,7 @@ def _audit(options) -> tuple[str, int]:
         try:
             with _told(word, "read"):
                 folder, entry, commit = locate(word, options.convert_pickles, options.config_only)
-                reports.append(audit(folder, word, entry, options.config_only, commit))
+                reports.append(audit(folder, _as_text(word), entry, options.config_only, commit))
             folders.append(folder)
         except UserError as error:
             print(error, file=sys.stderr)
@@ -194,6 +206,11 @@ def _audit(options) -> tuple[str, int]:
         with _told(options.json):
             write_json(options.json, reports)
     return audit_view.as_text(reports, pairs), status
+
+
+def _as_text(name: str) -> str:
+    r"""A file name from the command line as text that any file can hold: bytes that are no UTF-8 become \xff."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _check_place(path: Path) -> None:

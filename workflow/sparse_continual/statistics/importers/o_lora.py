@@ -5,26 +5,43 @@ are predicted, and all_results.json (or predict_results.json) holds `predict_exa
 has its lower triangle alone. `predict_exact_match` itself is an average over examples, not over tasks, and is not
 read; keys of groups of datasets (TC, SC, NLI) are told apart by the folders' names. Training alone leaves a file too,
 without these keys: scores are then missing, as in its own order1_seqlora after task 3.
+
+predict_results.json is a part of all_results.json (save_metrics of transformers): where both are there, they agree.
+The folder's name alone tells a task's place. So two folders of one number are refused, be it a backup or what another
+order left: which of them belongs to the run cannot be seen.
 """
 
+import os
 import re
 from pathlib import Path
 
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json
-from sparse_continual.statistics.foreign import Foreign, from_cells
+from sparse_continual.statistics.foreign import Foreign, entries_of, from_cells
 
 FILES = ("all_results.json", "predict_results.json")
+EXPECTED = "expected folders <k>-<task> with all_results.json"
 PREFIX = "predict_exact_match_for_"
 _FOLDER = re.compile(r"(\d+)-(.+)$")
 
 
 def read(path) -> Foreign:
     """The matrix of a folder of O-LoRA's outputs. Raises UserError naming what is missing or not known."""
-    path = Path(path)
-    found = {int(m[1]): (m[2], folder) for folder in path.glob("*-*") if (m := _FOLDER.match(folder.name))}
+    path, found = Path(path), {}
+    for folder in entries_of(path, "no outputs of O-LoRA", EXPECTED):
+        match = _FOLDER.match(folder.name)
+        if not match or not folder.is_dir():
+            continue
+        k = int(match[1])
+        if k in found:
+            raise UserError(
+                f"{path}: two folders of task {k}, {found[k][1].name} and {folder.name}; expected one. Move the one"
+                " that is not of this run elsewhere"
+            )
+        # as JSON writes it, in a locale without UTF-8 too
+        found[k] = os.fsencode(match[2]).decode("utf-8", "surrogateescape"), folder
     if not found:
-        raise UserError(f"{path}: no outputs of O-LoRA; expected folders <k>-<task> with all_results.json")
+        raise UserError(f"{path}: no outputs of O-LoRA; {EXPECTED}")
     if sorted(found) != list(range(1, len(found) + 1)):
         raise UserError(f"{path}: outputs of tasks {sorted(found)}, expected those of all from 1 on")
     tasks = [found[k][0] for k in sorted(found)]
@@ -42,12 +59,18 @@ def read(path) -> Foreign:
 
 def _results(folder: Path) -> dict:
     """The results after one task; none where its prediction was not run, or left no file."""
-    for file in (folder / name for name in FILES):
-        if file.is_file():
-            found = read_json(file)
-            if not isinstance(found, dict):
+    results = {}
+    for file in entries_of(folder, "no results of O-LoRA", EXPECTED):
+        if file.name not in FILES:
+            continue
+        found = read_json(file)
+        if not isinstance(found, dict):
+            raise UserError(f"{file}: not results of O-LoRA; expected {PREFIX}<task> of every task so far")
+        for key, score in found.items():
+            if key.startswith(PREFIX) and key in results and results[key] != score:
                 raise UserError(
-                    f"{file}: not results of O-LoRA; expected {PREFIX}<task> of every task so far"
+                    f"{file}: {key} is {score}, and {results[key]} in {FILES[0]}; expected files of one run."
+                    " Remove the older one"
                 )
-            return found
-    return {}
+            results[key] = score
+    return results
