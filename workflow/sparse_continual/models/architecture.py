@@ -267,7 +267,7 @@ def _pass(given: dict, model, linears: dict, outputs) -> tuple:
     handles.append(model.base_model.register_forward_hook(mark))
     handles.append(model.get_output_embeddings().register_forward_pre_hook(mark))
     try:
-        with operations, FlopCounterMode(display=False) as counter, _quiet():
+        with operations, FlopCounterMode(display=False) as counter, torch.enable_grad(), _quiet():
             logits = model(**given, use_cache=False).logits
             forward = counter.get_total_flops()
             ends = [logits] if outputs is None else [one for one in outputs if one.requires_grad]
