@@ -25,8 +25,9 @@ FLOAT, MOMENTS = 4, 8  # bytes per float32 value, and of AdamW's two moments for
 class Shape:
     """Widths of a decoder. `family` is "llama" (gated MLP, no biases) or "phi" (two-matrix MLP, biases), by formulas.
 
-    Where `counted` is given, as `models.shape.shape_of_config` has it, it is what counts; `family` is then the model_type,
-    and widths, for people to read, are None where the family has no such number.
+    `counted`: what was counted on the base's own class (`models.shape.shape_of_config`). Where it is given, nothing is
+    computed from the widths, which are for people to read, and None where the family has no such number; `family` is the
+    model_type.
     """
 
     hidden_size: int
@@ -66,19 +67,16 @@ class Shape:
     def settings(self) -> dict:
         """The shape as a plain dict without optional keys that are unset."""
         optional = {field.name for field in fields(self) if field.default is not MISSING}
-        return {
-            key: value for key, value in asdict(self).items() if value is not None or key not in optional
-        }
+        return {key: value for key, value in asdict(self).items() if value is not None or key not in optional}
 
 
 @dataclass(frozen=True)
 class Costs:
     """FLOPs per token of all that is not a prunable matrix, on rows of one length, and what matrices do not compute.
 
-    rest: of a forward pass through the blocks; rest_trained, rest_frozen: of forward and backward, with trained and with
-    frozen ends; head: forward, where all logits are computed; unread: names of the matrices whose input needs no gradient
-    with frozen ends; block_forward, block_backward: of a mean block with all its weights, each for itself, so that no
-    gradient leaves it.
+    rest: of a forward pass through the blocks. rest_trained, rest_frozen: of forward and backward, with trained and
+    with frozen ends. head: forward, where all logits are computed. unread: names of the matrices whose input needs no
+    gradient with frozen ends. block_forward, block_backward: of a mean block with all its weights; no gradient leaves it.
     """
 
     rest: float

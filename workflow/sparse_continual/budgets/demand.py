@@ -75,7 +75,7 @@ def _asked_steps(study, stream: str, condition: str, steps: int) -> int:
 
 
 def lengths(study, base: str) -> list[int]:
-    """Tokens of the rows that pass through a base of the study: of streams, of its mixture, of texts that methods read."""
+    """Tokens of the rows that a base of the study reads: of streams, of its mixture, of texts for its methods."""
     found = {study.sizes(stream)["row_tokens"] for stream in study.streams}
     for name in study.conditions:
         arm = study.condition(name)

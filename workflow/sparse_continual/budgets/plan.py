@@ -151,7 +151,11 @@ def _phase_costs(phase: dict) -> dict:
 
 def _methods(topologies: list[dict]) -> list[str]:
     """What the methods themselves have pass through their models, each topology's once, and all that are made."""
-    lines, total, unknown = [("topology", "base", "method", "models", "forward", "backward", "FLOP each", "FLOP")], 0, 0
+    lines, total, unknown = (
+        [("topology", "base", "method", "models", "forward", "backward", "FLOP each", "FLOP")],
+        0,
+        0,
+    )
     for row in topologies:
         if not row["shape"]:
             continue

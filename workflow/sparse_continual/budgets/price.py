@@ -160,7 +160,9 @@ def describe(shape: Shape) -> str:
 def _llama_like(shape: Shape) -> bool:
     """Whether a counted shape has the matrices of a Llama of its widths."""
     widths = (shape.intermediate_size, shape.heads, shape.kv_heads)
-    return None not in widths and matrices(shape.settings()) == matrices({**shape.settings(), "counted": None})
+    return None not in widths and matrices(shape.settings()) == matrices(
+        {**shape.settings(), "counted": None}
+    )
 
 
 def table(rows: list[dict]) -> str:
@@ -178,7 +180,9 @@ def table(rows: list[dict]) -> str:
         sizes = [number(r[key]) + "B" for key in ("optimizer_bytes", "checkpoint_bytes", "disk_bytes")]
         known = r["hours"] is not None
         costs.append((name, *counts, *sizes, f"{r['hours'] + r['tuning_hours']:.2f}" if known else UNKNOWN))
-    training, tuning, disk = (sum(r[key] or 0 for r in rows) for key in ("hours", "tuning_hours", "disk_bytes"))
+    training, tuning, disk = (
+        sum(r[key] or 0 for r in rows) for key in ("hours", "tuning_hours", "disk_bytes")
+    )
     unknown = [r["condition"] for r in rows if r["hours"] is None]
     lines = [
         "Models. nonzeros: existing weights of block linears; the made topologies must have exactly these.",
@@ -209,7 +213,7 @@ def _short(text: str, width: int) -> str:
 
 
 def number(value: float | None) -> str:
-    """`value` with three digits and k, M, G, T, P, E for the thousands: 55296 is 55.3k; None, not known, is a question mark."""
+    """`value` with three digits and k, M, G, T, P, E for the thousands: 55296 is 55.3k; None, not known, is "?"."""
     if value is None:
         return UNKNOWN
     suffixes = ["", "k", "M", "G", "T", "P", "E"]

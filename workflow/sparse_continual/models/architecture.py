@@ -20,19 +20,25 @@ from sparse_continual.models.load import EXPERTS, _block_list, matrix_of, prunab
 OPERATIONS = 300_000  # of one pass; beyond them (a scan of token after token) counting would take minutes
 CHEAP = frozenset(  # operations of aten that hold no products, beside elementwise ones and views
     """_fused_rms_norm _fused_rms_norm_backward _local_scalar_dense _log_softmax _log_softmax_backward_data _softmax
-    _softmax_backward_data _to_copy _unsafe_index _unsafe_view all amax amin any arange argmax argmin argsort as_strided
-    bernoulli bincount cat clone constant_pad_nd copy copy_ count_nonzero cummax cumsum diff embedding
-    embedding_dense_backward empty empty_like empty_strided eye fill fill_ flip full full_like gather
-    glu glu_backward index index_add index_add_ index_copy index_copy_ index_put index_put_ index_select lift_fresh
-    lift_fresh_copy linspace log_sigmoid_backward log_sigmoid_forward logcumsumexp logsumexp masked_fill masked_fill_ max mean min native_dropout native_dropout_backward
-    native_group_norm native_group_norm_backward native_layer_norm native_layer_norm_backward new_empty
-    new_empty_strided new_full new_ones new_zeros nonzero norm ones ones_like prod rand_like randn_like
-    reflection_pad1d repeat repeat_interleave roll scatter scatter_ scatter_add scatter_add_ searchsorted
-    select_backward slice_backward slice_scatter softplus_backward sort std stack sum topk tril tril_ triu triu_ unfold_backward unique_dim
-    upsample_nearest1d value_selecting_reduction_backward var var_mean linalg_vector_norm zero_ zeros
-    zeros_like scalar_tensor masked_scatter masked_scatter_ resize_ set_ detach_ cumprod""".split()
+    _softmax_backward_data _to_copy _unsafe_index _unsafe_view all amax amin any arange argmax argmin argsort
+    as_strided bernoulli bincount cat clone constant_pad_nd copy copy_ count_nonzero cummax cumprod cumsum
+    detach_ diff embedding embedding_dense_backward empty empty_like empty_strided eye fill fill_ flip full
+    full_like gather glu glu_backward index index_add index_add_ index_copy index_copy_ index_put index_put_
+    index_select lift_fresh lift_fresh_copy linalg_vector_norm linspace log_sigmoid_backward log_sigmoid_forward
+    logcumsumexp logsumexp masked_fill masked_fill_ masked_scatter masked_scatter_ max mean min native_dropout
+    native_dropout_backward native_group_norm native_group_norm_backward native_layer_norm
+    native_layer_norm_backward new_empty new_empty_strided new_full new_ones new_zeros nonzero norm ones
+    ones_like prod rand_like randn_like reflection_pad1d repeat repeat_interleave resize_ roll scalar_tensor
+    scatter scatter_ scatter_add scatter_add_ searchsorted select_backward set_ slice_backward slice_scatter
+    softplus_backward sort stack std sum topk tril tril_ triu triu_ unfold_backward unique_dim
+    upsample_nearest1d value_selecting_reduction_backward var var_mean zero_ zeros zeros_like""".split()
 )
-OTHER_PARTS = ("vision_config", "audio_config", "image_config", "speech_config")  # fields of models that see or hear
+OTHER_PARTS = (
+    "vision_config",
+    "audio_config",
+    "image_config",
+    "speech_config",
+)  # fields of models that see or hear
 
 
 class Unknown(Exception):
@@ -85,7 +91,11 @@ def build(config: dict, name: str, code=None):
                     )
         except Exception as error:  # config classes and constructors raise whatever they stumble over
             lines = str(error).strip().splitlines() or [""]
-            said = next((line.strip() for line in lines[1:] if line.strip()), "") if lines[0].endswith(":") else ""
+            said = (
+                next((line.strip() for line in lines[1:] if line.strip()), "")
+                if lines[0].endswith(":")
+                else ""
+            )
             raise UserError(
                 f"{name}: transformers {version} cannot build a causal language model from it "
                 f"({type(error).__name__}: {f'{lines[0]} {said}'.strip():.300}); expected the config.json of a decoder "
@@ -111,20 +121,22 @@ def _refused(config) -> str | None:
 def count(model, name: str) -> dict:
     """What the `model` of a config called `name` holds.
 
-    Returns {model_type, sizes: {hidden_size, intermediate_size, layers, heads, kv_heads, vocabulary, tied, head_size},
-    None for those that the config does not have, parameters: values by group (prunable, embedding, head, norms, biases,
-    other, total; norms with their biases, a tied head 0), matrices: name -> [outputs, inputs] of those that may be pruned,
-    in model order}.
+    Returns {model_type, sizes, parameters, matrices}. sizes: hidden_size, intermediate_size, layers, heads, kv_heads,
+    vocabulary, tied, head_size; None for those that the config does not have. parameters: values by group: prunable,
+    embedding, head (0 if tied), norms (with their biases), biases, other, total. matrices: name -> [outputs, inputs] of
+    those that may be pruned, in model order.
 
     Raises UserError for a mixture of experts, and when nothing can be pruned (`models.load.prunable`).
     """
     config = model.config
-    experts = next((part for part, _ in _block_list(model)[1].named_modules() if "expert" in part.lower()), None)
+    experts = next(
+        (part for part, _ in _block_list(model)[1].named_modules() if "expert" in part.lower()), None
+    )
     if experts:
         fields = {key: _whole(config, key) for key in EXPERTS if _whole(config, key)}
         raise UserError(
-            f"{name}: model_type {config.model_type!r} has experts ({experts}; {fields or 'no number of them'}), expected "
-            "a base without: a mixture can be pruned by `sparse_continual.topologies.prune` and audited, but a study "
+            f"{name}: model_type {config.model_type!r} has experts ({experts}; {fields or 'no number of them'}), "
+            "expected a base without: a mixture can be pruned by `sparse_continual.topologies.prune` and audited, but a study "
             "cannot price it yet"
         )
     try:
@@ -209,7 +221,7 @@ def flops(model, tokens: int) -> dict:
                 f"{name} reads {' + '.join(str(rows) for rows, _, _ in calls) or 'none'} of the {tokens} tokens of a "
                 "row, and sparse FLOPs are known where every matrix reads every token once"
             )
-        (_, needs, tensor), = calls
+        ((_, needs, tensor),) = calls
         inputs.setdefault(name.split(_block_list(model)[0] + ".")[1].split(".")[0], set()).add(tensor)
         if not needs:
             unread.append(name)
@@ -262,7 +274,9 @@ def _pass(given: dict, model, linears: dict, outputs) -> tuple:
     def mark(*_):
         marks.append(counter.get_total_flops())
 
-    handles = [m.register_forward_pre_hook(reading(name, matrix_of(m).shape[1])) for name, m in linears.items()]
+    handles = [
+        m.register_forward_pre_hook(reading(name, matrix_of(m).shape[1])) for name, m in linears.items()
+    ]
     # where the body ends; some classes pass it by and call its parts: there the last linear is the head
     handles.append(model.base_model.register_forward_hook(mark))
     handles.append(model.get_output_embeddings().register_forward_pre_hook(mark))
@@ -279,7 +293,9 @@ def _pass(given: dict, model, linears: dict, outputs) -> tuple:
         for parameter in model.parameters():
             parameter.grad = None
     if operations.unknown:
-        raise Unknown(f"torch's counter of FLOPs does not know its operations {', '.join(sorted(operations.unknown))}")
+        raise Unknown(
+            f"torch's counter of FLOPs does not know its operations {', '.join(sorted(operations.unknown))}"
+        )
     if not marks or model.base_model is model:
         raise Unknown("its head is not apart from its body")
     return marks[0], forward - marks[0], total - forward, reads
@@ -310,7 +326,10 @@ def _operations():
                 cheap = space == "aten" and (
                     own.partition(".")[0] in CHEAP
                     or torch.Tag.pointwise in func.tags
-                    or any(result.alias_info and not result.alias_info.is_write for result in func._schema.returns)
+                    or any(
+                        result.alias_info and not result.alias_info.is_write
+                        for result in func._schema.returns
+                    )
                 )
                 if packet not in flop_registry and not cheap and space != "prim":
                     self.unknown.add(f"{space}::{own}")

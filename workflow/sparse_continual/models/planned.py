@@ -3,7 +3,9 @@
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import matrix_of, prunable
 
-AGAIN = "expected one number in both; delete results/store/architectures and plan again; report it if it stays"
+AGAIN = (
+    "expected one number in both; delete results/store/architectures and plan again; report it if it stays"
+)
 
 
 def check_counts(folder, model, planned: dict) -> None:
@@ -15,7 +17,9 @@ def check_counts(folder, model, planned: dict) -> None:
     for name in dict.fromkeys((*expected, *found)):
         if expected.get(name) != found.get(name):
             sizes = (_by(found.get(name)), _by(expected.get(name)))
-            raise UserError(f"{folder}: {name} is {sizes[0]} in the model and {sizes[1]} in the plan; {AGAIN}")
+            raise UserError(
+                f"{folder}: {name} is {sizes[0]} in the model and {sizes[1]} in the plan; {AGAIN}"
+            )
     total = sum(parameter.numel() for parameter in model.parameters())
     if total != planned["parameters"]:
         raise UserError(
@@ -27,7 +31,8 @@ def check_nonzeros(folder, counted: int, planned: int | None) -> None:
     """Raise UserError unless as many prunable weights exist as planned; None: the plan does not say."""
     if planned is not None and counted != planned:
         raise UserError(
-            f"{folder}: {counted:,} block weights exist in the topology that was made and {planned:,} in the plan; {AGAIN}"
+            f"{folder}: {counted:,} block weights exist in the topology that was made and {planned:,} in the plan; "
+            f"{AGAIN}"
         )
 
 

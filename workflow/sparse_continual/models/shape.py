@@ -30,7 +30,9 @@ def shape_of(folder, trust_remote_code=False, lengths=()) -> dict:
     folder = Path(folder)
     config = read_json(folder / "config.json")
     brought = isinstance(config, dict) and "auto_map" in config
-    return shape_of_config(config, str(folder / "config.json"), lengths, folder if brought and trust_remote_code else None)
+    return shape_of_config(
+        config, str(folder / "config.json"), lengths, folder if brought and trust_remote_code else None
+    )
 
 
 def shape_of_config(config: dict, name="config.json", lengths=(), code_folder=None) -> dict:
@@ -74,7 +76,7 @@ def shape_of_config(config: dict, name="config.json", lengths=(), code_folder=No
 
 
 def _key(config: dict, code_folder) -> str:
-    """Names an answer: the config's content, code that came with it, the libraries' releases, and the code that counts."""
+    """Names an answer: a digest of the config, of code that came with it, of the libraries' releases and of the counter."""
     brought = sorted(Path(code_folder).glob("*.py")) if code_folder else []
     return sha256(
         {
@@ -128,8 +130,8 @@ def _answer(request: dict) -> dict:
     except ValueError:
         said = (done.stderr.strip() or f"it ended with {done.returncode} and said nothing").splitlines()[-1]
         raise UserError(
-            f"{request['name']}: the process that counts its model failed: {said:.300}; run `{Path(sys.executable).name} "
-            f"-m {COUNTER}` to see whether torch and transformers can be imported"
+            f"{request['name']}: the process that counts its model failed: {said:.300}; run "
+            f"`{Path(sys.executable).name} -m {COUNTER} < /dev/null` to see whether torch and transformers are there"
         ) from None
     if "refused" in found:
         raise UserError(found["refused"])

@@ -98,8 +98,8 @@ def _check_modules(sizes: dict[str, tuple[int, int]], heads: int | None) -> None
         modules = [name.split(".")[-2] for name in names]
         if sorted(modules) != sorted((*ATTENTION, *MLP)):
             raise UserError(
-                f"{names[0]}: its block has {len(names)} matrices, {', '.join(modules)}; structured pruning knows blocks of "
-                f"one each of {', '.join(ATTENTION + MLP)}"
+                f"{names[0]}: its block has {len(names)} matrices, {', '.join(modules)}; structured pruning knows "
+                f"blocks of one each of {', '.join(ATTENTION + MLP)}"
             )
         keys = next(name for name in names if name.split(".")[-2] == ATTENTION[1])
         if not heads or sizes[keys][0] % heads:

@@ -35,8 +35,8 @@ class Passes:
 @dataclass(frozen=True)
 class Text:
     """What is read, and of what model: `sequences` rows of `tokens`; decoder `blocks`; `weights` that may be pruned,
-    of which `kept` stay (0 where a method takes whole heads and channels); `readings`: groups of a block's matrices that
-    read the very same, a Llama's q, k, v; o; gate, up; down.
+    of which `kept` stay (0 where a method takes whole heads and channels); `readings`: groups of a block's matrices
+    that read the very same, a Llama's q, k, v; o; gate, up; down.
     """
 
     sequences: int
@@ -82,7 +82,9 @@ def planned(settings: dict, shape: dict, sequences: int, tokens: int, written: b
     own = {key: value for key, value in settings.items() if key not in shared}
     sizes, pattern = matrices(shape), settings["pattern"]
     kept = 0 if pattern == "structured" else kept_total(sizes, pattern, settings.get("sparsity"))
-    text = Text(sequences, tokens, shape["layers"], kept_total(sizes, "dense"), kept, *_readings(shape, tokens))
+    text = Text(
+        sequences, tokens, shape["layers"], kept_total(sizes, "dense"), kept, *_readings(shape, tokens)
+    )
     total = text.of(settings["method"], own)
     if registry.load("topologies.allocations", allocation).NEEDS == "inputs":
         total += text.walked()

@@ -4,7 +4,8 @@ The folder is used in place and never written to. It is checked at every start b
 and headers, and once by loading it. Every block starts from this one model, so blocks replicate
 streams and not models: results hold for this checkpoint.
 
-Cost: one load. Limits: safetensors only, decoders of text that transformers knows, without experts; weights stored plainly, as bits and values
+Cost: one load, and once for every config.json some seconds in which its model is counted. Limits: safetensors only;
+decoders of text that transformers knows, without experts; weights stored plainly, as bits and values
 (`sparse-bitmask`, `sparse-24-bitmask`), or as float8 with one scale a matrix or a row, which are multiplied out;
 not pruned already where the method `dense` is to use it.
 """
@@ -40,7 +41,7 @@ def fingerprint(settings) -> dict[str, str]:
 
 
 def shape(settings, lengths=()) -> dict:
-    """Shape settings of the checkpoint, counted on the model of its config.json, with FLOPs of rows of these `lengths`."""
+    """Shape settings of the checkpoint, counted on its config.json's model, with FLOPs of rows of these `lengths`."""
     return shape_of(_folder(settings), lengths=lengths)
 
 
