@@ -156,13 +156,14 @@ def store(tmp_path, monkeypatch):
 @pytest.fixture
 def asked(monkeypatch):
     """The requests that are answered by counting."""
-    requests, answer = [], shapes._answer
+    requests = []
 
     def counting(request):
         requests.append(request)
-        return answer(request)
+        return shapes._counted_here(request)
 
-    monkeypatch.setattr(shapes, "_answer", counting)
+    monkeypatch.setattr(shapes, "_imported", lambda: False)
+    monkeypatch.setattr(shapes, "_counted_elsewhere", counting)
     return requests
 
 
@@ -250,10 +251,12 @@ def test_counting_in_a_process_that_trains_changes_no_random_numbers(store):
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
+    assert shapes._imported()
     with torch.no_grad():
         assert isinstance(shape_of_config(of("gpt2"), lengths=[5])["counted"]["flops"]["5"], dict)
         assert not torch.is_grad_enabled()
     assert torch.equal(torch.rand(2), expected)
+    assert not store.exists()  # nor is anything written where a library is used
 
 
 def test_own_code_is_run_where_it_is_trusted_alone(tmp_path):

@@ -26,8 +26,8 @@ class Shape:
     """Widths of a decoder. `family` is "llama" (gated MLP, no biases) or "phi" (two-matrix MLP, biases), by formulas.
 
     `counted`: what was counted on the base's own class (`models.shape.shape_of_config`). Where it is given, nothing is
-    computed from the widths, which are for people to read, and None where the family has no such number; `family` is the
-    model_type.
+    computed from the widths, which are for people to read, and None where the family has no such number; `family` is
+    the model_type.
     """
 
     hidden_size: int
@@ -76,7 +76,8 @@ class Costs:
 
     rest: of a forward pass through the blocks. rest_trained, rest_frozen: of forward and backward, with trained and
     with frozen ends. head: forward, where all logits are computed. unread: names of the matrices whose input needs no
-    gradient with frozen ends. block_forward, block_backward: of a mean block with all its weights; no gradient leaves it.
+    gradient with frozen ends. block_forward, block_backward: of a mean block with all its weights, which no gradient
+    leaves.
     """
 
     rest: float

@@ -1,9 +1,9 @@
 """Shape settings of a base that was not made here: what its config.json's model holds, and what it computes.
 
 Both are counted on transformers' own class (models/architecture.py), whatever the family. The process that asks
-imports neither torch nor transformers: another one counts, once for every content of a config.json and release of the
-libraries, and the answers are kept in the store, each whole or not at all. Where they cannot be kept (a folder without
-write permission), they are counted in every process that asks.
+need not import torch: another one counts, once for every content of a config.json and release of the libraries, and
+the answers are kept in the store, each whole or not at all. Where they cannot be kept (a folder without write
+permission), every process that asks has them counted. A process that has the libraries counts by itself.
 """
 
 import importlib
@@ -63,9 +63,13 @@ def shape_of_config(config: dict, name="config.json", lengths=(), code_folder=No
     if missing:
         request = {"config": config, "name": name, "code": code_folder and str(code_folder)}
         request |= {"counts": "" in missing, "lengths": [int(part) for part in missing if part]}
-        found = _answer(request)
+        here = _imported()
+        found = _counted_here(request) if here else _counted_elsewhere(request)
         for part in missing:
-            _keep(paths[part], found["flops"][part] if part else found["counts"])
+            answer = found["flops"][part] if part else found["counts"]
+            _told[str(paths[part].absolute())] = answer
+            if not here:  # a library that was imported somewhere leaves no files there
+                _keep(paths[part], answer)
     counts = _told[str(paths[""].absolute())]
     sizes = dict(counts["sizes"])
     if sizes["head_size"] is None or sizes["head_size"] * (sizes["heads"] or 0) == sizes["hidden_size"]:
@@ -76,7 +80,7 @@ def shape_of_config(config: dict, name="config.json", lengths=(), code_folder=No
 
 
 def _key(config: dict, code_folder) -> str:
-    """Names an answer: a digest of the config, of code that came with it, of the libraries' releases and of the counter."""
+    """Names an answer: a digest of the config, the code that came with it, the libraries' releases and the counter."""
     brought = sorted(Path(code_folder).glob("*.py")) if code_folder else []
     return sha256(
         {
@@ -102,20 +106,23 @@ def _kept(path: Path) -> bool:
 
 
 def _keep(path: Path, answer) -> None:
-    _told[str(path.absolute())] = answer
     try:
         write_json(path, {"answer": answer, "sha256": sha256(answer)})
     except OSError:  # a place that cannot be written to: the next process counts again
         pass
 
 
-def _answer(request: dict) -> dict:
-    """What `architecture.answer` says, from this process where torch is imported already, else from another one.
+def _imported() -> bool:
+    """Whether this process has the libraries already, so that counting is a matter of a moment."""
+    return {"torch", "transformers"} <= sys.modules.keys()
 
-    Raises UserError as it does, and when the process fails.
-    """
-    if {"torch", "transformers"} <= sys.modules.keys():
-        return importlib.import_module(COUNTER).answer(request)
+
+def _counted_here(request: dict) -> dict:
+    return importlib.import_module(COUNTER).answer(request)
+
+
+def _counted_elsewhere(request: dict) -> dict:
+    """What `architecture.answer` says, from another process. Raises UserError as it does, and when that one fails."""
     own = str(Path(code.PACKAGE).parent)
     paths = os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
