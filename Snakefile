@@ -18,6 +18,13 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
 
+# Snakemake's default limit of 100 jobs a second starts a timer after every job. From then on each timer wakes the
+# scheduler once a second, and the scheduler goes through all waiting jobs. Local jobs need no limit.
+onstart:
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
 rule all:
     default_target: True
     input:

@@ -67,7 +67,7 @@ def test_runs_that_are_there_already_are_said(here, capsys):
         ("study: {blocks: 0}", "config: study.blocks: found 0"),
         ("study: [", "a.yaml: not valid YAML"),
         ("- study", "a.yaml: found no keys"),
-        (None, "a.yaml: cannot be read (No such file or directory)"),
+        (None, "a.yaml: no such file; expected a YAML file"),
     ],
 )
 def test_mistakes(here, capsys, text, line):
@@ -83,7 +83,7 @@ def test_reanalyse(here, capsys):
     assert cli.main(["reanalyse", str(ROOT / "studies" / "reanalysis.yaml")]) == 0
     assert "intervals" in capsys.readouterr().out
     assert cli.main(["reanalyse", "none.yaml"]) == 1
-    assert capsys.readouterr().err.startswith("none.yaml: cannot be read")
+    assert capsys.readouterr().err.startswith("none.yaml: no such file")
 
 
 @pytest.fixture
@@ -113,6 +113,19 @@ def test_audit_on_the_terminal(checkpoints, capsys):
         "3. config: activation-sparse",
     ]
     assert "2 within 1" in lines[-1] and max(map(len, lines)) <= 120
+
+
+def test_audit_without_a_count_has_its_own_status(checkpoints, here, capsys):
+    """A mistake in another checkpoint outweighs it; one that counts does not hide it."""
+    (here / "llama").mkdir()
+    (here / "llama" / "config.json").write_text('{"model_type": "llama"}')
+    assert cli.main(["audit", "llama", "dense"]) == 3
+    assert "1. llama: not-counted" in capsys.readouterr().out
+    assert cli.main(["audit", "dense", "--config-only"]) == 3
+    assert cli.main(["audit", "llama", "nowhere"]) == 1
+    assert cli.main(["audit", "config", "--config-only"]) == 0, (
+        "experts are in the config: nothing is left open"
+    )
 
 
 @pytest.mark.parametrize(
@@ -262,8 +275,8 @@ def test_audit_of_repositories(checkpoints, here, monkeypatch, capsys):
         assert published["density"] == converted["density"] == 0.5 and converted["declared"] is None
         assert (here / "converted" / "someone--pickles" / "config.json").is_file()
         assert (published["revision"], converted["revision"]) == (commit, other)
-        for more in ([], ["--config-only"]):
-            assert cli.main(["audit", words[0], *more]) == 0
+        for more, status in (([], 0), (["--config-only"], 3)):
+            assert cli.main(["audit", words[0], *more]) == status
             assert f"Read at commit {commit}." in capsys.readouterr().out
         for repo, line in (
             ("someone/pickles", "pickled weights"),
@@ -282,7 +295,7 @@ def test_audit_of_a_repository_by_its_config_alone(checkpoints, here, monkeypatc
     with FakeHub() as hub:
         hub.add("someone/giant", files | {"model.safetensors.index.json": b"{}"})
         hub.patch(monkeypatch, here / "cache")
-        assert cli.main(["audit", "someone/giant", "sparse", "--config-only", "--json"]) == 0
+        assert cli.main(["audit", "someone/giant", "sparse", "--config-only", "--json"]) == 3
         giant, sparse = json.loads(capsys.readouterr().out)
         assert (giant["verdict"], giant["moe"]["experts"], giant["matrices"]) == ("activation-sparse", 8, [])
         assert "no weight was counted" in giant["reason"] and "no weight was counted" in sparse["reason"]

@@ -158,7 +158,7 @@ def test_numbers_and_keys_as_yaml_reads_them():
         (
             "topologies.sparse_2of4.pattern",
             124,
-            "topologies.sparse_2of4.pattern: found 124, expected string (YAML reads 2:4 as a number: write it in quo",
+            "topologies.sparse_2of4.pattern: found 124, expected string (write it in quotes)",
         ),
         # ranges
         ("study.blocks", 0, "study.blocks: found 0, expected at least 1"),
@@ -241,6 +241,16 @@ def test_numbers_and_keys_as_yaml_reads_them():
             "streams.people.source",
             "fact",
             "streams.people: streams.sources: no variant 'fact' (did you mean 'facts'?)",
+        ),
+        (
+            "streams.people.start_token",
+            "sometimes",
+            "streams.people.start_token: found 'sometimes', expected one of auto, always, never",
+        ),
+        (
+            "bases.tiny.mixture.0.start_token",
+            True,
+            "bases.tiny.mixture.0.start_token: found True, expected one of auto, always, never",
         ),
         (
             "bases.tiny.mixture.0.source",

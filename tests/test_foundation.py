@@ -62,12 +62,80 @@ def test_json(tmp_path):
     with pytest.raises(UserError, match="a.json: line 3: not valid JSON"):
         files.read_json(path)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match="a.json: cannot be read as UTF-8 text"):
+    with pytest.raises(UserError, match="a.json: not UTF-8 text: found UTF-16; convert it: iconv"):
         files.read_json(path)
     with pytest.raises(UserError, match="b.json: no such file"):
         files.read_json(tmp_path / "b.json")
     with pytest.raises(UserError, match=r"cannot be read \(Is a directory\); expected a JSON file"):
         files.read_json(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "line 1: not valid JSON: the file is empty"),
+        (b'{"a": 1}\n{"a": 2}\n', "line 2: not valid JSON: a second value begins here.*jq -s"),
+        (b"[1,\n2,\n]", "line [23]: not valid JSON: .*remove the comma before the closing bracket"),
+        (b'{"a": 1,}', "not valid JSON: .*remove the comma before the closing bracket"),
+        (b"{'a': 1}", "not valid JSON: .*use double quotes"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"9" * 5000, "not valid JSON here: .*digits"),
+        ('"café"'.encode("latin-1"), "not UTF-8 text: byte 4 is 0xe9; if it is LATIN1, convert it: iconv"),
+        ("\ufeff[]".encode("utf-16-be"), "found UTF-16"),
+        ('"é"'.encode("utf-16-le"), "byte 2 is 0xe9; if it is UTF-16LE"),
+        ('"a"'.encode("utf-32"), "found UTF-32"),
+    ],
+)
+def test_json_that_cannot_be_read_says_how_to_fix_it(tmp_path, content, words):
+    (tmp_path / "a b.json").write_bytes(content)
+    with pytest.raises(UserError, match=f"a b.json: .*{words}"):
+        files.read_json(tmp_path / "a b.json")
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    (tmp_path / "a").write_bytes(b"\xef\xbb\xbf[1]")
+    assert files.read_json(tmp_path / "a") == [1]
+    assert files.read_text(tmp_path / "a") == files.read_plain(tmp_path / "a") == "[1]"
+    (tmp_path / "a").write_bytes("\ufeff\ufeffb".encode())  # one mark is the editor's, the second is text
+    assert files.read_text(tmp_path / "a") == "\ufeffb"
+
+
+def test_plain_text_has_no_nul(tmp_path):
+    (tmp_path / "a").write_bytes("w1 w2".encode("utf-16-le"))
+    with pytest.raises(UserError, match="a: byte 1 is a NUL character.*iconv -f UTF-16LE"):
+        files.read_plain(tmp_path / "a")
+
+
+def test_paths_of_users(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.given_path("~/a/b") == tmp_path / "a" / "b"
+    for same in ("a/~b", "../a", "/a/~/b", "."):
+        assert str(files.given_path(same)) == same
+    with pytest.raises(UserError, match="~nobody-of-this-name/a: the home folder of this user is unknown"):
+        files.given_path("~nobody-of-this-name/a")
+
+
+def test_a_file_without_permission(monkeypatch):
+    """Told from what the system says, because root may read every file."""
+
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr("builtins.open", denied)
+    for read in (files.read_json, files.read_text, files.digest_of_given):
+        with pytest.raises(UserError, match=r"a.txt: cannot be read \(Permission denied\)"):
+            read("a.txt")
+
+
+def test_digest_of_given(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
+    assert files.digest_of_given(tmp_path / "a") == known
+    with pytest.raises(UserError, match="b: no such file"):
+        files.digest_of_given(tmp_path / "b")
+    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
+        files.digest_of_given(tmp_path)
 
 
 def test_digests(tmp_path):

@@ -9,6 +9,7 @@ import yaml
 
 from sparse_continual import registry
 from sparse_continual.budgets.demand import preparation, priced, prunings
+from sparse_continual.budgets.plan import plan_text
 from sparse_continual.config import checked
 from sparse_continual.errors import UserError
 from sparse_continual.study import Study
@@ -423,6 +424,11 @@ def test_a_published_base_is_one_model_for_all_blocks(tmp_path):
     read = {"sequences": 4, "tokens": 512, "written": True}  # by the base itself
     (row,) = prunings(study_of(**changes, topologies__sparse_2of4=wanda))
     assert row["making"]["text"] == read and row["models"] == 1
+    at_most = "At most so many nonzeros: sparse. Weights that the base lacks already stay absent, also in groups of N:M"
+    assert at_most in plan_text(study_of(**changes))  # the base may be pruned already
+    half = {"method": "magnitude", "pattern": "unstructured", "sparsity": 0.5, "on_sparse": "refuse"}
+    assert "At most" not in plan_text(study_of(**changes, topologies__sparse_2of4=half))
+    assert "At most" not in plan_text(study_of())  # generated bases are dense
     wanda["calibration"]["files"] = [str(text)]
     (row,) = prunings(study_of(**changes, topologies__sparse_2of4=wanda))
     assert row["making"]["text"] == read | {"written": False}
@@ -482,3 +488,54 @@ def test_a_topology_that_is_counted_is_named_by_its_base_where_several_have_it(t
     alone = study_of(**changes | {"study__conditions": ["one"], **WITHOUT_CONTRASTS})
     assert {name for name, _, _ in alone.topologies("people")} == {"found"}
     assert alone.topology("one", "1").name == study.topology("one", "1").name
+
+
+def test_every_path_of_the_config_may_begin_at_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = " ".join(f"s{i % 50}" for i in range(900))
+    for name in ("one", "two", "three"):
+        (tmp_path / f"{name}.txt").write_text(words)
+    (tmp_path / "claims.yaml").write_text((ROOT / "claims.yaml").read_text())
+    task = tmp_path / "bench" / "SC" / "toy"
+    for folder in (task, task.parent / "other"):
+        folder.mkdir(parents=True)
+        (folder / "labels.json").write_text('["s1", "s2"]')
+        for file in ("train", "test"):
+            (folder / f"{file}.json").write_text(json.dumps([{"label": "s1", "sentence": f"s3 {file} s4"}]))
+
+    def written(home):
+        wanda = {
+            "method": "wanda",
+            "pattern": "2:4",
+            "calibration": {"sequences": 4, "files": [f"{home}/three.txt"]},
+        }
+        sources = [
+            {"source": "text", "files": [f"{home}/one.txt", f"{home}/two.txt"]},
+            {"source": "cl_benchmark", "folder": f"{home}/bench", "tasks": ["toy", "other"]},
+        ]
+        found = []
+        for source in sources:
+            own = {"streams__people": source, "topologies__sparse_2of4": wanda, "study__tuning__tasks": 2}
+            study = study_of(**WITHOUT_CONTRASTS, **own)
+            found += [*study.stream("people", "sparse", "1").settings["files"]]
+            found.append(study.topology("sparse", "1").settings["files"])
+        return [list(digests.values()) for digests in found]
+
+    assert written("~") == written(str(tmp_path))
+    assert study_of(study__claims="~/claims.yaml").claims == study_of().claims
+    with pytest.raises(UserError, match="streams.people: .*gone.txt: no such file"):
+        study_of(
+            **WITHOUT_CONTRASTS, streams__people={"source": "text", "files": ["~/gone.txt", "~/one.txt"]}
+        )
+
+
+def test_a_setting_of_rows_that_is_left_out_renames_nothing(default):
+    """start_token and unlabelled have no default in the schema: names stay those from before there were such keys."""
+    for stream in default.config["streams"].values():
+        assert "start_token" not in stream
+    other = study_of(streams__people={**DEFAULT["streams"]["people"], "start_token": "never"})
+    assert {stage for stage, _ in differing(default, other)} >= {"streams", "runs"}
+    assert ("models", default.conditions[0]) not in differing(default, other)
+    config = deepcopy(DEFAULT)
+    config["bases"]["tiny"]["mixture"][0]["start_token"] = "never"
+    assert ("models", default.conditions[0]) in differing(default, Study(checked(config)))

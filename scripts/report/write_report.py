@@ -5,6 +5,7 @@ from sparse_continual.script import job
 with job(snakemake):
     from sparse_continual.report.environment import gather
     from sparse_continual.report.render import write
+    from sparse_continual.report.tasks import gather as gather_tasks
 
     write(
         Path(snakemake.input.budget).parent,
@@ -13,4 +14,5 @@ with job(snakemake):
         snakemake.output.extract,
         snakemake.output.latex,
         gather(snakemake.input.trained),
+        gather_tasks(snakemake.params.built),
     )

@@ -174,10 +174,55 @@ def test_a_sparsity_declaration_is_passed_over(folder):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), llama().parameters(), strict=True))
 
 
+GENERATION = {  # a file, and whether it is kept
+    "valid": (b'{"temperature": 0.6, "do_sample": true}', True),
+    "sampling off": (b'{"do_sample": false, "temperature": 0.6, "top_p": 0.9}', False),  # as Llama 2 has it
+    "beams": (b'{"num_return_sequences": 3}', False),
+    "type": (b'{"temperature": "hot"}', False),
+    "value": (b'{"max_new_tokens": -1}', False),
+    "cache": (b'{"cache_implementation": "nonsense"}', False),
+    "list": (b"[1, 2]", False),
+    "null": (b"null", False),
+    "no JSON": (b"{oops", False),
+    "no text": (b"\xff\xfe", False),
+    "empty": (b"", False),
+}
+
+
+@pytest.mark.parametrize("kind", GENERATION)
+def test_a_generation_config_stops_neither_loading_nor_saving(folder, tmp_path, kind):
+    content, kept = GENERATION[kind]
+    wanted = load_model(folder)
+    (folder / "generation_config.json").write_bytes(content)
+    model = load_model(folder)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), wanted.parameters(), strict=True))
+    save_model(model, tokenizer(), tmp_path / "again")
+    written = json.loads((tmp_path / "again" / "generation_config.json").read_text())
+    assert (written.get("temperature") == 0.6) == kept
+    load_model(tmp_path / "again")
+
+
 def test_more_tokens_than_rows(tmp_path):
     save_model(llama(vocab_size=8), tokenizer(), tmp_path)
     with pytest.raises(UserError, match="10 tokens, the embedding 8 rows"):
         facts_of(tmp_path)
+
+
+def test_ids_beyond_the_rows_though_tokens_are_fewer(tmp_path):
+    """A vocabulary may leave gaps in its ids."""
+    save_model(llama(vocab_size=12), tokenizer(), tmp_path)
+    facts_of(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    content = json.loads(path.read_text())
+    token, highest = max(content["model"]["vocab"].items(), key=lambda entry: entry[1])
+    for number, fits in ((11, True), (12, False), (900, False)):
+        content["model"]["vocab"][token] = number
+        path.write_text(json.dumps(content))
+        if fits:
+            facts_of(tmp_path)
+            continue
+        with pytest.raises(UserError, match=f"gives {token!r} the id {number}, the embedding has 12 rows"):
+            facts_of(tmp_path)
 
 
 def test_prunable_names_and_order():

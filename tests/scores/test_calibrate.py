@@ -73,6 +73,15 @@ def test_a_bias_to_one_option_changes_nothing(model):
     assert after.score.tolist() == before.score.tolist() != plain.tolist()
 
 
+def test_a_model_that_does_not_look_at_the_prompt_scores_chance(model):
+    """It prefers one option, which calibration takes out: what is left is a tie of all, whichever is right."""
+    task = asked()
+    model.lm_head.weight.data.zero_()
+    model.lm_head.bias = torch.nn.Parameter(torch.linspace(0, 3, model.config.vocab_size))
+    assert set(measure(model, task, "test", 5).score) == {0.0, 1.0}
+    np.testing.assert_allclose(calibrated(model, task, 5).score, 1 / 3)
+
+
 def test_what_prompts_share():
     def split(*prompts):
         return make_split([[*p, 99] for p in prompts], [len(p) for p in prompts])

@@ -36,18 +36,47 @@ def test_sign_flip_against_scipy(pairs):
     reference = stats.permutation_test(
         (a, b), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples", n_resamples=np.inf
     )
-    p, smallest = paired.sign_flip(a - b)
-    assert p == pytest.approx(reference.pvalue)
-    assert smallest == 2 / 2 ** len(a)
+    flip = paired.sign_flip(a - b)
+    assert flip == (pytest.approx(reference.pvalue), 2 / 2 ** len(a), 0)
+
+
+def test_random_sign_flips_against_the_exact_test_and_scipy(monkeypatch):
+    """Within four standard errors of the enumeration, and of scipy's permutation test where none can be had."""
+    rng = np.random.default_rng(5)
+    d = rng.normal(0.4, 1, 18)
+    exact = paired.sign_flip(d)
+    monkeypatch.setattr(paired, "ENUMERATED", 10)
+    drawn = paired.sign_flip(d)
+    assert drawn.error == pytest.approx(np.sqrt(drawn.p * (1 - drawn.p) / 200_000)) and drawn.error > 0
+    assert drawn.p != exact.p and abs(drawn.p - exact.p) < 4 * drawn.error
+    monkeypatch.undo()
+    many = rng.normal(0.25, 1, 60)
+    reference = stats.permutation_test(
+        (many,), lambda x, axis: x.sum(axis=axis), permutation_type="samples", n_resamples=50_000, rng=1
+    )
+    flip = paired.sign_flip(many)
+    assert abs(flip.p - reference.pvalue) < 4 * np.sqrt(flip.p / 50_000)
+    assert paired.sign_flip(many) == flip, "seeded"
+    assert paired.sign_flip(many, seed=1).p != flip.p
+    assert paired.sign_flip(np.concatenate([many, np.zeros(5)])) == flip
+
+
+def test_many_differences_of_one_sign_have_the_smallest_p_and_no_memory_is_needed_for_all_signs():
+    flip = paired.sign_flip(np.linspace(1, 2, 1000))
+    assert flip.p == flip.smallest == 1 / 200_001
+    assert paired.smallest_p(20) == 2**-19 and paired.smallest_p(21) == 1 / 200_001
+    assert paired.sign_flip(np.tile([1.0, -1.0], 26)).p == 1, (
+        "every flip is as far from zero as a mean of zero"
+    )
 
 
 def test_sign_flip_counts_ties_and_zeros_as_brute_force_does():
     d = np.array([0.1, 0.1, 0.0, -0.1, 0.2, 0.3])
     sums = [abs(np.dot(signs, d)) for signs in product((-1, 1), repeat=len(d))]
     expected = np.mean(np.array(sums) >= abs(d.sum()) - 1e-12)
-    assert paired.sign_flip(d) == (pytest.approx(expected), 2 / 2**5)
-    assert paired.sign_flip(np.full(6, 0.04)) == (0.03125, 0.03125)
-    assert paired.sign_flip(np.zeros(6)) == (1.0, 1.0)
+    assert paired.sign_flip(d) == (pytest.approx(expected), 2 / 2**5, 0)
+    assert paired.sign_flip(np.full(6, 0.04)) == (0.03125, 0.03125, 0)
+    assert paired.sign_flip(np.zeros(6)) == (1.0, 1.0, 0)
 
 
 def test_holm_against_statsmodels():

@@ -115,6 +115,7 @@ def test_it_holds_the_whole_design(registered):
     assert words[0].startswith("n = 8 blocks; 2 separate confirmatory claims")
     # 8 blocks, level .05 / 2: 1.34 SD (specification, by Monte Carlo), and the planned SD is 4 points
     assert "lock, forgetting, planning SD 4.0 points: detects 5.4 points with power .8" in words[1]
+    assert words[-1] == "The sign-flip test enumerates all 256 signs."
 
 
 def test_it_is_never_overwritten_and_edits_are_seen(registered):
@@ -133,7 +134,7 @@ def test_it_is_never_overwritten_and_edits_are_seen(registered):
     with pytest.raises(UserError, match="preregistration.yaml: form: found 2"):
         registration.read(path)
     path.write_text("a: [", encoding="utf-8")
-    with pytest.raises(UserError, match="cannot be read as YAML"):
+    with pytest.raises(UserError, match="not valid YAML"):
         registration.read(path)
     assert sha256({k: v for k, v in made.items() if k != "sha256"}) == made["sha256"]
 
@@ -159,7 +160,7 @@ def test_few_blocks_are_warned_of(tmp_path):
     assert words[1].startswith("Warning: below 6 blocks every claim is described only")
     six = study(blocks=6, statistics={"level": 0.01, "learning_margin": 0.05})
     made = registration.register(six, CLAIMS, ROOT, tmp_path / "s.yaml")
-    assert registration.in_words(made)[1].startswith("Warning: at this n the exact sign-flip test cannot")
+    assert registration.in_words(made)[1].startswith("Warning: at this n the sign-flip test cannot")
     assert "Warning" not in "".join(
         registration.in_words(registration.register(study(), CLAIMS, ROOT, tmp_path / "t.yaml"))
     )

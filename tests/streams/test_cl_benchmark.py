@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from byte_pairs import fast
 
 from sparse_continual.errors import UserError
 from sparse_continual.streams.build import build_stream
@@ -130,3 +131,233 @@ def test_unknown_words(benchmark, words):
     write("train.json", [{"label": "walks", "sentence": f"nobody knows these words {i}"} for i in range(9)])
     with pytest.raises(UserError, match="tokens are unknown"):
         cl_benchmark.build(settings(folder), 1, words)
+
+
+def lowering():
+    """A tokenizer of whole words that does not see case, drops zero-width spaces, and knows six words."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    known = {
+        word: number for number, word in enumerate(["<unk>", "yes", "no", "not", "sure", "really", "so"])
+    }
+    made = Tokenizer(models.WordLevel(known, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace("\u200b", "")])
+    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (
+            ["yes", "Yes"],
+            "cannot tell number 1, 'yes', and number 2, 'Yes', apart: it reads both as token ids \\[1\\]",
+        ),
+        (["yes", "no", "World", "Sports"], "cannot tell number 3, 'World', and number 4, 'Sports', apart"),
+        (
+            ["yes", "not  sure", "not sure"],
+            "cannot tell number 2, 'not sure', and number 3, 'not sure', apart",
+        ),
+        (["yes", "no\u200b", "no"], r"cannot tell number 2, 'no\\u200b', and number 3, 'no', apart"),
+        (["yes", "\u200b"], r"reads number 2, '\\u200b', as no token at all"),
+        (["yes", "yes "], "expected two or more different labels"),
+        ([f"word{n}" for n in range(500)], "cannot tell number 1, 'word0', and number 2, 'word1', apart"),
+    ],
+)
+def test_labels_that_a_tokenizer_cannot_tell_apart(benchmark, labels, says, tmp_path):
+    folder, write = benchmark
+    write("labels.json", labels)
+    for file in ("train.json", "test.json"):
+        items = [
+            {"label": labels[i % len(labels)], "sentence": f"so really no yes {file} {i}"} for i in range(20)
+        ]
+        write(file, items)
+    with pytest.raises(UserError, match=f"labels.json: .*{says}"):
+        build_stream({"source": "cl_benchmark", **settings(folder)}, 1, lowering(), tmp_path / "s")
+
+
+def test_labels_that_can_be_told_apart(benchmark):
+    """One begins another, one is long, one is a single unknown word: different tokens, so they can be judged."""
+    folder, write = benchmark
+    labels = ["not", "not sure", "really so really not sure", "World"]
+    write("labels.json", labels)
+    for file in ("train.json", "test.json"):
+        end = "no" * (file == "test.json")
+        write(file, [{"label": labels[i % 4], "sentence": "no yes " + "so " * i + end} for i in range(1, 9)])
+    (task,) = cl_benchmark.build(settings(folder), 1, lowering())
+    assert len({tuple(task.test.row(i)[task.test.answers[i] :]) for i in range(4)}) == 4
+
+
+def test_a_thousand_labels_of_two_words_each(benchmark, words):
+    folder, write = benchmark
+    labels = [f"s{i % 40} s{i // 40}" for i in range(1000)]
+    write("labels.json", labels)
+    for file, word in (("train.json", "dog"), ("test.json", "cat")):
+        write(file, [{"label": labels[7 * i], "sentence": f"Ada keeps a {word} s{i}"} for i in range(100)])
+    (task,) = cl_benchmark.build(settings(folder, test_items=5), 1, words)
+    assert task.test.rows == 5000 and task.chance == 1e-3
+    answers = [task.test.row(1000 * i + task.test.correct[i])[-2:].tolist() for i in range(5)]
+    assert [words.decode(ids) in labels for ids in answers] == [True] * 5
+
+
+@pytest.mark.parametrize("mark", ["-", "-1", -1, -1.0])
+def test_items_without_a_gold_label(benchmark, words, mark):
+    folder, write = benchmark
+    good = {file: read(folder, file) for file in ("train.json", "test.json")}
+    (whole,) = cl_benchmark.build(settings(folder), 1, words)
+    for file, places in (("train.json", (0, 5, 17)), ("test.json", (0, 3, 39, 40))):
+        items = list(good[file])
+        for place in places:
+            items.insert(place, {"label": mark, "sentence": f"Ada walks s{place}"})
+        write(file, items)
+    (task,) = cl_benchmark.build(settings(folder), 1, words)
+    assert task.facts["unlabelled"] == {"train": 3, "test": 4} and whole.facts["unlabelled"] == {
+        "train": 0,
+        "test": 0,
+    }
+    for split in ("train", "validation", "test"):
+        ours, theirs = getattr(task, split), getattr(whole, split)
+        assert ours.tokens.tobytes() == theirs.tokens.tobytes() and (ours.correct == theirs.correct).all()
+    cl_benchmark.check(settings(folder, unlabelled="drop"))
+    with pytest.raises(
+        UserError, match="train.json: item 0: label .* stands for no gold label.*unlabelled: drop"
+    ):
+        cl_benchmark.check(settings(folder, unlabelled="error"))
+
+
+def test_an_error_names_the_number_that_an_item_has_in_its_file(benchmark, words):
+    folder, write = benchmark
+    write(
+        "test.json",
+        [{"label": "-", "sentence": "Ada"}] * 7 + [{"label": "walks", "sentence": "Ada keeps " * 30}],
+    )
+    with pytest.raises(UserError, match="test.json: item 7: 6. tokens found"):
+        cl_benchmark.build(settings(folder), 1, words)
+
+
+def test_marks_of_no_label_are_narrow(benchmark, words):
+    folder, write = benchmark
+    good = read(folder, "train.json")
+    for label in ("--", "", " - ", "none", None, True, 0, 1, float("nan"), ["-"], {"-": 1}):
+        write("train.json", [*good, {"label": label, "sentence": "Ada walks"}])
+        with pytest.raises(UserError, match=f"train.json: item {len(good)}.*label"):
+            cl_benchmark.check(settings(folder))
+    write("train.json", [{"label": "-", "sentence": "Ada walks"}])
+    with pytest.raises(UserError, match="train.json: none of the 1 items has a gold label"):
+        cl_benchmark.check(settings(folder))
+    write("labels.json", ["walks", "plays the", "never", "-"])  # where it is a label, it is one
+    write("train.json", good)
+    write("test.json", [{"label": "-", "sentence": f"Ada s{i}"} for i in range(6)])
+    (task,) = cl_benchmark.build(settings(folder), 1, words)
+    assert task.facts["unlabelled"]["test"] == 0 and set(task.test.correct) == {3}
+
+
+def test_a_label_of_text_and_number_minus_one(benchmark, words):
+    folder, write = benchmark
+    write("labels.json", ["-1", "s1"])
+    for file, word in (("train.json", "dog"), ("test.json", "cat")):
+        write(
+            file, [{"label": ("-1", "s1")[i % 2], "sentence": f"Ada keeps a {word} s{i}"} for i in range(20)]
+        )
+    (task,) = cl_benchmark.build(settings(folder), 1, words)
+    assert len(task.test) == 20 and task.facts["unlabelled"] == {"train": 0, "test": 0}
+
+
+def test_half_a_surrogate_pair(benchmark):
+    folder, write = benchmark
+    good, labels = read(folder, "train.json"), read(folder, "labels.json")
+    for half in ("\ud800", "\udfff"):
+        write("train.json", [*good, {"label": "walks", "sentence": f"Ada {half} walks"}])
+        code = f"u{ord(half):04x}"
+        with pytest.raises(
+            UserError, match=rf"train.json: item {len(good)}: character 4 is \\{code}, half of"
+        ):
+            cl_benchmark.check(settings(folder))
+    write(
+        "train.json", [*good, {"label": "walks", "sentence": "Ada \U0001f3b9 walks"}]
+    )  # json.dumps writes a pair
+    cl_benchmark.check(settings(folder))
+    write("labels.json", [*labels, "a\udc00"])
+    with pytest.raises(UserError, match=r"labels.json: label 'a\\udc00': character 1 is \\udc00"):
+        cl_benchmark.check(settings(folder))
+
+
+def test_what_was_found_instead_of_an_item(benchmark):
+    folder, write = benchmark
+    for item, says in (
+        ({"label": "walks", "text": "Ada"}, "has no sentence: found the keys label, text"),
+        ({"label": "walks", "sentence": None}, "has no sentence: found None"),
+        ({"label": "walks", "sentence": "\n \t"}, "has no sentence: found "),
+        ({"label": 1, "sentence": "Ada"}, "has no label: found 1"),
+        ("Ada", "found 'Ada', expected an object"),
+    ):
+        write("train.json", [item])
+        with pytest.raises(UserError, match=f"train.json: item 0:? {says}"):
+            cl_benchmark.check(settings(folder))
+
+
+def test_a_sentence_that_the_tokenizer_drops(benchmark, words):
+    folder, write = benchmark
+    write("labels.json", ["yes", "no"])
+    for file in ("train.json", "test.json"):
+        write(file, [{"label": "yes", "sentence": f"so {file} " + "so " * i} for i in range(9)])
+    items = read(folder, "test.json")
+    write("test.json", [*items, {"label": "no", "sentence": "\u200b"}])
+    with pytest.raises(
+        UserError, match=r"test.json: item 9: the tokenizer reads the sentence .* as no token at all"
+    ):
+        cl_benchmark.build(settings(folder), 1, lowering())
+
+
+# The fifteen data sets of the authors' orders 1 to 6, in their layout: category, labels, items of train and test that
+# say something about the format. The texts are made up.
+FIFTEEN = {
+    "TC/dbpedia": ["Company", "Educational Institution", "Artist", "Athlete", "Office Holder", "Mean of Transportation",
+                   "Building", "Natural Place", "Village", "Animal", "Plant", "Album", "Film", "Written Work"],
+    "TC/yahoo": ["Society & Culture", "Science & Mathematics", "Health", "Education & Reference",
+                 "Computers & Internet", "Sports", "Business & Finance", "Entertainment & Music",
+                 "Family & Relationships", "Politics & Government"],
+    "TC/agnews": ["World", "Sports", "Business", "Science or Technology"],
+    "SC/amazon": ["very negative", "negative", "neutral", "positive", "very positive"],
+    "SC/yelp": ["very negative", "negative", "neutral", "positive", "very positive"],
+    "SC/IMDB": ["Good", "Bad"],
+    "SC/SST-2": ["Good", "Bad"],
+    "NLI/MNLI": ["neutral", "entailment", "contradiction"],
+    "NLI/CB": ["entailment", "contradiction", "neutral"],
+    "NLI/RTE": ["contradiction", "entailment"],
+    "WiC/WiC": ["True", "False"],
+    "QQP/QQP": ["False", "True"],
+    "BoolQA/BoolQA": ["True", "False"],
+    "MultiRC/MultiRC": ["False", "True"],
+    "COPA/COPA": ["A", "B"],
+}  # fmt: skip
+SENTENCES = {
+    "TC": 'Title: {n} Inc. Text: A firm of <br /> and &amp; "quotes", caf\u00e9 {n}.',
+    "SC": "Text: Film {n} was </s> so-so \u2014 7/10 :-)",
+    "NLI": "sentence 1: She has {n} dogs.\nsentence 2: She has none.",
+    "WiC": "word: bank\nsentence 1: bank {n}\nsentence 2: river bank",
+}
+
+
+def test_the_fifteen_sets_of_the_authors_orders(tmp_path):
+    for name, labels in FIFTEEN.items():
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        (folder / "labels.json").write_text(json.dumps(labels, indent=0))
+        for file, many in (("train", 60), ("dev", 30), ("test", 30)):
+            sentence = SENTENCES.get(name.split("/")[0], "passage {n}\nquestion: is it so?")
+            items = [
+                {"sentence": sentence.format(n=f"{file}{i}"), "label": labels[i % len(labels)]}
+                for i in range(many)
+            ]
+            if name == "NLI/MNLI" and file != "train":
+                items[3]["label"] = items[20]["label"] = "-"
+            (folder / f"{file}.json").write_text(json.dumps(items))
+    names = [name.split("/")[1] for name in FIFTEEN]
+    found = cl_benchmark.build({"folder": str(tmp_path), "tasks": names, "max_tokens": 256}, 1, fast("start"))
+    assert [task.name for task in found] == names and len(names) == 15
+    for task, labels in zip(found, FIFTEEN.values(), strict=True):
+        left_out = {"train": 0, "test": 2 if task.name == "MNLI" else 0}
+        assert task.facts["unlabelled"] == left_out and len(task.test) == 30 - left_out["test"]
+        assert task.chance == pytest.approx(1 / len(labels)) and len(task.train) + len(task.validation) == 60

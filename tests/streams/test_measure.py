@@ -1,12 +1,16 @@
 """Batched losses and scores against loops over single rows; the order of rows."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
-from sparse_continual.streams.batches import batch_rows, collate, loss_of, mixture_rows
-from sparse_continual.streams.measure import measure
+from sparse_continual.errors import UserError
+from sparse_continual.streams.batches import batch_rows, collate, loss_of, mixture_rows, refuse_beyond
+from sparse_continual.streams.measure import judge_options, measure
 from sparse_continual.streams.sources import cl_benchmark, drift, facts, rules
+from sparse_continual.streams.tasks import Task, make_split, whole
 
 
 def single(model, row, answer):
@@ -49,6 +53,70 @@ def test_measure_is_a_loop_over_single_rows(model, tasks, batch_size):
             }[task.kind]
             assert found.score[item] == pytest.approx(float(truth), abs=1e-9)
     assert model.training
+
+
+def options_task(options, right):
+    """A task in which the items' right options are numbered `right`; every prompt is its own."""
+    rows = [[1, 10 + item, *option] for item in range(len(right)) for option in options]
+    items = np.repeat(np.arange(len(right)), len(options))
+    split = make_split(rows, [2] * len(rows), items, right)
+    return Task("t", "options", split, split, split, whole(1 / len(options)))
+
+
+@pytest.mark.parametrize(
+    "options", [[[20], [21]], [[20], [21, 22], [23, 24, 25]], [[20 + n] for n in range(7)]]
+)
+def test_a_model_without_preference_scores_chance_wherever_the_right_option_stands(model, options):
+    blank = copy.deepcopy(model)
+    torch.nn.init.zeros_(blank.lm_head.weight)
+    for place in range(len(options)):
+        found = measure(blank, options_task(options, [place] * 6), "test", 4)
+        np.testing.assert_allclose(found.score, 1 / len(options), rtol=1e-15)
+        np.testing.assert_allclose(found.loss, np.log(model.config.vocab_size), rtol=1e-6)
+
+
+def test_ties_are_shared_by_the_options_that_tie():
+    task = options_task([[20], [21], [22], [23]], [0, 1, 2, 3, 0, 1])
+    losses = [
+        [1, 2, 3, 4],  # right, alone
+        [1, 1, 3, 4],  # right, with the first
+        [1, 2, 1, 1],  # right, with two others
+        [1, 1, 1, 4],  # wrong
+        [np.nan, 1, 1, 1],  # a loss that is none is never right
+        [2, 1, np.nan, 1],
+    ]
+    found = judge_options(task.test, np.array(losses, float).ravel())
+    np.testing.assert_allclose(found.score, [1, 1 / 2, 1 / 3, 0, 0, 0])
+    np.testing.assert_array_equal(found.loss, [1, 1, 1, 4, np.nan, 1])
+
+
+def test_an_option_that_begins_another_is_judged_by_its_mean_loss():
+    """Neither the shorter nor the longer one is preferred: the mean per token decides."""
+
+    class Says(torch.nn.Module):
+        """Gives token 21 behind token 20 the probability `p`, and 20 behind all others one half."""
+
+        def __init__(self, p):
+            super().__init__()
+            self.weight, self.p = torch.nn.Parameter(torch.zeros(1)), p
+
+        def forward(self, input_ids, logits_to_keep=0, **_):
+            behind = (input_ids == 20)[:, -logits_to_keep:]
+            share = torch.where(behind, self.p, 0.5)
+            logits = torch.full((*behind.shape, 64), -1e9)
+            logits[..., 20] = torch.where(behind, -1e9, share.log())
+            logits[..., 21] = torch.where(behind, share.log(), -1e9)
+            logits[..., 22] = (1 - share).log()
+            return type("Output", (), {"logits": logits, "past_key_values": Cache()})
+
+    class Cache:
+        def batch_repeat_interleave(self, count):
+            pass
+
+    for p, chosen in ((0.9, 1), (0.5, None), (0.1, 0)):
+        found = [measure(Says(p), options_task([[20], [20, 21]], [right]), "test", 8) for right in (0, 1)]
+        wanted = [0.5, 0.5] if chosen is None else [float(chosen == 0), float(chosen == 1)]
+        assert [one.score[0] for one in found] == wanted
 
 
 def test_options_have_unequal_lengths_and_varied_outcomes(model, tasks):
@@ -128,3 +196,15 @@ def test_mixture_draws_by_share_and_in_epochs():
         assert sorted(rows[:size]) == list(range(size)) == sorted(rows[5 * size : 6 * size])
     again = mixture_rows(sizes, shares, 16, 1, 599)
     assert all(e == f and r.tolist() == q.tolist() for (e, r), (f, q) in zip(again, batch, strict=True))
+
+
+def test_rows_of_another_tokenizer_are_one_line(model):
+    rows = model.config.vocab_size
+    fits, beyond = options_task([[20], [rows - 1]], [0, 1]), options_task([[20], [rows]], [0, 1])
+    measure(model, fits, "test", 8)
+    with pytest.raises(
+        UserError, match=f"task t: found token id {rows}, the model's embedding has {rows} rows"
+    ):
+        measure(model, beyond, "test", 8)
+    with pytest.raises(UserError, match="rows of a name: found token id"):
+        refuse_beyond(model, beyond.train, "rows of a name")

@@ -27,7 +27,7 @@ def one_shot(name):
 
 def job_of(model, rows):
     """What a method that looks at the whole model needs of a `pruning.Job`."""
-    return SimpleNamespace(model=model, linears=prunable(model), rows=list(rows))
+    return SimpleNamespace(model=model, linears=prunable(model), rows=list(rows), existing={})
 
 
 def layer(seed, rows=ROWS, columns=COLUMNS, dtype=torch.float64):

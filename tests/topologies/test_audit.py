@@ -448,14 +448,12 @@ def test_config_alone(folder):
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
     report = audit(folder)
-    assert report["verdict"] == "dense" and "no weight was counted" in report["reason"]
+    assert report["verdict"] == "not-counted" and "no weight was counted" in report["reason"]
     assert report["matrices"] == [] and report["density"] is None and report["pattern"] is None
     (folder / "config.json").write_text(json.dumps({"model_type": "mixtral", **MIXTURE}))
     report = audit(folder)
     assert report["verdict"] == "activation-sparse" and report["moe"]["active_experts"] == 2
-    assert report["reason"].startswith(
-        "activation-sparse (MoE 2 of 4): every weight exists; not a fixed topology"
-    )
+    assert "every weight exists" not in report["reason"] and "fixed is not known" in report["reason"]
     assert "no weight was counted" in report["reason"] and "no weight was counted" in audit_view.as_text(
         [report], []
     ).replace("\n    ", " ")
@@ -469,7 +467,7 @@ def test_packed_weights_are_not_counted(llama, folder):
     del tensors[name]
     save_file(tensors, folder / "model.safetensors")
     report = audit(folder)
-    assert report["verdict"] == "dense" and report["density"] is None
+    assert report["verdict"] == "not-counted" and report["density"] is None
     assert "no weight was counted, since the weights are packed" in report["reason"]
 
 
@@ -480,10 +478,65 @@ def test_codes_of_quantised_weights_are_not_counted(llama, folder):
     changed = {n: torch.zeros(4, 4, dtype=torch.uint8) if "proj" in n else w for n, w in tensors.items()}
     save_file(changed, folder / "model.safetensors")
     report = audit(folder)
-    assert report["verdict"] == "dense" and "no weight was counted" in report["reason"]
+    assert report["verdict"] == "not-counted" and "no weight was counted" in report["reason"]
     changed["model.layers.0.mlp.up_proj.weight"] = torch.ones(48, 32)
     save_file(changed, folder / "model.safetensors")
-    assert "13 tensors of integers, which may be codes of weights" in audit(folder)["reason"]
+    report = audit(folder)
+    assert "13 tensors of integers, which may be codes of weights" in report["reason"]
+    assert report["verdict"] == "not-counted" and report["density"] == 1, "one of 14 matrices shows nothing"
+
+
+def words_of(rows, columns, dtype):
+    return torch.zeros(rows, columns, dtype=dtype)
+
+
+CODED = {  # format -> what stands for a matrix [rows, columns] called `name`
+    "gptq": lambda name, r, c: {f"{name}.qweight": words_of(c // 8, r, torch.int32)},
+    "awq": lambda name, r, c: {f"{name}.qweight": words_of(c, r // 8, torch.int32)},
+    "bitsandbytes 4 bit": lambda name, r, c: {f"{name}.weight": words_of(r * c // 2, 1, torch.uint8)},
+    "hqq": lambda name, r, c: {f"{name}.W_q": words_of(r, c // 2, torch.uint8)},
+    "aqlm": lambda name, r, c: {f"{name}.codes": words_of(r, c // 8, torch.int16)},
+    "marlin": lambda name, r, c: {f"{name}.B": words_of(c // 16, 2 * r, torch.int32)},
+    "mxfp4 of experts": lambda name, r, c: {
+        f"{name}.experts.up_proj_blocks": words_of(r, c // 2, torch.uint8)
+    },
+    "packed": lambda name, r, c: {f"{name}.weight_packed": words_of(r, c // 8, torch.int32)},
+}
+
+
+@pytest.mark.parametrize("form", CODED)
+@pytest.mark.parametrize("declares", [None, "2:4"])
+def test_the_verdict_on_coded_weights_is_not_dense_whatever_they_declare(form, declares, llama, folder):
+    saved(llama(), folder)
+    tensors = load_file(folder / "model.safetensors")
+    for name in [name for name in tensors if "proj" in name]:
+        tensors |= CODED[form](name.removesuffix(".weight"), *tensors.pop(name).shape)
+    save_file(tensors, folder / "model.safetensors")
+    block = {"sparsity_structure": declares, "global_sparsity": 50.0} if declares else {}
+    configured(folder, quantization_config={"quant_method": form, "sparsity_config": block})
+    report = audit(folder)
+    assert (report["verdict"], report["density"], report["pattern"]) == ("not-counted", None, None)
+    said = "it declares 2:4, sparsity 50.0%" if declares else "it declares nothing"
+    assert said in report["reason"] and "no weight was counted" in report["reason"]
+    assert said in " ".join(audit_view.as_text([report], []).split())
+
+
+def test_integers_that_are_no_weights_leave_a_checkpoint_dense(llama, folder):
+    """Causal masks that older GPT-2 and GPT-NeoX checkpoints store as `attn.bias`."""
+    saved(llama(), folder)
+    masks = {f"model.layers.{n}.attn.bias": torch.ones(1, 1, 8, 8, dtype=torch.uint8) for n in (0, 1)}
+    save_file(load_file(folder / "model.safetensors") | masks, folder / "model.safetensors")
+    assert audit(folder)["verdict"] == "dense"
+
+
+def test_zeros_of_some_matrices_show_a_topology_where_others_are_coded(llama, folder):
+    saved(llama(), folder, two_of_four)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.0.mlp.up_proj.qweight"] = words_of(4, 48, torch.int32)
+    del tensors["model.layers.0.mlp.up_proj.weight"]
+    save_file(tensors, folder / "model.safetensors")
+    report = audit(folder)
+    assert report["verdict"] == "fixed-topology" and "1 tensors of integers" in report["reason"]
 
 
 def test_tensors_of_a_type_that_is_not_read_are_told_and_the_rest_counted(llama, folder):
@@ -626,7 +679,7 @@ def test_weights_are_not_looked_at_when_the_config_is_to_judge(llama, folder):
     saved(llama(), folder, two_of_four)
     report = audit(folder, config_only=True)
     assert (report["verdict"], report["density"], report["matrices"], report["keys"]) == (
-        "dense",
+        "not-counted",
         None,
         [],
         None,

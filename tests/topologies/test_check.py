@@ -54,6 +54,15 @@ def test_counts_of_good_settings(shape):
             "method magnitude: found counts 'half', expected exact or reference",
         ),
         (
+            {"method": "magnitude", "pattern": "2:4", "on_sparse": "grow"},
+            "method magnitude: found on_sparse 'grow', expected keep or refuse",
+        ),
+        ({"method": "dense", "on_sparse": "keep"}, "method dense: found on_sparse 'keep', expected none"),
+        (
+            {"method": "counted", "on_sparse": "refuse"},
+            "method counted: found on_sparse 'refuse', expected none",
+        ),
+        (
             {"method": "magnitude", "pattern": "unstructured", "sparsity": 0.9999},
             "q_proj.weight: allocation uniform leaves it no weight at all",
         ),

@@ -115,3 +115,18 @@ def test_what_is_rounded_or_found_is_not_planned_exactly(shape):
     assert planned({"method": "counted"}, whole)["nonzeros"] is None
     reference = {"method": "magnitude", "pattern": "unstructured", "sparsity": 0.3, "counts": "reference"}
     assert planned(reference, whole)["nonzeros"] is None
+
+
+def test_groups_of_a_sparse_source_may_lack_more_than_planned(llama, tmp_path):
+    """The plan is then an upper bound; of unstructured patterns it stays exact."""
+    words = tokenizer()
+    model = llama(vocab_size=len(words))
+    weight = model.model.layers[0].mlp.up_proj.weight
+    weight.data[:4] = 0  # four rows whole
+    save_model(model, words, tmp_path / "model")
+    lost = 4 * weight.shape[1] // 2
+    for topology, less in ((WANTED[1], lost), (WANTED[2], 0)):
+        plan = planned(topology, shape_of(tmp_path / "model"))
+        settings = {"topology": topology, "recovery": None}
+        _, densities = make_topology(settings, tmp_path / "model", [], tmp_path / "made", 1, planned=plan)
+        assert sum(row["nonzeros"] for row in densities) == plan["nonzeros"] - less

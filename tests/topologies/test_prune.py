@@ -186,6 +186,16 @@ def test_options_are_checked(llama, options, words):
         prune(llama(), **settings)
 
 
+def encoding(rows, mask):
+    return BatchEncoding({"input_ids": rows, "attention_mask": mask})
+
+
+def hole(rows):
+    mask = torch.ones_like(rows)
+    mask[5, 7] = 0
+    return mask
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -219,9 +229,25 @@ def test_options_are_checked(llama, options, words):
         (lambda rows: (row for row in rows), "calibration: found generator, expected .*; make it a list"),
         (lambda rows: rows.numpy(), "calibration: found ndarray, expected .*; make it a list"),
         (lambda rows: DataLoader(rows), "calibration: found DataLoader, expected .*; make it a list"),
-        (lambda rows: {"input_ids": rows}, 'calibration: found dict, expected .*; pass its ."input_ids".'),
-        (lambda rows: BatchEncoding({"input_ids": rows}), 'found BatchEncoding, .*; pass its ."input_ids".'),
-        (lambda rows: [{"input_ids": rows[0]}], "sequence 0: found dict, expected token ids"),
+        (lambda rows: {}, "no calibration sequences"),
+        (
+            lambda rows: {"ids": rows},
+            "found input_ids NoneType, expected .input_ids, attention_mask. as a token",
+        ),
+        (lambda rows: BatchEncoding({"input_ids": "text"}), "found input_ids str, expected"),
+        (
+            lambda rows: {"input_ids": rows[None]},
+            r"found input_ids torch.int64 of shape .1, 24, 20., expected",
+        ),
+        (
+            lambda rows: {"input_ids": rows.float()},
+            "sequence 0: found torch.float32 of shape .20., expected tok",
+        ),
+        (lambda rows: encoding(rows, rows[:3] > 0), "input_ids and attention_mask have different shapes"),
+        (lambda rows: encoding(rows, rows[:, :3] > 0), "input_ids and attention_mask have different shapes"),
+        (lambda rows: encoding(rows, rows * 0), "sequence 0: too short: found 0 tokens"),
+        (lambda rows: encoding(rows, rows), "sequence 0: attention_mask: found other values than 0 and 1"),
+        (lambda rows: encoding(rows, hole(rows)), "sequence 5: attention_mask: found 0 between ones"),
     ],
 )
 def test_calibration_is_checked(llama, rows, change, words):

@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 
 import pytest
 import yaml
-from driver import ROOT, TINY, snakemake, tiny
+from driver import ROOT, TINY, command, snakemake, tiny
 
 from sparse_continual.config import ConfigError, checked
 from sparse_continual.errors import UserError
@@ -241,3 +243,67 @@ def test_a_registration_edited_by_hand(checkout, tmp_path):
     said = done.stdout + done.stderr
     assert done.returncode != 0 and "Traceback" not in said
     assert "studies/tiny.preregistration.yaml: " in said and "restore the file as it was registered" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, ["study.yaml: no such file; expected a config file"]),
+        (b"study: {name: caf\xe9}\n", ["study.yaml: not UTF-8 text", "iconv -f LATIN1"]),
+        (b"study:\n  blocks: 2\n  blocks: 3\n", ["study.yaml: line 3: key 'blocks' is there twice"]),
+        (b"study: {seed: 010}\n", ["study.yaml: line 1: YAML reads 010 as the octal number 8"]),
+    ],
+)
+def test_a_config_file_that_is_none(checkout, tmp_path, content, words):
+    path = tmp_path / "study.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    done = snakemake(checkout, tmp_path, "-n", "--configfile", path)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "study.yaml" in line]
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert len(said) == 1 and all(word in said[0] for word in words), done.stderr
+
+
+@pytest.mark.parametrize("place", ["results", "results/store", "results/tiny"])
+def test_results_behind_a_link_to_nowhere(checkout, tmp_path, place):
+    link = tmp_path / place
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path / "purged")
+    done = snakemake(checkout, tmp_path, *tiny("-n"))
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert f"{link}: a link to {tmp_path / 'purged'}, which does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["my environment", "prof's", "a&b", "x$HOME"])
+def test_an_environment_whose_path_a_shell_reads_otherwise(checkout, tmp_path, name):
+    """Snakemake calls the Python of its own process by its path, without quotes."""
+    (tmp_path / name).symlink_to(sys.prefix)
+    line, environment = command(checkout, tmp_path, *tiny("-n"))
+    line[0] = str(tmp_path / name / "bin" / "python")
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    assert f"{line[0]}: Snakemake starts jobs with this Python" in done.stderr
+
+
+def test_a_job_of_its_own_reads_the_study_that_the_command_names(checkout, tmp_path):
+    """The rule plan runs in a snakemake of its own, which is not given --replace-workflow-config."""
+    (tmp_path / "more.yaml").write_text("study: {blocks: 3}\n")
+    overlays = ["--configfile", TINY, tmp_path / "more.yaml", "--replace-workflow-config"]
+    done = snakemake(checkout, tmp_path, "plan", *overlays)
+    assert done.returncode == 0 and "n = 3 blocks" in done.stdout, done.stderr
+    assert not (tmp_path / "results" / "default").exists()
+
+
+def test_the_scheduler_does_not_wake_up_for_nothing(checkout, tmp_path):
+    """By default it goes through all waiting jobs once a second, for every job that has been started."""
+    count = (
+        "import sys; from snakemake.scheduling.job_scheduler import JobScheduler as S; from snakemake.cli import main; "
+        "old = S._schedule_reevalutation; "
+        "S._schedule_reevalutation = lambda self, delay: (print('wakes up in', delay), old(self, delay)); main()"
+    )
+    target = "results/tiny/people/orders.csv"
+    line, environment = command(checkout, tmp_path, target, *tiny())
+    line[1:3] = ["-c", count]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and (tmp_path / target).exists(), done.stderr
+    assert "wakes up" not in done.stdout

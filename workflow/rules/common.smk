@@ -1,10 +1,11 @@
 import os
+import shlex
 import sys
 from pathlib import Path
 
 import sparse_continual
 from sparse_continual import code as code_digests
-from sparse_continual.config import ConfigError, checked
+from sparse_continual.config import ConfigError, checked, merged
 from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical
 from sparse_continual.statistics import registration
@@ -23,6 +24,19 @@ wildcard_constraints:
     figure=r"[A-Za-z0-9_-]+",
 
 
+def read_config():
+    """The config of the files and overrides that the command names, as `merged` reads them.
+
+    Snakemake starts jobs of rules with `run:` with the config files but without --replace-workflow-config, so that
+    they would read another study: jobs take that from the environment.
+    """
+    command = workflow.config_settings
+    replaced = os.environ.get("SPARSE_CONTINUAL_REPLACE_CONFIG") == "1" or command.replace_workflow_config
+    os.environ["SPARSE_CONTINUAL_REPLACE_CONFIG"] = str(int(replaced))
+    own = [] if replaced else [Path(workflow.basedir) / "config.yaml"]
+    return merged([*own, *command.configfiles], command.config)
+
+
 def open_study():
     """The study of the config, or the end of this start with one line per mistake."""
     here = Path(workflow.basedir) / "workflow" / "sparse_continual"
@@ -32,16 +46,36 @@ def open_study():
             "checkout; run `pip install -e .` here, in the environment that runs snakemake"
         )
     try:
-        study = Study(checked(config))
+        _callable(sys.executable)
+        study = Study(checked(read_config()))
         registration.pilot_of(registration.path_of(study.name))  # refuses one that was edited by hand
-        _writable(Path("results"))
+        for folder in (Path("results"), Path("results/store"), Path("results") / study.name):
+            _writable(folder)
     except (ConfigError, UserError) as error:
         sys.exit(str(error))
     return study
 
 
+def _callable(python):
+    """Refuse a Python whose path means something else to a shell: Snakemake starts jobs with it unquoted."""
+    try:
+        plain = shlex.split(python) == [python] and not set("$`&|;<>()") & set(python)
+    except ValueError:  # an open quotation mark
+        plain = False
+    if not plain:
+        raise UserError(
+            f"{python}: Snakemake starts jobs with this Python, and its path has blanks, quotation marks or other marks "
+            "of the shell; make the environment in a folder without them: python3 -m venv FOLDER"
+        )
+
+
 def _writable(folder):
     """Refuse a place that results cannot be written to, before anything is made."""
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(
+            f"{folder.absolute()}: a link to {os.readlink(folder)}, which does not exist; make that folder, or remove "
+            "the link"
+        )
     existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
     if not existing.is_dir():
         raise UserError(
@@ -49,7 +83,7 @@ def _writable(folder):
         )
     if not os.access(existing, os.W_OK):
         raise UserError(
-            f"{existing.absolute()}: not writable; run in another directory (--directory), or mend its rights"
+            f"{existing.absolute()}: not writable; run in another directory (--directory), or change its rights"
         )
 
 

@@ -42,6 +42,18 @@ def report_facts():
     }
 
 
+def tasks_built():
+    """(stream, condition, manifest) of the first block's tasks, and of the base's mixture, that every condition reads."""
+    block = STUDY.blocks[0]
+    return [
+        (stream, condition, entity.manifest)
+        for stream in STUDY.streams
+        for condition in STUDY.conditions
+        for entity in (STUDY.stream(stream, condition, block), STUDY.mixture(condition, block))
+        if entity
+    ]
+
+
 rule write_report:
     input:
         budget=f"{RESULTS}/budget.csv",
@@ -52,6 +64,8 @@ rule write_report:
         measures=[path for name in MEASURED for path in of_streams(f"tables/{name}")],
         statistics=[path for table in REPORTED for path in of_streams(f"statistics/{table}")],
         whole=[f"{RESULTS}/statistics/{table}.csv" for table in ("deviations", *JUDGED)],
+        scores=of_streams("tables/scores"),
+        built=list(dict.fromkeys(manifest for *_, manifest in tasks_built())),
         trained=[run.run.manifest for stream in STUDY.streams for run in STUDY.runs(stream)],
         figures=[
             f"{RESULTS}/{stream}/figures/{figure}.svg"
@@ -70,6 +84,7 @@ rule write_report:
         runtime=10,
     params:
         facts=report_facts(),
+        built=tasks_built(),
         templates=digests(Path(PACKAGE) / "report" / "templates"),
         code=code(
             "scripts/report/write_report.py", *(f"figures.{figure}" for figure in STUDY.config["figures"])

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from sparse_continual.errors import UserError
 
+NOT_COUNTED_STATUS = 3  # of `audit`
+
 
 def main(arguments=None) -> int:
     """Run one command; its exit status. A user's mistake is told in a line of its own, without a traceback."""
@@ -82,7 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     reanalyse = commands.add_parser("reanalyse", help="intervals and tests of published tables")
     reanalyse.add_argument("file", help="which tables and comparisons: see studies/reanalysis.yaml")
     reanalyse.set_defaults(command=_reanalyse)
-    audit = commands.add_parser("audit", help="what kind of sparse a checkpoint is, by its weights")
+    audit = commands.add_parser(
+        "audit",
+        help="what kind of sparse a checkpoint is, by its weights",
+        epilog="Exit status: 0 every checkpoint was judged; 1 one could not be audited; 2 wrong arguments; "
+        f"{NOT_COUNTED_STATUS} the verdict on one is not-counted.",
+    )
     audit.add_argument(
         "paths",
         nargs="*",
@@ -143,10 +150,11 @@ def _reanalyse(options) -> tuple[str, int]:
 
 
 def _audit(options) -> tuple[str, int]:
-    """What is said, and 1 where a checkpoint could not be audited: its line is on stderr, the others are reported."""
+    """The text to print, and the exit status: 1 where a checkpoint could not be audited (its line is on stderr, the
+    others are reported), else NOT_COUNTED_STATUS where a verdict is that nothing was counted."""
     from sparse_continual.files import write, write_json
     from sparse_continual.topologies import audit_view
-    from sparse_continual.topologies.audit import audit, compare, locate
+    from sparse_continual.topologies.audit import NOT_COUNTED, audit, compare, locate
 
     if options.json and Path(options.json).is_dir():  # `--json FOLDER`: no file has the name of a folder
         options.paths, options.json = [options.json, *options.paths], "-"
@@ -169,6 +177,8 @@ def _audit(options) -> tuple[str, int]:
             status = 1
     if not reports:
         return "", status
+    if not status and any(report["verdict"] == NOT_COUNTED for report in reports):
+        status = NOT_COUNTED_STATUS
     pairs = compare(folders, reports)
     for report in reports:
         report["compared"] = [pair for pair in pairs if report["path"] in (pair["first"], pair["second"])]
@@ -208,30 +218,11 @@ def _told(path, what="written"):
 
 
 def checked_config(overlays) -> dict:
-    """config.yaml with `overlays` laid over it, as Snakemake does it, checked."""
-    from snakemake.utils import update_config
-
-    from sparse_continual.config import checked
+    """config.yaml changed by the files `overlays`, checked."""
+    from sparse_continual.config import checked, merged
     from sparse_continual.study import ROOT
 
-    config = _yaml(ROOT / "config.yaml")
-    for path in overlays:
-        update_config(config, _yaml(path))
-    return checked(config)
-
-
-def _yaml(path) -> dict:
-    import yaml
-
-    try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: found no keys, expected those of config.yaml that it changes")
-    return found
+    return checked(merged([ROOT / "config.yaml", *overlays]))
 
 
 if __name__ == "__main__":

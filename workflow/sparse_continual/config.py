@@ -17,14 +17,20 @@ from sparse_continual.errors import UserError
 from sparse_continual.statistics.contrasts import arms as contrast_arms
 from sparse_continual.statistics.contrasts import check as check_contrasts
 from sparse_continual.statistics.contrasts import check_arms
+from sparse_continual.yaml_text import read_yaml
 
 SCHEMA = Path(__file__).resolve().parent.parent / "schemas" / "config.schema.yaml"
 VARIANTS = {
     "bases": ("models.sources", "source", ("mixture", "recovery")),
-    "topologies": ("topologies.methods", "method", ("pattern", "sparsity", "allocation", "counts", "at")),
+    "topologies": (
+        "topologies.methods",
+        "method",
+        ("pattern", "sparsity", "allocation", "counts", "on_sparse", "at"),
+    ),
     "mechanisms": ("runs.mechanisms", "kind", ()),
-    "streams": ("streams.sources", "source", ()),
+    "streams": ("streams.sources", "source", ("start_token",)),
 }
+COMMON = ("source", "share", "start_token")  # keys of a mixture's entry that are not its source's own
 COUNTED = "counted"  # the method that takes a topology from the weights of a checkpoint
 STORE = "store"  # results/store is shared by all studies
 
@@ -56,11 +62,30 @@ def checked(config: dict) -> dict:
     return config
 
 
+def merged(paths, overrides=None) -> dict:
+    """The config of the files at `paths`, each changing those before it, and of `overrides`, which change them all.
+
+    Dictionaries are merged key by key; everything else is replaced whole.
+
+    Raises UserError for a file that `read_yaml` refuses, or that has no keys.
+    """
+    from snakemake.utils import update_config
+
+    config = {}
+    for path in paths:
+        found = read_yaml(path)
+        if not isinstance(found, dict):
+            raise UserError(f"{path}: found no keys, expected those of config.yaml that it changes")
+        update_config(config, found)
+    update_config(config, overrides or {})
+    return config
+
+
 def _plain(value):
     """A copy of what YAML read, with integral floats as integers: `1.0e+3` where 1000 is meant.
 
-    YAML 1.1 reads an unquoted key `on` as true: `match: {to: ..., on: nonzeros}` means the word. A key
-    set to null is left out, which is how an overlay removes one: files are merged key by key.
+    Snakemake reads an unquoted key `on` in `--config` as true: `match: {to: ..., on: nonzeros}` means the word. A
+    key set to null is left out, which is how an overlay removes one: files are merged key by key.
     """
     if isinstance(value, dict):
         kept = {key: member for key, member in value.items() if member is not None}
@@ -187,8 +212,8 @@ def _lines(where: str, error) -> list[str]:
         hint = registry.nearest(found, rule)
     elif error.validator == "type" and isinstance(found, str) and _is_number(found):
         hint = " (YAML reads numbers such as 1e-4 as text: write 1.0e-4)"
-    elif error.validator == "type" and key.endswith(".pattern") and type(found) is int:
-        hint = " (YAML reads 2:4 as a number: write it in quotes)"
+    elif error.validator == "type" and rule == "string" and isinstance(found, (bool, int, float)):
+        hint = " (write it in quotes)"
     return [f"{key}: found {found!r}, {words.get(error.validator, error.message)}{hint}"]
 
 
@@ -220,7 +245,7 @@ def _check_variants(section: str, config: dict) -> list[str]:
         lines += _check_variant(f"{section}.{name}", entry, package, entry[selector], (selector, *common))
         for number, member in enumerate(entry.get("mixture", ())):
             where = f"{section}.{name}.mixture.{number}"
-            lines += _check_variant(where, member, "streams.sources", member["source"], ("source", "share"))
+            lines += _check_variant(where, member, "streams.sources", member["source"], COMMON)
     return lines
 
 

@@ -16,6 +16,7 @@ from sparse_continual.budgets.demand import lengths
 from sparse_continual.budgets.shapes import control
 from sparse_continual.config import COUNTED
 from sparse_continual.errors import UserError
+from sparse_continual.files import digest_of_given, given_path
 from sparse_continual.identity import canonical, seed_of, sha256
 from sparse_continual.statistics.claims import load as load_claims
 from sparse_continual.streams.lexicon import vocabulary
@@ -112,7 +113,7 @@ class Study:
     def _claims(self) -> list[dict]:
         if "claims" not in self.study:
             return []
-        return load_claims(ROOT / self.study["claims"], self.study, registry.names("figures"))
+        return load_claims(ROOT / given_path(self.study["claims"]), self.study, registry.names("figures"))
 
     def get(self, stage: str, name: str) -> Entity:
         """The entity of that stage and folder name, among those that this study needs."""
@@ -359,7 +360,7 @@ class Study:
         if self.study["measure_topologies"]:
             slice_["measure"] = True
             reads_mixture = "mixture" in settings
-        slice_["files"] = {file: _content(file) for file in files}
+        slice_["files"] = {file: digest_of_given(given_path(file)) for file in files}
         slice_["seed"] = (
             self.base_seed(block) if self.generated(condition) else seed_of("topology", self.seed)
         )
@@ -591,12 +592,3 @@ class Study:
     @cached_property
     def _prints(self) -> dict:
         return {}
-
-
-def _content(file: str) -> str:
-    """SHA-256 of a file that the config names: equal content is equal whatever its time stamp."""
-    from sparse_continual.files import sha256_of
-
-    if not Path(file).is_file():
-        raise UserError(f"{file}: no such file; mend the config, or put the file there")
-    return sha256_of(file)

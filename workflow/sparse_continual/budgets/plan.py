@@ -10,6 +10,7 @@ from sparse_continual.budgets.making import making
 from sparse_continual.budgets.price import STEP_SECONDS, aligned, hours, number, price, table, unknown_flops
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json, read_manifest
+from sparse_continual.streams.tasks import TOLD
 
 STORE = "results/store"
 DECLARED = " declared"
@@ -38,6 +39,7 @@ def plan_text(study, budget=None, streams=()) -> str:
             *([table(own), ""] if own else []),
             *_unknown(study),
             *([UNCOUNTED, ""] if any(row["pattern"].endswith(DECLARED) for row in own) else []),
+            *_at_most(study, own),
             *([f"Not priced before their checkpoint is there: {', '.join(unknown)}.", ""] if unknown else []),
             *(_losses(read_manifest(streams[place])["folder"]) if budget else []),
             *(f"Block {block}: {' > '.join(study.order(name, block))}" for block in study.blocks),
@@ -57,6 +59,24 @@ def _unknown(study) -> list[str]:
         for why in unknown_flops(study.base_shape(base))
     ]
     return [*lines, ""] if lines else []
+
+
+def _at_most(study, rows: list[dict]) -> list[str]:
+    """What of the nonzeros of `rows` is an upper bound: N:M, and whole heads and channels, of a base that may lack
+    weights already.
+    """
+    bounded = []
+    for row in rows:
+        pattern = study.config["topologies"][row["topology"]].get("pattern", "dense")
+        if not study.generated(row["condition"]) and pattern not in ("dense", "unstructured"):
+            bounded.append(row["condition"])
+    if not bounded:
+        return []
+    return [
+        f"At most so many nonzeros: {', '.join(bounded)}. Weights that the base lacks already stay absent, also in "
+        "groups of N:M and in heads and channels that stay.",
+        "",
+    ]
 
 
 def _downloads(study) -> list[str]:
@@ -206,10 +226,10 @@ def _rows(path) -> list[dict]:
 
 
 def _losses(folder) -> list[str]:
-    """One line per task whose items were cut, dropped or left out, as its source counted them."""
+    """One line per task whose source counted what was done to its items."""
     lines = []
     for task in read_json(folder / "tasks.json"):
-        counted = {key: value for key, value in task["facts"].items() if "cut" in key or "drop" in key}
+        counted = {key: task["facts"][key] for key in TOLD if key in task["facts"]}
         if counted:
             lines.append(
                 f"Task {task['name']} (block 1): " + ", ".join(f"{k} {v}" for k, v in counted.items())

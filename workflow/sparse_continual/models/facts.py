@@ -29,9 +29,16 @@ def facts_of(folder, trust_remote_code=False) -> dict:
 
 
 def check_vocabulary(folder, tokenizer, rows: int) -> None:
-    """Raise UserError when `tokenizer` has more tokens than the embedding of the checkpoint has `rows`."""
+    """Raise UserError when `tokenizer` gives a token an id that the embedding of the checkpoint, of `rows`, lacks."""
     if len(tokenizer) > rows:
         raise UserError(
             f"{folder}: the tokenizer has {len(tokenizer)} tokens, the embedding {rows} rows; "
-            "expected at least as many rows as tokens"
+            "expected at least as many rows as tokens; copy the tokenizer that belongs to these weights"
+        )
+    # ids may leave gaps, so that fewer tokens than rows still have too high ones
+    token, highest = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+    if highest >= rows:
+        raise UserError(
+            f"{folder}: the tokenizer gives {token!r} the id {highest}, the embedding has {rows} rows; expected ids "
+            f"below {rows}; copy the tokenizer that belongs to these weights"
         )

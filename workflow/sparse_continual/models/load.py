@@ -28,7 +28,8 @@ def load_model(folder, device="cpu", trust_remote_code=False):
     Any architecture that transformers knows, with tied or untied embeddings and any number of key
     and value heads; safetensors only, stored plainly, as bits and values (`models.reader`), or as float8
     with scales; attention is torch's scaled dot product where the architecture has it. Nothing is
-    downloaded.
+    downloaded. Nothing here generates by generation_config.json: one that transformers cannot read, or would refuse to
+    write again, is left out, and the model has the defaults of its config.json.
 
     Raises UserError, naming the file or the first tensors: broken or pickled files, tensors that the
     model needs and the checkpoint lacks (they would be random), tensors of another shape, and
@@ -60,6 +61,7 @@ def load_model(folder, device="cpu", trust_remote_code=False):
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=trust_remote_code,
+            **_generation(folder, config),
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
@@ -81,6 +83,23 @@ def load_model(folder, device="cpu", trust_remote_code=False):
     )
     _refuse(folder, "has block tensors that the model of its config.json has no place for", homeless)
     return model.to(device).eval()
+
+
+def _generation(folder, config) -> dict:
+    """{} where transformers can read generation_config.json and write it again, or there is none; else what takes its
+    place, as an argument of `from_pretrained`.
+
+    Many published files set a temperature beside `do_sample: false`: they are read, and not written.
+    """
+    from transformers import GenerationConfig
+
+    if not (Path(folder) / "generation_config.json").is_file():
+        return {}
+    try:
+        GenerationConfig.from_pretrained(folder, local_files_only=True).validate(strict=True)
+    except Exception:  # whatever a value of another type makes it stumble over
+        return {"generation_config": GenerationConfig.from_model_config(config)}
+    return {}
 
 
 def _refuse(folder, what, names) -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from sparse_continual.errors import UserError
 from sparse_continual.registry import nearest
+from sparse_continual.yaml_text import read_yaml
 
 REGISTRY = Path(__file__).with_name("published.yaml")
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "published.schema.yaml"
@@ -55,10 +56,7 @@ def _read(path: Path) -> dict[str, dict]:
     """Name -> entry of a registry file, defaults filled in; UserError with its first mistake."""
     from sparse_continual.config import check_schema  # config asks for entries
 
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+    content = read_yaml(path)
     given = deepcopy(content)
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     lines = check_schema("", content, schema) or _mistakes(content["models"], given["models"])

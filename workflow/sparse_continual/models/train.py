@@ -10,7 +10,7 @@ import torch
 
 from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
-from sparse_continual.streams.batches import collate, loss_of, mixture_rows
+from sparse_continual.streams.batches import collate, loss_of, mixture_rows, refuse_beyond
 from sparse_continual.streams.tasks import concatenate
 
 CLIP = 1.0  # norm of the gradient over everything trainable; equal in all arms
@@ -58,10 +58,11 @@ def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int, lo
 
     Returns {steps, tokens (real ones, padding not counted), final_loss (mean of the last tenth)}.
 
-    Raises UserError when the loss is no number any more.
+    Raises UserError when the loss is no number any more, and for a token that the model has no embedding for.
     """
     shares, splits = zip(*mixture, strict=True)
     rows = concatenate(splits)
+    refuse_beyond(model, rows, "the mixture's training rows")
     sizes = [split.rows for split in splits]
     firsts = [sum(sizes[:entry]) for entry in range(len(sizes))]
     optimizer = adamw(places.parameters() + ends.parameters(), settings["learning_rate"])

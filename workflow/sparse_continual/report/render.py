@@ -16,6 +16,7 @@ from sparse_continual.report.differ import differ
 from sparse_continual.report.limits import bases_kind, limits, units
 from sparse_continual.report.methods import MEASURED, of_methods
 from sparse_continual.report.sentences import details, finding, names_in, seen
+from sparse_continual.report.tasks import of_tasks
 from sparse_continual.report.view import figure, in_order
 from sparse_continual.report.words import TEMPLATES, Words, absent, decimal, signed
 from sparse_continual.statistics import tables
@@ -29,7 +30,7 @@ STREAM = (  # tables of a stream
 )
 
 
-def write(root, facts: dict, page, extract, export, environment: dict | None = None) -> None:
+def write(root, facts: dict, page, extract, export, environment: dict | None = None, built=()) -> None:
     """Write the HTML `page`, the Markdown `extract` and the LaTeX `export` of the study in folder `root`.
 
     `root` is results/<study>. `facts` is the slice of config: study, phase, language, registration
@@ -37,7 +38,7 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
     bases_of_blocks (block -> base), published (base -> what is declared of a published checkpoint), counted (topology
     -> the base that it was counted in), topology_names (condition -> its topology, as the tables name it), and the
     bases, topologies, mechanisms, streams, conditions and figures that the study uses.
-    `environment` is what environment.gather found.
+    `environment` is what environment.gather found, `built` what tasks.gather found.
 
     Raises UserError when an instrument check failed, or a verdict is not carried by its row.
     """
@@ -74,7 +75,10 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
         "limits": limits(facts, budget, found, study["claims"], words),
         "streams": [
             contents.of_stream(root / name, name, found[name], primary[name], budget, facts, words)
-            | {"methods": of_methods(name, found[name], facts, words)}
+            | {
+                "methods": of_methods(name, found[name], facts, words),
+                "tasks": of_tasks(root, name, built, words),
+            }
             for name in found
         ],
         "equivalence": contents.of_equivalence(study["claims"], words),

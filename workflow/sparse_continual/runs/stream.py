@@ -8,7 +8,7 @@ import torch
 
 from sparse_continual.identity import seed_of
 from sparse_continual.models.train import adamw, rate, step
-from sparse_continual.streams.batches import collate, loss_of
+from sparse_continual.streams.batches import collate, loss_of, refuse_beyond
 from sparse_continual.streams.measure import measure
 from sparse_continual.streams.tasks import concatenate
 
@@ -34,6 +34,7 @@ def train_stream(
     """
     model = mechanism.setting.model
     rows = concatenate([task.train for pool in pools for task in pool])
+    refuse_beyond(model, rows, "the tasks' training rows")
     counts = [sum(task.train.rows for task in pool) for pool in pools]
     firsts = [sum(counts[:number]) for number in range(len(counts))]
     given = (mechanism.state(), copy.deepcopy(mechanism.memory())) if anew else None

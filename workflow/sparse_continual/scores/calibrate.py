@@ -13,6 +13,9 @@ from sparse_continual.errors import UserError
 from sparse_continual.streams.measure import Measured, judge_options, measure, option_losses
 from sparse_continual.streams.tasks import Split, Task, make_split
 
+# digits of a difference of losses in nats: what lies beyond is rounding of float32, which would break ties at random
+DIGITS = 5
+
 
 def calibrated(model, task: Task, batch_size: int) -> Measured:
     """The test split of a task of kind "options": scores by calibrated losses; losses as `measure` gives them."""
@@ -22,7 +25,7 @@ def calibrated(model, task: Task, batch_size: int) -> Measured:
         losses = option_losses(model, task.test, batch_size)
     finally:
         model.train(training)
-    found = judge_options(task.test, losses - prior(model, task, batch_size))
+    found = judge_options(task.test, np.round(losses - prior(model, task, batch_size), DIGITS))
     return Measured(found.score, judge_options(task.test, losses).loss)
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import yaml
 
+from sparse_continual.errors import UserError
 from sparse_continual.registry import nearest
 from sparse_continual.statistics.columns import METRICS
+from sparse_continual.yaml_text import read_yaml
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "claims.schema.yaml"
 _TEST = {"contrast", "metric", "direction"}
@@ -47,11 +49,9 @@ def load(path, study: dict, figures) -> list[dict]:
     from sparse_continual.config import ConfigError, check_schema  # config asks for claims
 
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read ({error.strerror}); mend study.claims"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: not valid YAML: {' '.join(str(error).split())}"]) from None
+        content = read_yaml(path)
+    except UserError as error:
+        raise ConfigError([f"study.claims: {error}"]) from None
     lines = check_schema("", content, yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
     if not lines:
         claims = [_with_stream(claim, study) for claim in content["claims"]]

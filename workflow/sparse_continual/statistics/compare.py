@@ -14,8 +14,8 @@ from sparse_continual.statistics.summary import described, note
 
 COLUMNS = (
     "contrast estimand plus minus metric scale role n unit mean sd lower upper median skewed bootstrap_lower"
-    " bootstrap_upper t df p p_source sign_flip_p sign_flip_smallest d_z hedges_g learning_difference"
-    " learning_lower gate_passed level margin bases note"
+    " bootstrap_upper t df p p_source sign_flip_p sign_flip_error sign_flip_smallest d_z hedges_g"
+    " learning_difference learning_lower gate_passed level margin bases note"
 ).split()
 _TEXT = {"skewed": "", "p_source": "", "note": ""}
 
@@ -125,7 +125,7 @@ def bases_of(bases: dict[str, str]) -> str:
 def tests(units, level: float) -> dict:
     """Tests of one difference and its bootstrap-t interval, adjusted for nothing."""
     t, p = paired.t_test(units)
-    flip, smallest = paired.sign_flip(units)
+    flip = paired.sign_flip(units)
     d_z, hedges = paired.effect_size(units)
     lower, upper = paired.bootstrap_t(units, level)
     return {
@@ -134,11 +134,12 @@ def tests(units, level: float) -> dict:
         "bootstrap_upper": upper,
         "t": t,
         "df": len(units) - 1,
-        # without variance between units no t test is defined; the exact test still is
-        "p": flip if math.isnan(p) else p,
+        # without variance between units no t test is defined; the sign-flip test still is
+        "p": flip.p if math.isnan(p) else p,
         "p_source": "sign-flip" if math.isnan(p) else "t",
-        "sign_flip_p": flip,
-        "sign_flip_smallest": smallest,
+        "sign_flip_p": flip.p,
+        "sign_flip_error": flip.error,
+        "sign_flip_smallest": flip.smallest,
         "d_z": d_z,
         "hedges_g": hedges,
     }

@@ -92,7 +92,7 @@ def from_cells(cells: dict[tuple[int, int], float], tasks: list[str], where, not
 def text_of(path) -> str:
     """The text of a log. Raises UserError naming it when it is missing, or no text: nothing is unpickled."""
     try:
-        with open(path, encoding="utf-8") as handle:
+        with open(path, encoding="utf-8-sig") as handle:
             return handle.read()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None

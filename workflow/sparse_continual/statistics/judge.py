@@ -28,7 +28,7 @@ from sparse_continual.statistics.verdict import MINIMUM_BLOCKS, component, verdi
 COLUMNS = (
     "claim role rule stream contrast estimand metric direction claim_margin n unit mean sd lower upper"
     " simultaneous_lower simultaneous_upper bootstrap_lower bootstrap_upper p p_source tests holm_p sign_flip_p"
-    " sign_flip_smallest exact_reaches_level tost_p equivalence_lower"
+    " sign_flip_error sign_flip_smallest exact_reaches_level tost_p equivalence_lower"
     " equivalence_upper detectable tost_power learning_difference learning_lower learning_upper gate_side"
     " gate_p gate_passed learning_sd members failed_members level margin bases phase verdict figure note"
 ).split()
@@ -134,8 +134,12 @@ def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: i
         "_complete": len(differences) == len(bases),
         **_gate(claim, contrast, sign, samples, settings, stream),
     }
-    flip, smallest = paired.sign_flip(d - null)
-    found |= {"sign_flip_p": flip, "sign_flip_smallest": smallest}
+    flip = paired.sign_flip(d - null)
+    found |= {
+        "sign_flip_p": flip.p,
+        "sign_flip_error": flip.error,
+        "sign_flip_smallest": flip.smallest,
+    }
     gates = found["_gates"]
     if margin > 0:
         found["tost_p"], lower, upper = paired.tost(d, margin, level / max(tests, 1))
@@ -153,8 +157,8 @@ def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: i
             "_bootstrap": True,
         }
     p = paired.t_test(d - null)[1]
-    # without variance between units no t test is defined; the exact test still is
-    found["p"], found["p_source"] = (flip, "sign-flip") if math.isnan(p) else (p, "t")
+    # without variance between units no t test is defined; the sign-flip test still is
+    found["p"], found["p_source"] = (flip.p, "sign-flip") if math.isnan(p) else (p, "t")
     found["_toward"] = bool(sign * (d.mean() - null) > 0)
     found["gate_p"] = gates["claimed" if found["_toward"] else "opposite"]
     found["_claim_p"] = max(found["p"], found["gate_p"])
@@ -222,6 +226,8 @@ def _joint(members: list[dict]) -> dict:
     agree = len({member["_toward"] for member in members}) == 1
     for key in ("p", "gate_p", "_claim_p", "sign_flip_p"):
         found[key] = max(member[key] for member in members) if agree else 1.0
+    weakest = max(members, key=lambda member: member["sign_flip_p"])
+    found["sign_flip_error"] = weakest["sign_flip_error"] if agree else 0.0
     if all("tost_p" in member for member in members):
         for key in ("tost_p", "_tost_claim_p"):
             found[key] = _largest(*(member[key] for member in members))

@@ -12,6 +12,8 @@ import math
 
 import numpy as np
 
+from sparse_continual.statistics.paired import smallest_p
+
 MOST_BLOCKS = 100_000
 
 
@@ -117,11 +119,8 @@ def upper_sd(sd: float, n: int, confidence: float = 0.8) -> float:
 
 
 def exact_reaches(n: int, level: float) -> bool:
-    """Whether the two-sided exact sign-flip test of n blocks can be significant at `level` at all.
-
-    Its smallest p is 2 / 2**n.
-    """
-    return 2.0 ** (1 - n) < level
+    """Whether the two-sided sign-flip test of n blocks can be significant at `level` at all."""
+    return smallest_p(n) < level
 
 
 def plan(
@@ -132,7 +131,7 @@ def plan(
     gate: (SD of the difference in learning, its margin) where the claim has a learning gate. `detectable`,
     `blocks_for_effect`, `tost_power` and `gate_power` are at level / tests: Holm's first step, which is the hardest.
     `detectable` and `blocks_for_effect` are of the test alone: they hold where `gate_power`, NaN without a gate, is
-    near 1. `tost_power` counts the gate on both sides. `exact_reaches` is at `level`: the exact sign-flip test is
+    near 1. `tost_power` counts the gate on both sides. `exact_reaches` is at `level`: the sign-flip test is
     a condition of every claim and is never adjusted, so where it is false nothing can be shown, however many the
     tests.
     """

@@ -13,9 +13,11 @@ import yaml
 
 from sparse_continual import registry
 from sparse_continual.errors import UserError
+from sparse_continual.files import given_path
 from sparse_continual.registry import nearest
 from sparse_continual.statistics import metrics, paired, power
 from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
+from sparse_continual.yaml_text import read_yaml
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "reanalysis.schema.yaml"
 IMPORTERS = "statistics.importers"
@@ -40,12 +42,7 @@ def reanalyse(path) -> str:
     from sparse_continual.config import ConfigError, check_schema
 
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
+    content = read_yaml(path)
     lines = check_schema("", content, yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
     if not lines and not math.isfinite(content["level"]):
         lines = [f"level: found {content['level']}, expected a finite number"]
@@ -102,7 +99,7 @@ def _compared(entry: dict, level: float, folder: Path) -> tuple[list[str], str]:
     if "summary" in entry:
         own = entry["summary"]
         d, sides = _spread(own["n"], own["mean"], own["sd"]), [own]
-        flip = smallest = math.nan
+        flip = paired.SignFlip(math.nan, math.nan, math.nan)
         lines.append(_source("Summary", own))
     else:
         sides, values = [entry["plus"], entry["minus"]], []
@@ -111,15 +108,16 @@ def _compared(entry: dict, level: float, folder: Path) -> tuple[list[str], str]:
             values.append(found)
             lines.append(_source(side["method"], side) + "".join(f" {note}." for note in notes))
         d = np.subtract(*values)
-        flip, smallest = paired.sign_flip(d)
+        flip = paired.sign_flip(d)
         names = [side["method"] for side in sides]
         lines.append(_values_table(entry["blocks"], names, values, d))
     n, mean, sd = len(d), float(d.mean()), float(d.std(ddof=1)) if len(d) > 1 else math.nan
     lower, upper = paired.interval(d, level)
     p = paired.t_test(d)[1]
-    reading = _reading(n, lower, upper, p, flip, smallest, level)
+    reading = _reading(n, lower, upper, p, flip.p, flip.smallest, level)
     marked = entry["name"] + ("" if all(side["confirmed"] for side in sides) else " (unconfirmed values)")
-    exact = "needs single values" if math.isnan(flip) else f"{flip:.3f} ({smallest:.3f})"
+    exact = "needs single values" if math.isnan(flip.p) else f"{flip.p:.3f} ({flip.smallest:.3f})"
+    exact += f", standard error {flip.error:.4f}" if flip.error > 0 else ""
     row = [
         marked,
         entry["metric"],
@@ -164,7 +162,7 @@ def _values(side: dict, metric: str, folder: Path) -> tuple[list[float], list[st
     if "values" in side:
         return side["values"], []
     importer, values, notes = registry.load(IMPORTERS, side["importer"]), [], []
-    for log in side["logs"]:
+    for log in map(given_path, side["logs"]):
         foreign = _read(importer, folder / log)
         found, reasons = foreign.metrics()
         if metric not in found:

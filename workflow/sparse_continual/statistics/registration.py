@@ -12,6 +12,7 @@ After Hofman et al., Pre-registration for Predictive Modeling (arXiv 2311.18807)
 2600.
 """
 
+import math
 import os
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,8 +27,10 @@ from sparse_continual.statistics import metrics, power, tables
 from sparse_continual.statistics.contrasts import shared
 from sparse_continual.statistics.findings import planned_n, power_rows, refuse_pilot
 from sparse_continual.statistics.judge import LEARNING, counted
+from sparse_continual.statistics.paired import DRAWS, ENUMERATED
 from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
 from sparse_continual.streams.orders import PILOT
+from sparse_continual.yaml_text import read_yaml
 
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "preregistration.schema.yaml"
 ANALYSIS = (
@@ -184,10 +187,7 @@ def read(path) -> dict:
     """
     from sparse_continual.config import check_schema  # the config's own checks; claims are checked by it too
 
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {error}") from None
+    content = read_yaml(path)
     wrong = check_schema("", content, yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
     if wrong:
         raise UserError(f"{path}: {wrong[0]}; restore the file as it was registered")
@@ -263,18 +263,31 @@ def in_words(registration: dict) -> list[str]:
             " be shown."
         )
     elif not first["exact_reaches"]:
-        lines.append(
-            "Warning: at this n the exact sign-flip test cannot reach the level: nothing can be shown."
-        )
+        lines.append("Warning: at this n the sign-flip test cannot reach the level: nothing can be shown.")
     if n < 2:
         return lines
     pilot = {(sd["stream"], sd["contrast"], sd["metric"]): sd["n"] for sd in _pilot(registration)}
     several = len({row["stream"] for row in rows}) > 1
-    return lines + [
-        (f"{row['stream']}: " if several else "")
-        + _line(row, unit, pilot.get((row["stream"], row["contrast"], row["metric"])))
-        for row in rows
-    ]
+    return (
+        lines
+        + [
+            (f"{row['stream']}: " if several else "")
+            + _line(row, unit, pilot.get((row["stream"], row["contrast"], row["metric"])))
+            for row in rows
+        ]
+        + ([_flips(n)] if n >= MINIMUM_BLOCKS else [])
+    )
+
+
+def _flips(n: int) -> str:
+    """How the sign-flip test of n units is computed."""
+    if n <= ENUMERATED:
+        return f"The sign-flip test enumerates all {2**n:,} signs."
+    error = math.sqrt(0.05 * 0.95 / DRAWS)
+    return (
+        f"The sign-flip test draws {DRAWS:,} random flips, as there are more than {ENUMERATED} units: at p = .05 its"
+        f" standard error is {error:.4f}."
+    )
 
 
 def _pilot(registration: dict) -> list[dict]:

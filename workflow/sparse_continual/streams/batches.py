@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.streams.tasks import Split
 
@@ -54,6 +55,21 @@ def batches_of(split: Split, device="cpu") -> Batches:
 def collate(split: Split, rows, device="cpu") -> dict:
     """dict(input_ids, labels) of the numbered rows; see `Batches.batch`."""
     return batches_of(split, device).batch(rows)
+
+
+def refuse_beyond(model, split: Split, name: str) -> None:
+    """Raise UserError for a token of the split called `name` that `model` has no embedding for.
+
+    A module without `get_input_embeddings` is not checked.
+    """
+    if not hasattr(model, "get_input_embeddings"):
+        return
+    highest, rows = int(split.tokens.max(initial=0)), model.get_input_embeddings().weight.shape[0]
+    if highest >= rows:
+        raise UserError(
+            f"{name}: found token id {highest}, the model's embedding has {rows} rows; the rows were made with another "
+            "tokenizer than the model's: build them with the tokenizer beside its weights"
+        )
 
 
 def logits_and_targets(model, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:

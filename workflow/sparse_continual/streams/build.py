@@ -5,6 +5,7 @@ from collections import Counter
 from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.streams.tasks import SPLITS, Task, save_tasks
+from sparse_continual.streams.tokens import added, generated, start_of
 
 SOURCES = "streams.sources"
 
@@ -17,6 +18,7 @@ def build_stream(settings: dict, seed: int, tokenizer, folder) -> list[Task]:
     source = registry.load(SOURCES, settings["source"])
     tasks = source.build(settings, seed, tokenizer)
     refuse_empty(tasks)
+    _note_start(tasks, tokenizer, settings)
     save_tasks(folder, tasks)
     return tasks
 
@@ -30,6 +32,7 @@ def build_mixture(mixture: list[dict], seed: int, tokenizer, folder) -> list[Tas
     tasks = []
     for entry in mixture:
         (task,) = registry.load(SOURCES, entry["source"]).build(entry, seed, tokenizer, role="base")
+        _note_start([task], tokenizer, entry)
         tasks.append(task)
     refuse_empty(tasks)
     if len(tasks) > 1:
@@ -40,6 +43,17 @@ def build_mixture(mixture: list[dict], seed: int, tokenizer, folder) -> list[Tas
             task.name = f"base_{entry['source']}{again}"
     save_tasks(folder, tasks)
     return tasks
+
+
+def _note_start(tasks: list[Task], tokenizer, settings: dict) -> None:
+    """Write into the facts what rows begin with, and what the tokenizer would put behind a text: `start` and
+    `left_out_end`, lists of tokens. Not for generated vocabularies, of which all of this is known."""
+    if generated(tokenizer):
+        return
+    start, end = start_of(tokenizer, settings.get("start_token", "auto")), added(tokenizer)[1]
+    told = {"start": start, "left_out_end": end}
+    for task in tasks:
+        task.facts |= {key: tokenizer.convert_ids_to_tokens(ids) for key, ids in told.items()}
 
 
 def refuse_empty(tasks: list[Task]) -> None:

@@ -1,30 +1,35 @@
 """Text to token rows, with any tokenizer.
 
-A row is [bos] prompt answer. Prompt and answer are encoded apart, so the boundary is exact and all
-options of an item see the same prompt.
+A row is [start] prompt answer. Prompt and answer are encoded apart, so the boundary is exact and all
+options of an item see the same prompt. Nothing is put behind the answer, also where the tokenizer ends a text
+with a token of its own.
 """
 
 from dataclasses import dataclass
 
 from sparse_continual.errors import UserError
 from sparse_continual.streams.tasks import Split, make_split
+from sparse_continual.streams.tokens import count_marks, encode, marks_of, start_of
 
 UNKNOWN_SHARE = 0.5
 
 
 class Encoder:
-    """A tokenizer as the sources need it. `bos`: list with the start token, empty where there is none."""
+    """A tokenizer as the sources need it.
 
-    def __init__(self, tokenizer):
+    settings: of the source; `start_token` as in `tokens.start_of`. `bos`: ids that begin every row, [] for none.
+    `marks`: text of each control token -> its id.
+    """
+
+    def __init__(self, tokenizer, settings: dict):
         self.tokenizer = tokenizer
-        self.bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        self.bos = start_of(tokenizer, settings.get("start_token", "auto"))
+        self.marks = marks_of(tokenizer)
         self._answers = {}
 
     def texts(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of each text, nothing added. Long texts are no error here, so no warning either."""
-        if not texts:
-            return []
-        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        """Token ids of each text, nothing added, marks of control tokens read as plain text (`tokens.encode`)."""
+        return encode(self.tokenizer, texts, self.marks)
 
     def answer(self, text: str) -> list[int]:
         """Token ids of `text` as the continuation, after a space, of something.
@@ -51,25 +56,65 @@ class Encoder:
 
 
 def exact_split(encoder: Encoder, prompts: list[str], answers: list[str], parts=None) -> Split:
-    """One row per item: the prompt, then its answer."""
+    """One row per item: the prompt, then its answer.
+
+    Raises UserError when the tokenizer does not know the words, cannot tell two answers apart or drops one, and when a
+    row has nothing before its answer.
+    """
+    encoded, given = encoder.texts(prompts), {answer: encoder.answer(answer) for answer in answers}
+    encoder.refuse_unknown([*encoded, *given.values()], "prompts and answers of this source")
+    refuse_alike(given, "the answers of this source")
     rows, starts = [], []
-    for prompt, answer in zip(encoder.texts(prompts), answers, strict=True):
-        rows.append(encoder.bos + prompt + encoder.answer(answer))
+    for prompt, answer in zip(encoded, answers, strict=True):
+        rows.append(encoder.bos + prompt + given[answer])
         starts.append(len(encoder.bos) + len(prompt))
+    if 0 in starts:
+        raise UserError(f"prompt {prompts[starts.index(0)]!r}: {NOTHING_BEFORE}")
     return make_split(rows, starts, parts=parts)
 
 
+NOTHING_BEFORE = (
+    "the tokenizer reads it as no token, so nothing stands before the answer; use a base with another tokenizer, or "
+    "set start_token: always"
+)
+
+
+def refuse_alike(options: dict[str, list[int]], what: str) -> None:
+    """Raise UserError when a tokenizer cannot tell two options apart, or drops one: no score could judge them.
+
+    options: text -> its token ids; what: they are, with their place, for the error. An option that begins another one
+    is no mistake: options are compared by their mean loss per token, so neither is preferred for its length.
+    """
+    seen: dict = {}
+    for number, (text, ids) in enumerate(options.items(), 1):
+        if not ids:
+            raise UserError(
+                f"{what}: the tokenizer reads number {number}, {text!a}, as no token at all; reword it, or use a base "
+                "with another tokenizer"
+            )
+        first, other = seen.setdefault(tuple(ids), (number, text))
+        if first != number:
+            raise UserError(
+                f"{what}: the tokenizer cannot tell number {first}, {other!a}, and number {number}, {text!a}, apart: "
+                f"it reads both as token ids {list(ids)}; reword one of them, or use a base with another tokenizer"
+            )
+
+
 @dataclass
-class Overflow:
-    """What to do with an item longer than `max_tokens`, and how often it was done.
+class Handled:
+    """What to do with an item longer than `max_tokens`, and how many items were handled in which way.
 
     policy: "error", "truncate_input" (cut the end of the sentence; cue and answer stay whole) or "drop".
+    marks: items whose sentence holds the mark of a control token, which is read as plain text; control: those of them
+    where the tokenizer has no other reading, so that the control token stays.
     """
 
     max_tokens: int
     policy: str
     cut: int = 0
     dropped: int = 0
+    marks: int = 0
+    control: int = 0
 
 
 def options_split(
@@ -79,40 +124,49 @@ def options_split(
     options: list[str],
     correct: list[int],
     names: list[str],
-    overflow: Overflow,
+    handled: Handled,
     only_right: bool,
 ) -> Split:
-    """Rows [bos] sentence cue option: one per option, or the right one alone where `only_right`.
+    """Rows [start] sentence cue option: one per option, or the right one alone where `only_right`.
 
     correct: index of the right option of each sentence. names: file and item, for errors.
     Room is always kept for the longest option, so that all options of an item, and of its task in
-    training and test, see the same words. `overflow` counts the items cut and dropped.
+    training and test, see the same words. `handled` counts the items.
 
-    Raises UserError when an item is too long under policy "error", or `max_tokens` leaves no room at all.
+    Raises UserError when an item is too long under policy "error", when `max_tokens` leaves no room at all, and when
+    the tokenizer reads a sentence as nothing.
     """
     (cue_ids,), option_ids = encoder.texts([cue]), [encoder.answer(option) for option in options]
     fixed = len(encoder.bos) + len(cue_ids) + max(map(len, option_ids))
-    room = overflow.max_tokens - fixed
+    room = handled.max_tokens - fixed
     if room < 1:
         raise UserError(
-            f"{names[0]}: max_tokens is {overflow.max_tokens}, start, cue and longest label take {fixed}; "
+            f"{names[0]}: max_tokens is {handled.max_tokens}, start, cue and longest label take {fixed}; "
             f"set max_tokens to more than {fixed}"
         )
     encoded = encoder.texts(sentences)
     encoder.refuse_unknown(encoded, names[0])
     rows, answers, items, right = [], [], [], []
     for number, sentence in enumerate(encoded):
+        if not sentence:
+            raise UserError(
+                f"{names[number]}: the tokenizer reads the sentence {sentences[number]!a:.60} as no token at all; "
+                "remove the item, or use a base with another tokenizer"
+            )
         if len(sentence) > room:
-            if overflow.policy == "error":
+            if handled.policy == "error":
                 raise UserError(
-                    f"{names[number]}: {len(sentence) + fixed} tokens found, {overflow.max_tokens} allowed; "
+                    f"{names[number]}: {len(sentence) + fixed} tokens found, {handled.max_tokens} allowed; "
                     "raise max_tokens, or set overflow to truncate_input or drop"
                 )
-            if overflow.policy == "drop":
-                overflow.dropped += 1
+            if handled.policy == "drop":
+                handled.dropped += 1
                 continue
-            overflow.cut += 1
+            handled.cut += 1
             sentence = sentence[:room]
+        marks, control = count_marks(sentences[number], sentence, encoder.marks)
+        handled.marks += marks > 0
+        handled.control += control > 0
         prompt = encoder.bos + sentence + cue_ids
         chosen = [option_ids[correct[number]]] if only_right else option_ids
         rows.extend(prompt + option for option in chosen)

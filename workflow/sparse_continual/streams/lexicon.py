@@ -71,7 +71,13 @@ class Words:
     bos_token_id: int = SPECIAL.index("<s>")
     unk_token_id: int = SPECIAL.index("<unk>")
 
-    def __call__(self, texts: list[str], **_) -> dict:
+    @property
+    def added_tokens_decoder(self) -> dict:
+        """Id -> its tokenizers.AddedToken, of the special tokens."""
+        return self.backend.get_added_tokens_decoder()
+
+    def __call__(self, texts: list[str], split_special_tokens: bool = False, **_) -> dict:
+        self.backend.encode_special_tokens = split_special_tokens
         return {"input_ids": [found.ids for found in self.backend.encode_batch_fast(texts)]}
 
 

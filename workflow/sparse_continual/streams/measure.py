@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from sparse_continual.streams.batches import IGNORED, collate, logits_and_targets
+from sparse_continual.streams.batches import IGNORED, collate, logits_and_targets, refuse_beyond
 from sparse_continual.streams.tasks import Split, Task
 
 
@@ -31,8 +31,11 @@ def measure(model, task: Task, split: str | Split, batch_size: int) -> Measured:
 
     Rows are taken sorted by length, so that little is padded. The options of an item share its prompt,
     which is read once. The model's mode is restored.
+
+    Raises UserError for a token that the model has no embedding for.
     """
     split = getattr(task, split) if isinstance(split, str) else split
+    refuse_beyond(model, split, f"task {task.name}")
     training = model.training
     model.eval()
     try:
@@ -98,9 +101,14 @@ def option_losses(model, split: Split, batch_size: int) -> np.ndarray:
 
 
 def judge_options(split: Split, loss: np.ndarray) -> Measured:
-    """An item is right when the first of its rows with the smallest mean loss is the right one."""
+    """Scores of options from the mean loss of every row, float64[rows].
+
+    An item is right when its right option has the smallest loss. Where k options share the smallest loss and the right
+    one is among them, the score is 1 / k: what drawing one of them gives on average. So a model without any preference
+    scores the chance level, in whatever order the options stand.
+    """
     first = np.searchsorted(split.items, np.arange(len(split)))
-    best = np.minimum.reduceat(loss, first)
-    chosen = np.full(len(split), split.rows)
-    np.minimum.at(chosen, split.items, np.where(loss == best[split.items], np.arange(split.rows), split.rows))
-    return Measured((chosen - first == split.correct).astype(np.float64), loss[first + split.correct])
+    right = first + split.correct
+    best = loss == np.minimum.reduceat(loss, first)[split.items]
+    ties = np.add.reduceat(best, first, dtype=np.int64)
+    return Measured(best[right] / np.maximum(ties, 1), loss[right])  # no row is best where a loss is NaN

@@ -10,6 +10,10 @@ from sparse_continual.files import read_json, write, write_json
 from sparse_continual.registry import nearest
 
 SPLITS = ("train", "validation", "test")
+# facts of a task that tell what was done to its items: cut, dropped as too long, left out because they have no gold
+# label; marks of control tokens that were read as plain text, and those that stayed control tokens
+TOLD = ("cut", "dropped", "unlabelled", "marks", "control")
+NARROW = 127  # up to so many parts, their numbers are stored as int8
 
 
 @dataclass(eq=False)
@@ -21,7 +25,7 @@ class Split:
     answers int32[rows]    index inside the row of the first token that is predicted and counted, >= 1
     items   int32[rows]    non-decreasing item number of each row; rows of one item are its options in order
     correct int32[items]   which of the item's rows is right; 0 for one-row items
-    parts   int8[items]    index into Task.parts
+    parts   int32[items]   index into Task.parts
     """
 
     tokens: np.ndarray
@@ -58,7 +62,7 @@ def make_split(rows, answers, items=None, correct=None, parts=None) -> Split:
         answers=np.asarray(answers, np.int32),
         items=np.asarray(items, np.int32),
         correct=np.zeros(total, np.int32) if correct is None else np.asarray(correct, np.int32),
-        parts=np.zeros(total, np.int8) if parts is None else np.asarray(parts, np.int8),
+        parts=np.zeros(total, np.int32) if parts is None else np.asarray(parts, np.int32),
     )
 
 
@@ -86,12 +90,12 @@ class Task:
 
     kind: how an item is judged.
       exact    right when every answer token is the most probable one (teacher forcing)
-      options  right when its right row has the highest mean log-probability of answer tokens; the rows of an
-             item are equally many in all items and share their tokens before `answers`
+      options  right when its right row has the highest mean log-probability of answer tokens, 1 / k right when k rows
+             share it; the rows of an item are equally many in all items and share their tokens before `answers`
       tokens   the share of the row's tokens from `answers` on that are the most probable ones
     Training splits have one row per item: the right one.
     parts: list of {name, chance, ceiling}; a task of one kind of item has the one part "all".
-    facts: what is known about the task: items cut or dropped, entropy, bits to store.
+    facts: what is known about the task: entropy, bits to store, and what was done to its items or text (TOLD).
     """
 
     name: str
@@ -122,13 +126,18 @@ def whole(chance: float, ceiling: float = 1.0) -> list[dict]:
 
 
 def merged(tasks: list[Task]) -> Task:
-    """One task "base" of all items of `tasks`, which are of one kind and have one part each: its parts."""
+    """One task "base" of all items of `tasks`, which are of one kind and have one part each: its parts.
+
+    Of facts it has the sums of counts of TOLD.
+    """
     parts = [{**task.parts[0], "name": task.name} for task in tasks]
     splits = {split: concatenate([getattr(task, split) for task in tasks]) for split in SPLITS}
     for split, rows in splits.items():
         counts = [len(getattr(task, split)) for task in tasks]
-        rows.parts = np.repeat(np.arange(len(tasks), dtype=np.int8), counts)
-    return Task("base", tasks[0].kind, parts=parts, **splits)
+        rows.parts = np.repeat(np.arange(len(tasks), dtype=np.int32), counts)
+    told = [key for key in TOLD if any(key in task.facts for task in tasks)]
+    facts = {key: sum(task.facts.get(key, 0) for task in tasks) for key in told}
+    return Task("base", tasks[0].kind, parts=parts, facts=facts, **splits)
 
 
 def save_tasks(folder, tasks: list[Task]) -> None:
@@ -138,6 +147,8 @@ def save_tasks(folder, tasks: list[Task]) -> None:
     for task in tasks:
         for split in SPLITS:
             tensors = {key: np.ascontiguousarray(value) for key, value in vars(getattr(task, split)).items()}
+            if len(task.parts) <= NARROW:
+                tensors["parts"] = tensors["parts"].astype(np.int8)
             write(Path(folder) / task.name / f"{split}.safetensors", save(tensors))
     keys = ("name", "kind", "parts", "chance", "ceiling", "facts")
     write_json(Path(folder) / "tasks.json", [{key: getattr(task, key) for key in keys} for task in tasks])
@@ -148,8 +159,6 @@ def load_tasks(folder, names: list[str] | None = None) -> list[Task]:
 
     Raises UserError naming the folder for a task that it does not hold.
     """
-    from safetensors.numpy import load_file
-
     stored = {entry["name"]: entry for entry in read_json(Path(folder) / "tasks.json")}
     tasks = []
     for name in stored if names is None else names:
@@ -157,7 +166,20 @@ def load_tasks(folder, names: list[str] | None = None) -> list[Task]:
             raise UserError(
                 f"{folder}: no task {name!r}{nearest(name, stored)}; there are {', '.join(stored)}"
             )
-        splits = {s: Split(**load_file(Path(folder) / name / f"{s}.safetensors")) for s in SPLITS}
+        splits = {s: _load_split(Path(folder) / name / f"{s}.safetensors") for s in SPLITS}
         entry = stored[name]
         tasks.append(Task(name, entry["kind"], parts=entry["parts"], facts=entry["facts"], **splits))
     return tasks
+
+
+def _load_split(path: Path) -> Split:
+    from safetensors.numpy import load_file
+
+    split = Split(**load_file(path))
+    split.parts = split.parts.astype(np.int32)
+    if split.parts.min(initial=0) < 0:
+        raise UserError(
+            f"{path}: part numbers wrap, because an older version stored more than {NARROW} parts as int8; delete the "
+            "folder of this stream and rerun"
+        )
+    return split

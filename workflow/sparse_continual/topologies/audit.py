@@ -5,10 +5,11 @@ Every matrix is counted (`patterns.count`), shard by shard; experts and ReLU are
 topology when more than ZEROS of its block weights are exactly zero: weights that were trained and only rounded
 seldom are (about 1 % in 8-bit integers, next to none in bfloat16 and 8-bit floats), and published pruned ones
 begin at a fifth; or when it has fewer, and a topology file beside it agrees with them. Of 8-bit integers with a zero
-point, zeros are those that are stored as that point.
+point, zeros are those that are stored as that point. It is dense only when every block weight was counted.
 
-Limits. Weights packed by the bit are not counted, and of a checkpoint written back from 4 bits, about a fifth of
-whose weights are zero by rounding, the zeros are taken for a topology. Parts are told apart by names and shapes.
+Limits. Weights packed by the bit are not counted: such a checkpoint is `not-counted`, whatever it declares. Of a
+checkpoint written back from 4 bits, about a fifth of whose weights are zero by rounding, the zeros are taken for a
+topology. Parts are told apart by names and shapes.
 Experts that are stored as one tensor [experts, a, b] are counted as a matrix [experts * a, b], whichever of the
 two is the input.
 """
@@ -35,6 +36,10 @@ EMBEDDINGS = re.compile(r"embed|(^|\.)(wte|wpe)\.")
 TOWERS = re.compile(r"vision|visual|image|audio|speech")  # senses beside the language model
 SCALES = re.compile(r"_scales?(_inv)?$")  # of quantised weights
 CODES = "integers, which may be codes of weights"
+BESIDE = re.compile(
+    r"bias|mask|position|index|scale|zero"
+)  # in the last word of what is in a block and no weight
+NOT_COUNTED = "not-counted"  # the verdict where nothing shows a topology, and weights were left uncounted
 ZERO_POINT = "_zero_point"  # ends the name of what stands for zero in a quantised weight
 OTHERS = (".gguf", ".msgpack", ".h5")  # endings of weights that are neither safetensors nor pickles
 TRAINING = re.compile("training_args|optimizer|scheduler|rng_state")  # pickles of a run, without weights
@@ -84,13 +89,16 @@ def audit(folder, name=None, entry=None, config_only=False, revision=None) -> di
     With `config_only` its weights, if it has any, are not looked at. `revision`: the commit of a repository that it
     is, for the report.
 
-    Returns {"path": name, "revision", "verdict": "dense", "fixed-topology", "activation-sparse" or "both", "reason":
-    one sentence, "model_type", "format", "pattern" and "density" of the block matrices, "declared", "moe", "relu",
-    "keys", "parts", "matrices"}. declared: None, or as `declared.read` gives it, with "contradictions"; moe and
-    relu: see `activation.judge`; keys: None, or see `keys.held_against`; parts: part -> {"weights", "nonzeros"};
-    matrices: a row per matrix in order of layers, `patterns.count` with "name", "part", "layer" or None, "module",
-    "weights". Without weights, or where they are packed, format, pattern, density and keys are None, and parts and
-    matrices empty.
+    Returns {"path": name, "revision", "verdict": "dense", "fixed-topology", "activation-sparse", "both" or NOT_COUNTED,
+    "reason": one sentence, "model_type", "format", "pattern" and "density" of the block matrices, "declared", "moe",
+    "relu", "keys", "parts", "matrices"}. The verdict is "activation-sparse" by the config alone, counted or not; it is
+    NOT_COUNTED where the config shows no sparse activation, the count no topology, and some block weights were not
+    counted.
+
+    declared: None, or as `declared.read` gives it, with "contradictions"; moe and relu: see `activation.judge`; keys:
+    None, or see `keys.held_against`; parts: part -> {"weights", "nonzeros"}; matrices: a row per matrix in order of
+    layers, `patterns.count` with "name", "part", "layer" or None, "module", "weights". Without weights, or where they
+    are packed, format, pattern, density and keys are None, and parts and matrices empty.
 
     Raises UserError for a folder without config.json, broken or pickled weights, a config that cannot be judged,
     and a topology file that is damaged or has other matrices.
@@ -113,10 +121,11 @@ def audit(folder, name=None, entry=None, config_only=False, revision=None) -> di
         file = keys.as_stored(config, file, opened.shapes)
     says_pattern = told["pattern"] if told else None
     asked = says_pattern if says_pattern and ":" in says_pattern else None
-    rows, parts, violations, odd, uncounted = (
-        _count(opened, config.get("model_type"), file, asked) if opened else ([], {}, [], [], {})
+    rows, parts, violations, odd, uncounted, hidden = (
+        _count(opened, config.get("model_type"), file, asked) if opened else ([], {}, [], [], Counter(), 0)
     )
     sparsity = _sparsity(parts, ("block",))
+    whole = sparsity is not None and not hidden
     fixed = sparsity is not None and sparsity > ZEROS
     form = opened.format if opened else None
     blocks = [(row["pattern"], row["density"]) for row in rows if row["part"] == "block"]
@@ -138,8 +147,8 @@ def audit(folder, name=None, entry=None, config_only=False, revision=None) -> di
     return {
         "path": str(name or folder),
         "revision": revision,
-        "verdict": _verdict(fixed, says),
-        "reason": _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted),
+        "verdict": _verdict(fixed, says, whole),
+        "reason": _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, told),
         "model_type": says["model_type"],
         "format": form,
         "pattern": pattern,
@@ -180,8 +189,7 @@ def compare(folders: list, reports: list[dict]) -> list[dict]:
 
 def part_of(name: str, shape) -> str:
     """One of PARTS, of a parameter by its name and shape."""
-    words = name.lower().split(".")
-    inside = any(word.isdigit() for word in words[:-1])
+    words, inside = name.lower().split("."), _in_block(name)
     if TOWERS.search(name):
         return "other"
     if inside and any(word in ROUTERS for word in words):
@@ -219,13 +227,14 @@ def _not_counted(folder) -> str:
     return ""
 
 
-def _count(opened, model_type, file, pattern) -> tuple[list, dict, list, list, dict]:
+def _count(opened, model_type, file, pattern) -> tuple[list, dict, list, list, Counter, int]:
     """(rows of matrices, parts, clauses on where the weights contradict a topology `file`, names of tensors that hold
-    no finite number somewhere, kind of tensor -> how many of them are not counted) of an open checkpoint.
+    no finite number somewhere, kind of tensor -> how many of them are not counted, how many of these may be weights of
+    blocks) of an open checkpoint.
 
     pattern: the N:M that is declared of block matrices, or None.
     """
-    rows, parts, violations, odd, uncounted = [], {}, [], [], Counter()
+    rows, parts, violations, odd, uncounted, hidden = [], {}, [], [], Counter(), 0
     missing = next((name for name in file.shapes if name not in opened.shapes), None) if file else None
     if missing:
         raise UserError(
@@ -235,6 +244,7 @@ def _count(opened, model_type, file, pattern) -> tuple[list, dict, list, list, d
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for found in pool.map(lambda name: _look(opened, name, model_type, file, pattern), names):
             uncounted.update(found.get("uncounted", ()))
+            hidden += found.get("hidden", 0)
             violations += found.get("violations", ())
             odd += found.get("odd", ())
             rows += found.get("rows", ())
@@ -243,15 +253,16 @@ def _count(opened, model_type, file, pattern) -> tuple[list, dict, list, list, d
                 for key in tally:
                     tally[key] += found[key]
     rows.sort(key=lambda row: -1 if row["layer"] is None else row["layer"])
-    return rows, {part: parts[part] for part in PARTS if part in parts}, violations, odd, uncounted
+    return rows, {part: parts[part] for part in PARTS if part in parts}, violations, odd, uncounted, hidden
 
 
 def _look(opened, name: str, model_type, file, pattern) -> dict:
     """What `_count` adds up of one tensor: "part", "weights", "nonzeros", "rows", "odd" and "violations"; or
-    "uncounted", as lists; {} for codes beside the weights."""
+    "uncounted", as lists, and "hidden", whether it may be a weight of a block; {} for codes beside the weights."""
     shape, dtype = opened.shapes[name], opened.dtype_of(name)
+    hidden = len(shape) > 1 and _in_block(name) and not BESIDE.search(name.rpartition(".")[2])
     if dtype not in reader.DTYPES:
-        return {"uncounted": [f"type {dtype}, which is not read"]}
+        return {"uncounted": [f"type {dtype}, which is not read"], "hidden": hidden}
     if dtype == "I8" and name + ZERO_POINT in opened.shapes:
         exists = _exists(opened[name], opened[name + ZERO_POINT])
         found = None if exists is None else patterns.packed(patterns.as_rows(exists))
@@ -260,7 +271,7 @@ def _look(opened, name: str, model_type, file, pattern) -> dict:
     else:
         found = None  # codes of several weights in one number
     if found is None:
-        return {"uncounted": [CODES]} if len(shape) > 1 else {}
+        return {"uncounted": [CODES], "hidden": hidden} if len(shape) > 1 else {}
     part = part_of(name, shape)
     looked = {"part": part, "weights": math.prod(shape), "nonzeros": ones(found[0])}
     looked["odd"] = [name] if found[2] else []
@@ -273,6 +284,11 @@ def _look(opened, name: str, model_type, file, pattern) -> dict:
         row = patterns.described(found, *size, pattern if part == "block" else None)
         looked["rows"] = [{**_place(name, part), "weights": looked["weights"], **row}]
     return looked
+
+
+def _in_block(name: str) -> bool:
+    """Whether a tensor lies in one of a list of blocks: a number stands among the words before its last."""
+    return any(word.isdigit() for word in name.split(".")[:-1])
 
 
 def _exists(codes, zero_point):
@@ -317,14 +333,17 @@ def _sparse(rows: list[dict]) -> list[dict]:
     return [row for row in absent if row["density"] < 1 - ZEROS] or absent
 
 
-def _verdict(fixed: bool, says: dict) -> str:
+def _verdict(fixed: bool, says: dict, whole: bool) -> str:
+    """whole: whether every block weight was counted."""
     sparse_activation = bool(says["moe"] or says["relu"])
     if fixed:
         return "both" if sparse_activation else "fixed-topology"
-    return "activation-sparse" if sparse_activation else "dense"
+    if sparse_activation:
+        return "activation-sparse"
+    return "dense" if whole else NOT_COUNTED
 
 
-def _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted) -> str:
+def _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, told) -> str:
     ways, moe = [], says["moe"]
     if moe:
         ways.append(f"MoE {moe['active_experts'] or 'some'} of {moe['experts']}")
@@ -336,25 +355,39 @@ def _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted) -> str:
         kind = " and ".join([*activation_sparse, f"fixed topology ({pattern})"])
         where = f"in {len(_sparse(rows))} of {blocks} matrices"
         reason = f"{kind}: {sparsity:.1%} of the block weights are exactly zero, {where}"
+    elif not whole:
+        known = activation_sparse[0] if activation_sparse else "neither experts to choose from nor ReLU"
+        reason = f"{known} by its config; whether its connections are fixed is not known: "
+        reason += f"{_says(told)}, and {_left(sparsity, why, uncounted)}"
     elif activation_sparse:
         reason = f"{activation_sparse[0]}: {'' if sparsity else 'every weight exists; '}not a fixed topology"
-    elif sparsity is None:
-        reason = "dense by its config: neither experts to choose from nor ReLU"
     else:
         reason = "dense" if sparsity else "dense: every weight exists"
-    if not fixed and sparsity:
+    if not fixed and sparsity and whole:
         share = f"{sparsity:.1%}" if sparsity >= 5e-4 else "under 0.1%"
         reason += f"{'; ' if activation_sparse else ': '}{share} of the block weights are zero, and a fixed "
         reason += f"topology begins above {ZEROS:.0%}"
     if odd:
         more = f" and of {len(odd) - 1} more tensors" if odd[1:] else ""
         reason += f"; weights of {odd[0]}{more} are infinite or no numbers"
-    if sparsity is None:
-        reason += f"; no weight was counted, since {why or 'no tensor is a block matrix of real numbers'}"
-    else:
-        for kind, number in uncounted.items():
-            reason += f"; {number} tensors of {kind}, were not counted"
+    if uncounted and (fixed or whole):
+        reason += f"; {_left(sparsity, why, uncounted)}"
     if not says["known"]:
         looked = ", ".join((*activation.EXPERTS, *activation.ACTIVATIONS))
         return f"{reason}; {says['note']}, so it was judged by its fields alone, of which {looked} were looked for"
     return f"{reason}; {says['note']}" if says["note"] else reason
+
+
+def _says(told: dict | None) -> str:
+    """Clause on what the checkpoint declares of its sparsity."""
+    if not told:
+        return "it declares nothing"
+    share = "" if told["sparsity"] is None else f", sparsity {told['sparsity']:.1%}"
+    return f"it declares {told['pattern'] or 'no pattern'}{share} ({told['source']})"
+
+
+def _left(sparsity: float | None, why: str, uncounted: Counter) -> str:
+    """Clause on the tensors that were not counted."""
+    if sparsity is None:
+        return f"no weight was counted, since {why or 'no tensor is a block matrix of real numbers'}"
+    return "; ".join(f"{number} tensors of {kind}, were not counted" for kind, number in uncounted.items())

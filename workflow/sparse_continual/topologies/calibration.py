@@ -4,9 +4,10 @@ Torch is imported inside: the settings' schema below is read at every start.
 """
 
 import hashlib
-from pathlib import Path
 
 from sparse_continual.errors import UserError
+from sparse_continual.files import given_path, read_plain
+from sparse_continual.streams.tokens import as_text, count_marks, marks_of
 
 SCHEMA = {
     "type": "object",
@@ -18,8 +19,8 @@ SCHEMA = {
             "type": "array",
             "minItems": 1,
             "items": {"type": "string"},
-            "description": "plain text files; without them, training rows of the base's mixture, or text that a base "
-            "without a mixture writes itself",
+            "description": "plain text files in UTF-8, ~ is the home; without them, training rows of the base's "
+            "mixture, or text that a base without a mixture writes itself",
         },
         "sequences": {"type": "integer", "minimum": 1, "default": 128, "description": "rows that are read"},
         "tokens": {
@@ -39,8 +40,8 @@ DEFAULTS = {key: member["default"] for key, member in SCHEMA["properties"].items
 def check(settings: dict) -> None:
     """Raise UserError for a file of the calibration settings that is not there."""
     for name in settings.get("files", ()):
-        if not Path(name).is_file():
-            raise UserError(f"calibration file {name}: no such file; mend `calibration.files`")
+        if not given_path(name).is_file():
+            raise UserError(f"calibration file {name}: no such file; correct `calibration.files`")
 
 
 def rows_of_files(settings: dict, tokenizer, seed: int):
@@ -76,14 +77,17 @@ def rows_of_files(settings: dict, tokenizer, seed: int):
 
 
 def _encode(name: str, tokenizer):
-    """int64 token ids of a text file."""
+    """int64 token ids of a text file, marks of control tokens read as plain text."""
     import numpy as np
 
-    try:
-        text = Path(name).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"calibration file {name}: not UTF-8 text: {error}") from None
-    return np.array(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=np.int64)
+    text, marks = read_plain(given_path(name)), marks_of(tokenizer)
+    ids = tokenizer(text, **as_text(text, marks))["input_ids"]
+    control = count_marks(text, ids, marks)[1]
+    if control:
+        print(
+            f"calibration file {name}: {control} marks stay control tokens: the tokenizer has no other reading"
+        )
+    return np.array(ids, dtype=np.int64)
 
 
 def rows_of_split(split, sequences: int, seed: int) -> list:
@@ -107,30 +111,49 @@ def rows_of_split(split, sequences: int, seed: int) -> list:
 def rows_of_model(model, sequences: int, tokens: int, seed: int):
     """int64[sequences, tokens]: texts that `model` writes itself from its first token, sampled at temperature 1.
 
-    For a published model whose training text is not at hand: text of the kind that it was trained on.
+    For a published model whose training text is not at hand: text of the kind that it was trained on. The end tokens of
+    the model's config are not drawn, so that no text ends early. The model's generation config (penalties, cuts of the
+    distribution, lengths, beams, caches) is made for another purpose and is not used.
 
-    Raises UserError when the model names no first token.
+    Raises UserError when the model names no first token, or one that it has no embedding for.
     """
     import torch
+    from transformers import GenerationConfig
 
-    first = model.config.bos_token_id
+    first = getattr(model.config, "bos_token_id", None)
     if first is None:
         raise UserError(
             "calibration: the model's config names no bos_token_id to write from; give `calibration.files`"
         )
+    known = model.get_input_embeddings().weight.shape[0]
+    if not 0 <= first < known:
+        raise UserError(
+            f"calibration: the model's config names bos_token_id {first} to write from, its embedding has {known} "
+            "rows; correct config.json, or give `calibration.files`"
+        )
     torch.manual_seed(seed)
     start = torch.full((sequences, 1), first, device=model.device)
-    return model.generate(
-        start,
-        attention_mask=torch.ones_like(start),
+    wanted = GenerationConfig(
         do_sample=True,
         temperature=1.0,
         top_k=0,
         top_p=1.0,
+        num_beams=1,
+        use_cache=True,
         min_new_tokens=tokens - 1,
         max_new_tokens=tokens - 1,
+        bos_token_id=first,
+        eos_token_id=getattr(model.config, "eos_token_id", None),
         pad_token_id=first,
     )
+    own = model.generation_config
+    model.generation_config = GenerationConfig()  # transformers fills what is not given from the model's own
+    try:  # by the class: a `generate` of the model's repository would hang on the instance
+        return type(model).generate(
+            model, start, attention_mask=torch.ones_like(start), generation_config=wanted
+        )
+    finally:
+        model.generation_config = own
 
 
 def digest(rows) -> str:

@@ -7,14 +7,16 @@ from sparse_continual.errors import UserError
 from sparse_continual.topologies import calibration
 from sparse_continual.topologies.counts import kept_total, matrices, parse_pattern, refuse_empty
 
+ON_SPARSE = ("keep", "refuse")  # what becomes of a model that lacks weights before; the first is the default
+
 
 def agreed(settings: dict, users: tuple = ()):
     """(method's module, allocation's name, allocation's options) of a topology's `settings`, after a look at
     whether the method defines what they combine.
 
-    `settings`: {method, pattern, allocation, counts, ...}; without a pattern, dense; without counts, exact;
-    without an allocation, the first that the method defines. An allocation is a name, or {name, its own
-    settings}. `users`: methods that use this one.
+    `settings`: {method, pattern, allocation, counts, on_sparse, ...}; without a pattern, dense; without counts,
+    exact; without on_sparse, keep; without an allocation, the first that the method defines. An allocation is a
+    name, or {name, its own settings}. `users`: methods that use this one.
 
     Raises UserError naming the method and what it does not define, one that uses itself, settings of it that
     contradict each other, an unknown allocation or setting of one, and for a malformed pattern.
@@ -29,6 +31,10 @@ def agreed(settings: dict, users: tuple = ()):
         _one_of(name, kind, found, method.PATTERNS)
     if "counts" in settings:
         _one_of(name, settings["counts"], f"counts {settings['counts']!r}", method.COUNTS)
+    if "on_sparse" in settings:
+        prunes = kind != "dense" and not hasattr(method, "read")
+        found = f"on_sparse {settings['on_sparse']!r:.40}"
+        _one_of(name, settings["on_sparse"], found, ON_SPARSE if prunes else ())
     chosen = settings.get("allocation", method.ALLOCATIONS[0])
     options = dict(chosen) if isinstance(chosen, dict) else {"name": chosen}
     allocation = options.pop("name", None)
@@ -94,8 +100,8 @@ def check(settings: dict, shape: dict) -> int | None:
     """How many weights all matrices of a `shape` (`counts.matrices`) keep under a topology's `settings`.
 
     With an empty `shape`, which is not known yet, only what needs none is checked, and the result is None.
-    `settings`: {method, pattern, sparsity, allocation, counts, and what the method's SCHEMA has}; without a
-    pattern, dense.
+    `settings`: {method, pattern, sparsity, allocation, counts, on_sparse, and what the method's SCHEMA has}; without a
+    pattern, dense. Under N:M it is the most that can stay: of a model that lacks weights before, fewer may.
 
     Raises UserError for a method that is unknown or does not define the combination, a pattern that is
     malformed or does not fit a matrix (named), a sparsity that is missing or contradicts it, an allocation

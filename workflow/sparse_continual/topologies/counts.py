@@ -6,7 +6,7 @@ made topology must equal them. Pure Python: the planner imports this.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from sparse_continual.errors import UserError
@@ -17,12 +17,15 @@ class Count:
     """How many weights of one matrix stay.
 
     kept: exactly so many; under N:M, `groups` = (N, M) says where. reference: None, or the matrix's sparsity,
-    to be rounded as the method's authors round it (`kept` is then a plan that is missed by a few).
+    to be rounded as the method's authors round it (`kept` is then a plan that is missed by a few). existing: None, or
+    a bool tensor [rows, columns] of the weights that can stay, where the matrix lacks some already
+    (`topologies.existing`): then `kept` is at most their number, and N:M keeps min(N, existing) of a group.
     """
 
     kept: int
     groups: tuple[int, int] | None = None
     reference: float | None = None
+    existing: object = field(default=None, compare=False, repr=False)
 
 
 def matrices(shape: dict) -> dict[str, tuple[int, int]]:
@@ -121,10 +124,37 @@ def kept_counts(sizes: dict[str, tuple[int, int]], pattern: str, sparsity=None) 
     return refuse_empty(uniform.kept(sizes, kept_total(sizes, pattern, sparsity)), "uniform")
 
 
-def refuse_empty(counts: dict[str, int], allocation: str) -> dict[str, int]:
-    """`counts` (name -> kept weights). Raises UserError naming a matrix that would keep none."""
+def fit(shares: list[int], room: list[int]) -> list[int]:
+    """`shares` with none above its `room`; what does not fit goes to the others.
+
+    The others take it in proportion to their shares, or to their room where no other has a share. The total stays the
+    same, which must be at most sum(room). Shares that fit are returned as they are.
+    """
+    fitted, left, places = list(shares), sum(shares), range(len(shares))
+    while places:
+        sizes = [shares[place] for place in places]
+        if not any(sizes):
+            sizes = [room[place] for place in places]
+        if not any(sizes):
+            break
+        full = set()
+        for place, share in zip(places, spread(left, sizes), strict=True):
+            fitted[place] = min(share, room[place])
+            if share > room[place]:
+                full.add(place)
+        if not full:
+            break
+        left -= sum(room[place] for place in full)
+        places = [place for place in places if place not in full]
+    return fitted
+
+
+def refuse_empty(counts: dict[str, int], allocation: str, room: dict | None = None) -> dict[str, int]:
+    """`counts` (name -> kept weights). Raises UserError naming a matrix that would keep none, but for those that have
+    none (`room`: name -> weights that exist; all by default).
+    """
     for name, count in counts.items():
-        if not count:
+        if not count and (room is None or room[name]):
             raise UserError(
                 f"{name}: allocation {allocation} leaves it no weight at all; choose a smaller sparsity or "
                 "another allocation"

@@ -11,8 +11,9 @@ def densities_of_masks(masks: dict, declared: str) -> list[dict]:
     """One row per matrix of numpy bool masks by weight name, of a declared pattern, in order of layer.
 
     Keys: matrix, layer (its block's number), module (such as "q_proj"), weights, nonzeros, density, and
-    pattern as counted: the declared N:M only if every group keeps exactly N, "structured" where it is
-    declared only if whole lines are absent and no other weight, "dense" if nothing is absent, else "unstructured".
+    pattern as counted: the declared N:M only if no group keeps more than N (of a base that lacked weights before, a
+    group may keep fewer), "structured" where it is declared only if whole lines are absent and no other weight, "dense"
+    if nothing is absent, else "unstructured".
     """
     rows = [
         {
@@ -48,7 +49,7 @@ def counted_pattern(mask, declared: str) -> str:
     groups = parse_pattern(declared)
     if groups and mask.shape[1] % groups[1] == 0:
         kept, of = groups
-        if (mask.reshape(-1, of).sum(axis=1) == kept).all():
+        if (mask.reshape(-1, of).sum(axis=1) <= kept).all():
             return declared
     return "unstructured"
 

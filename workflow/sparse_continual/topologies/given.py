@@ -7,7 +7,7 @@ import torch
 
 from sparse_continual.errors import UserError
 
-TOKENS = "token ids, int64 [sequences, tokens], or a list of 1-D tensors"
+TOKENS = "token ids, int64 [sequences, tokens], a list of 1-D tensors, or what a tokenizer returned"
 
 
 def sparsity(value):
@@ -30,14 +30,14 @@ def seed(value) -> int:
 
 
 def rows(model, method: str, calibration) -> list:
-    """Checked calibration rows: 1-D int64 tensors."""
+    """Checked calibration rows: 1-D int64 tensors, without the padding that an attention mask marks."""
     if calibration is not None:
         _refuse_no_rows(calibration)
     if calibration is None or not len(calibration):
         raise UserError(f"method {method}: found no calibration sequences, expected at least one")
     vocabulary = model.get_input_embeddings().weight.shape[0]
     longest = getattr(model.config, "max_position_embeddings", None)
-    found = list(calibration)
+    found, unmarked = _unpadded(calibration)
     for number, row in enumerate(found):
         where = f"calibration sequence {number}"
         if not torch.is_tensor(row) or row.dim() != 1 or row.dtype not in (torch.int64, torch.int32):
@@ -53,15 +53,97 @@ def rows(model, method: str, calibration) -> list:
                 f"{where}: found token id {worst}, the model's vocabulary has {vocabulary}; the text was made "
                 "with another tokenizer"
             )
+    if unmarked:
+        _refuse_padding(torch.stack(found), model.config)
     return found
+
+
+def _unpadded(calibration) -> tuple[list, bool]:
+    """(rows without padding, whether they are of one length and may hold padding that no mask marks)."""
+    if isinstance(calibration, Mapping):  # of a tokenizer
+        return _unpadded_encoding(calibration)
+    if torch.is_tensor(calibration):
+        return list(calibration), calibration.dim() == 2
+    found = []
+    for member in calibration:  # an encoding for each text, or a row
+        found += _unpadded_encoding(member)[0] if isinstance(member, Mapping) else [member]
+    return found, False
+
+
+def _unpadded_encoding(encoding) -> tuple[list, bool]:
+    """`_unpadded` of {input_ids, attention_mask}: of each row the tokens whose mask is 1."""
+    rows = _members(encoding, "input_ids")
+    if encoding.get("attention_mask") is None:
+        lengths = {len(row) for row in rows if row.dim() == 1}
+        return rows, len(rows) > 1 and len(lengths) == 1
+    masks = _members(encoding, "attention_mask")
+    if [row.shape for row in rows] != [mask.shape for mask in masks]:
+        raise UserError(
+            "calibration: input_ids and attention_mask have different shapes; give both as the tokenizer returned them"
+        )
+    for number, mask in enumerate(masks):
+        where = f"calibration sequence {number}: attention_mask"
+        if not ((mask == 0) | (mask == 1)).all():
+            raise UserError(
+                f"{where}: found other values than 0 and 1, expected 1 for text and 0 for padding"
+            )
+        text = mask.nonzero().flatten()
+        if len(text) and int(text[-1] - text[0]) + 1 != len(text):
+            raise UserError(
+                f"{where}: found 0 between ones, expected padding before or behind the text alone"
+            )
+    return [row[mask.to(row.device) == 1] for row, mask in zip(rows, masks, strict=True)], False
+
+
+def _members(encoding, key: str) -> list:
+    """1-D tensors of what a tokenizer returned under `key`: of one text, or of several."""
+    found = encoding.get(key)
+    try:
+        if isinstance(found, (list, tuple)) and not all(isinstance(one, int) for one in found):
+            members = [torch.as_tensor(one) for one in found]
+        else:
+            whole = torch.as_tensor(found)
+            members = list(whole if whole.dim() > 1 else whole[None])
+    except (TypeError, ValueError, RuntimeError):
+        members = []
+    if not members or any(member.dim() != 1 for member in members):
+        raise UserError(
+            f"calibration: found {key} {_kind(found)}, expected {{input_ids, attention_mask}} as a tokenizer returns "
+            "them, a row of token ids for each text"
+        )
+    return members
+
+
+def _refuse_padding(rows, config) -> None:
+    """Raise UserError for `rows` [sequences, tokens] that begin or end with what looks like padding.
+
+    No mask says what is text, so it is a guess: the config's pad token at an end of a row, or two of it where it
+    is a start or end token too; two end tokens; two tokens 0, which is what tensors are filled up with by hand; or any
+    other token that stands at the same end of two rows, twice in one of them, and nowhere else.
+    """
+    pad, start, end = (getattr(config, f"{kind}_token_id", None) for kind in ("pad", "bos", "eos"))
+    ends = set(end) if isinstance(end, (list, tuple)) else {end}
+    for place, table in (("ends", rows.flip(1)), ("begins", rows)):
+        first = table[:, 0]
+        runs = (table == first[:, None]).cumprod(1).sum(1)
+        for number, (token, run) in enumerate(zip(first.tolist(), runs.tolist(), strict=True)):
+            padding = token == pad and token not in ends | {start}
+            padding |= run > 1 and token in {pad, 0} | ends
+            if run > 1 and token != start and not padding:
+                own = first == token
+                padding = int(own.sum()) > 1 and int((table == token).sum()) == int(runs[own].sum())
+            if padding:
+                raise UserError(
+                    f"calibration sequence {number}: {place} with {run} times token {token}, which looks like padding, "
+                    "and padding would be measured as text; give what the tokenizer returned, input_ids with its "
+                    "attention_mask, or a list of 1-D tensors without padding (a list is taken as it is)"
+                )
 
 
 def _refuse_no_rows(calibration) -> None:
     """Raise UserError for what has no rows to be taken one by one, or other things than rows."""
-    if isinstance(calibration, Mapping):  # of a tokenizer
-        raise UserError(
-            f'calibration: found {_kind(calibration)}, expected {TOKENS}; pass its ["input_ids"] as a tensor'
-        )
+    if isinstance(calibration, Mapping):
+        return
     if not isinstance(calibration, (torch.Tensor, list, tuple)) or (
         torch.is_tensor(calibration) and not calibration.dim()
     ):

@@ -46,8 +46,8 @@ def make_topology(
 
     Returns (facts for the manifest, among them the folder of the model to use; rows of densities.csv).
 
-    Raises UserError for a checkpoint that is sparse itself and is to be used as dense, or the other way round, and
-    where the model has other numbers than those that are planned.
+    Raises UserError for a checkpoint that is sparse itself and is to be used as dense, or the other way round, where
+    the model has other numbers than those that are planned, and as `pruning.prune`.
     """
     chosen = settings["topology"]
     model = load_model(source, trust_remote_code=trust_remote_code)
@@ -56,11 +56,13 @@ def make_topology(
     tokenizer = load_tokenizer(source, trust_remote_code)
     masks, facts = None, {"trust_remote_code": trust_remote_code}
     watch = watch or (lambda stage, model: None)
-    watch("base", model)
     method = registry.load("topologies.methods", chosen["method"])
     found = hasattr(method, "read")  # in the weights as they are
     if chosen["method"] == "dense" or found:
         _agree(model, source, found)
+    else:
+        _pruning().refuse_sparse(model, chosen)  # before the model writes text
+    watch("base", model)
     if chosen["method"] != "dense":
         prune = _prune_initial if "pretraining" in settings else _prune
         topology = method.read(model) if found else prune(model, chosen, tokenizer, mixture, seed)
@@ -97,7 +99,9 @@ def make_topology(
     exists = {name: matrix_of(linears[name], mask).cpu().numpy() for name, mask in exists.items()}
     densities = densities_of_masks(exists, chosen.get("pattern", "dense"))
     if planned:
-        check_nonzeros(folder, sum(row["nonzeros"] for row in densities), planned["nonzeros"])
+        # groups, heads and channels that stay may lack weights that the source lacked
+        lacking = bool(masks) and "absent_before" in topology.record and chosen["pattern"] != "unstructured"
+        check_nonzeros(folder, sum(row["nonzeros"] for row in densities), planned["nonzeros"], lacking)
     if found:
         densities = [{**row, "pattern": topology.record["patterns"][row["matrix"]]} for row in densities]
     return facts, densities
@@ -145,9 +149,12 @@ def _prune_initial(model, *how):
     return topology
 
 
+def _pruning():
+    """The code that prunes, by name and not by import: dense models must not depend on it."""
+    return importlib.import_module("sparse_continual.topologies.pruning")
+
+
 def _prune(model, chosen, tokenizer, mixture, seed):
-    # by name, not by import: dense models must not depend on the code that prunes
-    prune = importlib.import_module("sparse_continual.topologies.pruning").prune
     options = {k: v for k, v in chosen.items() if k not in ("method", "pattern", "sparsity", "calibration")}
     rows = None
     if needs_text(chosen):
@@ -159,4 +166,7 @@ def _prune(model, chosen, tokenizer, mixture, seed):
         else:
             read = concatenate([split for _, split in mixture])
             rows = rows_of_split(read, wanted["sequences"], seed_of("calibration", seed))
-    return prune(model, chosen["method"], chosen["pattern"], chosen.get("sparsity"), rows, seed, **options)
+    rows = rows if rows is None else list(rows)  # text by construction, whatever it begins and ends with
+    return _pruning().prune(
+        model, chosen["method"], chosen["pattern"], chosen.get("sparsity"), rows, seed, **options
+    )

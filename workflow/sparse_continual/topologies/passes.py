@@ -74,11 +74,11 @@ class Text:
 def planned(settings: dict, shape: dict, sequences: int, tokens: int, written: bool) -> Passes:
     """What making a topology of a model of a `shape` (`counts.matrices`) has pass, where it reads text.
 
-    settings: {method, pattern, sparsity, allocation, counts, and what the method's SCHEMA has}; sequences, tokens: of
-    the calibration rows; written: whether the model writes them itself, token by token.
+    settings: {method, pattern, sparsity, allocation, counts, on_sparse, and what the method's SCHEMA has}; sequences,
+    tokens: of the calibration rows; written: whether the model writes them itself, token by token.
     """
     _, allocation, _ = agreed(settings)
-    shared = ("method", "pattern", "sparsity", "allocation", "counts", "calibration")
+    shared = ("method", "pattern", "sparsity", "allocation", "counts", "on_sparse", "calibration")
     own = {key: value for key, value in settings.items() if key not in shared}
     sizes, pattern = matrices(shape), settings["pattern"]
     kept = 0 if pattern == "structured" else kept_total(sizes, pattern, settings.get("sparsity"))

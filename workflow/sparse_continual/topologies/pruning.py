@@ -18,6 +18,7 @@ from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.models.experts import experts_apart
 from sparse_continual.models.load import matrix_of, prunable, refuse_other_models
+from sparse_continual.topologies import existing as before
 from sparse_continual.topologies import given
 from sparse_continual.topologies.calibration import digest
 from sparse_continual.topologies.check import agreed, needs_text, options_of
@@ -35,25 +36,33 @@ def prune(
 
     model: a transformers causal language model. method: a file of topologies/methods. pattern:
     "unstructured", "N:M" for N kept of M consecutive inputs of one output, or "structured" for whole heads and
-    channels, which may leave a smaller dense model. sparsity: share of absent weights over all prunable ones,
-    0 <= sparsity < 1; N:M needs none; structured: of heads and channels. calibration: int64 [sequences, tokens],
-    or a list of 1-D tensors, for methods that need it, else None. seed: of every random number.
+    channels, which may leave a smaller dense model. sparsity: share of weights that are absent in the end over all
+    prunable ones, 0 <= sparsity < 1; N:M needs none; structured: of heads and channels. calibration: for methods that
+    need it, else None: int64 [sequences, tokens] without padding, a list of 1-D tensors, or what a tokenizer returned,
+    whose padding is left out. seed: of every random number.
 
     options: `allocation`, a file of topologies/allocations by name, or {name, its own settings}: how the kept
     weights are shared out over the matrices; `counts`, "exact" (default: ties broken by index) or "reference" (the
-    authors' own rounding and ties); and the method's own settings, with the defaults of its SCHEMA.
+    authors' own rounding and ties); `on_sparse`, "keep" (default) or "refuse"; and the method's own settings, with the
+    defaults of its SCHEMA.
+
+    Weights that are exactly zero before do not exist, and no method brings them back. N:M then keeps min(N, existing)
+    of every group. What an allocation gives a matrix beyond the weights that it has goes to the other matrices, in
+    proportion to their own shares. `counts: reference` rounds as the authors do, and then takes out what did not exist.
+    `on_sparse: refuse` takes dense models alone: at most `existing.CHANCE` of their weights are zero.
 
     Raises UserError, naming the matrix where there is one: an argument of another type, a model without its head or
     its values, no prunable matrix, an unknown method or option, a combination that the method does not define, a
-    pattern or sparsity that does not fit, an allocation that would empty a matrix, calibration that is missing, too
-    short or not of this model's vocabulary, weights, activations or scores that are not finite, a failed
-    factorisation. Whatever can be told beforehand is told while the weights are as they were.
+    pattern or sparsity that does not fit, a sparsity below the model's own, an allocation that would empty a matrix,
+    calibration that is missing, padded, too short or not of this model's vocabulary, weights, activations or scores
+    that are not finite, a failed factorisation. Whatever can be told beforehand is told while the weights are as they
+    were.
     """
     begun = time.monotonic()
     refuse_other_models(model)
     sparsity, seed = given.sparsity(sparsity), given.seed(seed)
     settings = {"method": method, "pattern": pattern}
-    settings |= {key: options.pop(key) for key in ("allocation", "counts") if key in options}
+    settings |= {key: options.pop(key) for key in ("allocation", "counts", "on_sparse") if key in options}
     schema = registry.schema("topologies.methods", method)
     options = options_of(f"method {method}", schema, options)
     chosen = agreed(settings | options)[0]
@@ -69,11 +78,17 @@ def prune(
         for name, module in linears.items():
             if not torch.isfinite(module.weight).all():
                 raise UserError(f"{name}: has weights that are NaN or infinite; the model is broken")
+        existing, groups = before.existing_of(linears), parse_pattern(pattern)
+        before.refuse(sizes, existing, settings, sparsity, total)
+        if pattern == "dense":  # a few zeros are none
+            existing = {}
+        if groups:
+            total = sum(before.room_of(sizes, existing, groups).values())
         untouched = _fingerprint(model, linears)
         with _evaluating(model):
-            job = Job(model, linears, rows or [], total, seed)
+            job = Job(model, linears, rows or [], total, seed, existing)
             if structured:
-                job.counts = structured.counts(model, linears, sparsity, options)
+                job.counts = structured.counts(model, linears, sparsity, options, existing)
                 chosen.prune_model(job, sparsity, **options)
             else:
                 _run(job, chosen, options, sizes, settings, sparsity)
@@ -86,7 +101,7 @@ def prune(
                 "dense_weights": sum(r * c for r, c in sizes.values()),
             }
             if options["export"] == "compact":
-                masks = structured.compact(model, linears, masks)
+                masks = structured.compact(model, linears, masks, job.lines)
     record = {
         **settings,
         "sparsity": sparsity,
@@ -95,6 +110,7 @@ def prune(
         "calibration": digest(rows) if reads else None,
         "kept": kept,
         **job.facts,
+        **({"absent_before": sum(int((~mask).sum()) for mask in existing.values())} if existing else {}),
         **({"notes": job.notes} if job.notes else {}),
     }
     for name, parts in experts.items():
@@ -105,16 +121,29 @@ def prune(
     return Topology(masks, pattern, method, record, cost)
 
 
+def refuse_sparse(model, settings: dict) -> None:
+    """Raise UserError where `model` lacks weights before and a topology's `settings` do not allow it.
+
+    What `prune` refuses in any case, for a caller who first makes something expensive, such as calibration text.
+    """
+    linears = prunable(model)
+    sizes = {name: tuple(matrix_of(module).shape) for name, module in linears.items()}
+    pattern, sparsity = settings["pattern"], settings.get("sparsity")
+    total = None if pattern == "structured" else kept_total(sizes, pattern, sparsity)
+    before.refuse(sizes, before.existing_of(linears), settings, sparsity, total)
+
+
 def _run(job, chosen, options, sizes, settings, sparsity) -> None:
     """Share out the kept weights and prune every matrix."""
     _, allocation, shares = agreed(settings | options)
     module = registry.load("topologies.allocations", allocation)
     if module.NEEDS == "scores":  # which only a method that has looked at the model can give
         job.gather(chosen, options)
-    kept = module.kept(sizes, job.total, *_evidence(job, module, chosen, options), **shares)
-    kept = refuse_empty(kept, allocation)
-    written = sparsity if allocation == "uniform" else None
-    job.counts = _counts(job.linears, kept, settings, written)
+    planned = module.kept(sizes, job.total, *_evidence(job, module, chosen, options), **shares)
+    room = before.room_of(sizes, job.existing, parse_pattern(settings["pattern"]))
+    kept = refuse_empty(before.limited(planned, room), allocation, room)
+    written = sparsity if allocation == "uniform" and kept == planned else None
+    job.counts = _counts(job, kept, settings, written)
     if module.NEEDS != "scores":
         job.gather(chosen, options)
     job.run(chosen, options)
@@ -125,13 +154,16 @@ class Job:
 
     `model`; `linears`: weight name -> module, in model order; `rows`: calibration rows, [] without; `total`:
     weights that stay; `counts`: name -> Count (not yet there while a method gathers under allocation `global`);
-    `seed`; `masks`: name -> bool mask of the parameter's shape, of what is pruned by now; `notes`, `facts`: for
-    the record, by matrix and of the whole.
+    `seed`; `existing`: name -> bool[outputs, inputs] of the weights that exist, of matrices that lacked some before;
+    `masks`: name -> bool mask of the parameter's shape, of what is pruned by now; `lines`: name -> (bool per line that
+    stays, whether lines are columns), under a structured pattern; `notes`, `facts`: for the record, by matrix and of
+    the whole.
     """
 
-    def __init__(self, model, linears, rows, total, seed):
+    def __init__(self, model, linears, rows, total, seed, existing):
         self.model, self.linears, self.rows, self.total, self.seed = model, linears, rows, total, seed
-        self.counts, self.masks, self.notes, self.facts = {}, {}, {}, {}
+        self.existing = existing
+        self.counts, self.masks, self.lines, self.notes, self.facts = {}, {}, {}, {}, {}
 
     def gather(self, chosen, options: dict) -> None:
         """Let a method look at the whole model, or train it, before any matrix is pruned for good.
@@ -158,13 +190,15 @@ class Job:
     def prune_one(self, kernel, name: str, statistics, weight=None, count=None, **options):
         """Prune one matrix by a method's kernel, from its weight and to its count unless others are given.
 
-        Returns its mask [outputs, inputs]. Raises UserError naming the matrix.
+        Returns its mask [outputs, inputs], without what did not exist before. Raises UserError naming the matrix.
         """
         weight = matrix_of(self.linears[name], weight)
         try:
             mask, new = kernel(weight, statistics, count or self.counts.get(name), **options)
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
+        if name in self.existing:
+            mask = mask & self.existing[name]
         self.write(name, mask, new)
         if getattr(statistics, "notes", None):
             self.notes[name] = dict(statistics.notes)
@@ -178,16 +212,15 @@ class Job:
         module.weight.copy_(weight.masked_fill(~self.masks[name], 0.0))
 
 
-def _counts(linears, kept, settings, sparsity) -> dict:
+def _counts(job, kept, settings, sparsity) -> dict:
     """Name -> Count; `sparsity`: where it is the same in every matrix, as it was written and not as rounded."""
-    groups = parse_pattern(settings["pattern"])
-    if settings.get("counts") != "reference":
-        return {name: Count(kept[name], groups) for name in linears}
-    shares = {
-        n: 1 - kept[n] / m.weight.numel() if groups or sparsity is None else sparsity
-        for n, m in linears.items()
-    }
-    return {name: Count(kept[name], groups, shares[name]) for name in linears}
+    groups, shares = parse_pattern(settings["pattern"]), {}
+    if settings.get("counts") == "reference":
+        shares = {
+            n: 1 - kept[n] / m.weight.numel() if groups or sparsity is None else sparsity
+            for n, m in job.linears.items()
+        }
+    return {name: Count(kept[name], groups, shares.get(name), job.existing.get(name)) for name in job.linears}
 
 
 def _evidence(job, allocation, chosen, options) -> tuple:
@@ -232,8 +265,14 @@ def _verify(model, linears, job, untouched, exact: bool) -> None:
     """The invariants whose failure would be silent."""
     for name, linear in linears.items():
         mask = job.masks[name]
-        if exact and name in job.counts and int(mask.sum()) != job.counts[name].kept:
-            raise RuntimeError(f"{name}: {int(mask.sum())} weights kept, planned {job.counts[name].kept}")
+        if exact and name in job.counts:
+            found, planned = int(mask.sum()), job.counts[name].kept
+            # lines that stay may lack weights, of which their count knows nothing
+            fits = found <= planned if name in job.lines and name in job.existing else found == planned
+            if not fits:
+                raise RuntimeError(f"{name}: {found} weights kept, planned {planned}")
+        if name in job.existing and (matrix_of(linear, mask) & ~job.existing[name]).any():
+            raise RuntimeError(f"{name}: weights that were absent came back")
         absent = linear.weight[~mask]
         if absent.any() or absent.signbit().any():
             raise RuntimeError(f"{name}: absent weights are not +0.0")

@@ -7,15 +7,29 @@ thresholds of the authors' code.
 import torch
 
 from sparse_continual.errors import UserError
-from sparse_continual.topologies.counts import Count, spread
+from sparse_continual.topologies.counts import Count, fit, spread
 
 
 def keep(scores: torch.Tensor, count: Count, within: str = "matrix") -> torch.Tensor:
     """bool mask of the weights that stay of a matrix of `scores` [rows, columns], the largest ones.
 
     Under N:M they compete in their group; else `within` the "matrix", or the "row" (rows keep equally many,
-    spread by largest remainder).
+    spread by largest remainder, as far as they have them). Only weights that exist (`count.existing`) are chosen.
     """
+    if count.existing is None:
+        return _keep(scores, count, within)
+    # the lowest score: they go before all others
+    lowest = torch.finfo(scores.dtype).min
+    return _keep(scores.masked_fill(~count.existing, lowest), count, within) & count.existing
+
+
+def rows_kept(count: Count, rows: int, columns: int) -> list[int]:
+    """How many of the `count.kept` weights of a matrix each row keeps: equally many, as far as it has them."""
+    shares = spread(count.kept, [columns] * rows)
+    return shares if count.existing is None else fit(shares, count.existing.sum(1).tolist())
+
+
+def _keep(scores, count, within):
     rows, columns = scores.shape
     if count.groups:
         kept, of = count.groups
@@ -27,7 +41,7 @@ def keep(scores: torch.Tensor, count: Count, within: str = "matrix") -> torch.Te
             return keep_largest(scores, count.kept)
         return keep_above(scores, count.reference)
     if count.reference is None:
-        return keep_per_row(scores, spread(count.kept, [columns] * rows))
+        return keep_per_row(scores, rows_kept(count, rows, columns))
     return keep_per_row(scores, [columns - int(columns * count.reference)] * rows)
 
 
@@ -66,7 +80,9 @@ def keep_above(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
     The rounding of SparseGPT's and Wanda's repositories: prunes one too many, and every tie.
     """
     ordered = _finite(scores).flatten().sort().values
-    return scores > ordered[int(scores.numel() * sparsity)]
+    return (
+        scores > ordered[min(int(scores.numel() * sparsity), scores.numel() - 1)]
+    )  # all of a matrix that is absent
 
 
 def _reference_groups(scores: torch.Tensor, pruned: int, of: int) -> torch.Tensor:

@@ -11,7 +11,15 @@ import torch
 from sparse_continual.errors import UserError
 from sparse_continual.topologies.counts import Count
 from sparse_continual.topologies.density import module_of
-from sparse_continual.topologies.export import ATTENTION, MLP, SETTINGS, kept_groups, kept_weights
+from sparse_continual.topologies.existing import at_least
+from sparse_continual.topologies.export import (
+    ATTENTION,
+    MLP,
+    SETTINGS,
+    kept_groups,
+    kept_weights,
+    pruned_blocks,
+)
 from sparse_continual.topologies.walk import block_of
 
 INWARD = ("o_proj", "down_proj")  # their lines are columns
@@ -46,6 +54,20 @@ class Layer:
         """Lines of a part that are pruned together with others."""
         return self.shapes[part][1 if part in INWARD else 0]
 
+    def alive(self, parts: tuple, existing: dict, device):
+        """bool[groups]: heads (`parts` ATTENTION) or channels (MLP) of which any weight exists; `existing`: as of a
+        `pruning.Job`.
+        """
+        found = torch.zeros(
+            self.heads if parts == ATTENTION else self.channels, dtype=torch.bool, device=device
+        )
+        for part in parts:
+            mask = existing.get(self.names[part])
+            if mask is None:
+                return torch.ones_like(found)
+            found |= self.lines(part, mask.sum(0 if part in INWARD else 1)).to(device) > 0
+        return found
+
 
 def layers(model, linears: dict) -> list[Layer]:
     """The blocks of a Llama-like model.
@@ -69,30 +91,49 @@ def layers(model, linears: dict) -> list[Layer]:
     return found
 
 
-def counts(model, linears: dict, sparsity, options: dict) -> dict[str, Count]:
-    """Weight name -> Count of what a method of these `options` leaves of a Llama-like model.
+def counts(model, linears: dict, sparsity, options: dict, existing: dict) -> dict[str, Count]:
+    """Weight name -> Count of what a method of these `options` leaves of a Llama-like model, at most: lines that stay
+    may lack weights already (`existing`: as of a `pruning.Job`).
 
-    Raises UserError as `layers`, and for a sparsity or blocks left whole that do not fit.
+    Raises UserError as `layers`, for a sparsity or blocks left whole that do not fit, and for a sparsity below that
+    of a block whose heads or channels are absent already.
     """
-    layers(model, linears)
+    found = layers(model, linears)
+    for layer in pruned_blocks(found, options["first"], options["last"], options["export"]):
+        _refuse_absent(layer, existing, sparsity)
     sizes = {name: tuple(module.weight.shape) for name, module in linears.items()}
     own = {key: options[key] for key in SETTINGS}
     kept = kept_weights(sizes, model.config.num_key_value_heads, sparsity, **own)
-    return {name: Count(many) for name, many in kept.items()}
+    return {name: Count(many, existing=existing.get(name)) for name, many in kept.items()}
 
 
-def best(importance, kept: int):
-    """bool[groups]: the `kept` most important ones; of equal ones the first go."""
+def _refuse_absent(layer: Layer, existing: dict, sparsity) -> None:
+    """Raise UserError where more heads or channels of a block are to stay than it has."""
+    for parts, kept, kind in zip((ATTENTION, MLP), layer.left(sparsity), ("heads", "channels"), strict=True):
+        alive = layer.alive(parts, existing, "cpu")
+        left, many = int(alive.sum()), len(alive)
+        if kept > left:
+            raise UserError(
+                f"sparsity {sparsity}: the model is pruned already: {many - left} of the {many} {kind} of "
+                f"{layer.block} are absent, and sparsity is the share that is absent in the end; choose a sparsity of "
+                f"at least {at_least(many - left, many)}"
+            )
+
+
+def best(importance, kept: int, alive):
+    """bool[groups]: the `kept` most important ones of those that are `alive`; of equal ones the first go."""
     from sparse_continual.topologies.select import keep_largest
 
-    return keep_largest(importance[None], kept)[0]
+    lowest = torch.finfo(importance.dtype).min
+    return keep_largest(importance.masked_fill(~alive, lowest)[None], kept)[0] & alive
 
 
 def write(job, kernel, layer: Layer, heads, channels) -> None:
     """Prune the matrices of a block to bool[groups] of `heads` and of `channels`."""
     for part, name in layer.names.items():
         lines = layer.spread(part, heads if part in ATTENTION else channels)
-        job.prune_one(kernel, name, (lines, part in INWARD))
+        job.lines[name] = lines, part in INWARD
+        job.prune_one(kernel, name, job.lines[name])
 
 
 def mask_of(weight, statistics):
@@ -102,19 +143,21 @@ def mask_of(weight, statistics):
 
 
 @torch.no_grad()
-def compact(model, linears: dict, masks: dict) -> dict:
-    """Make `model` the smaller dense model that `masks` (whole lines absent, equally many per block) leave.
+def compact(model, linears: dict, masks: dict, lines: dict) -> dict:
+    """Make `model` the smaller dense model of the `lines` that stay (as of a `pruning.Job`, equally many per block).
 
-    Returns name -> bool mask of the new shapes, True everywhere. Biases of lines that went, go.
+    Returns name -> bool mask of the new shapes: what `masks` has of these lines, True everywhere unless the model
+    lacked further weights before. Biases of lines that went, go.
     """
+    left = {}
     for name, module in linears.items():
-        rows, columns = masks[name].any(1), masks[name].any(0)
-        module.weight = torch.nn.Parameter(
-            module.weight[rows][:, columns].contiguous(), module.weight.requires_grad
-        )
+        stays, inward = lines[name]
+        cut = (slice(None), stays) if inward else stays
+        module.weight = torch.nn.Parameter(module.weight[cut].contiguous(), module.weight.requires_grad)
         module.out_features, module.in_features = module.weight.shape
-        if module.bias is not None:
-            module.bias = torch.nn.Parameter(module.bias[rows].contiguous(), module.bias.requires_grad)
+        if module.bias is not None and not inward:
+            module.bias = torch.nn.Parameter(module.bias[stays].contiguous(), module.bias.requires_grad)
+        left[name] = masks[name][cut].contiguous()
     config, one = model.config, layers(model, linears)[0]
     ratio = config.num_attention_heads // config.num_key_value_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -122,4 +165,4 @@ def compact(model, linears: dict, masks: dict) -> dict:
     config.num_key_value_heads = one.shapes["k_proj"][0] // width
     config.num_attention_heads = config.num_key_value_heads * ratio
     config.intermediate_size = one.channels
-    return {name: torch.ones_like(module.weight, dtype=torch.bool) for name, module in linears.items()}
+    return left

@@ -103,15 +103,28 @@ def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, 
 @contextmanager
 def only_matrices(job):
     """Context in which gradients reach the job's matrices alone, and begin with none; afterwards every parameter needs
-    one, and has one, as before.
+    one, and has one, as before. Weights that did not exist before (`job.existing`) have a gradient of zero, so an
+    optimizer without weight decay leaves them at zero.
     """
+    from sparse_continual.models.load import matrix_of
+
+    def mask(absent, weight):
+        weight.grad.masked_fill_(absent, 0)
+
     before = {name: (p.requires_grad, p.grad) for name, p in job.model.named_parameters()}
     for name, parameter in job.model.named_parameters():
         parameter.requires_grad_(name in job.linears)
         parameter.grad = None
+    hooks = []
+    for name, existing in job.existing.items():
+        module = job.linears[name]
+        hook = partial(mask, matrix_of(module, ~existing))
+        hooks.append(module.weight.register_post_accumulate_grad_hook(hook))
     try:
         yield
     finally:
+        for hook in hooks:
+            hook.remove()
         for name, parameter in job.model.named_parameters():
             needed, parameter.grad = before[name]
             parameter.requires_grad_(needed)

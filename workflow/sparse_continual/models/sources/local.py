@@ -12,6 +12,7 @@ not pruned already where the method `dense` is to use it.
 
 from pathlib import Path
 
+from sparse_continual.files import given_path
 from sparse_continual.models.checkpoint import check_checkpoint, fingerprint_of
 from sparse_continual.models.facts import facts_of
 from sparse_continual.models.shape import shape_of
@@ -51,4 +52,4 @@ def obtain(settings, seed, folder, mixture) -> dict:
 
 
 def _folder(settings) -> Path:
-    return Path(settings["path"]).expanduser()
+    return given_path(settings["path"])

@@ -10,6 +10,14 @@ train by seed. Training items whose sentence also stands in the test, or twice i
 the end of its sentence, or is dropped, as `overflow` says; cue and answer are never cut. facts.cut
 and facts.dropped count them per split.
 
+Items without a gold label are left out, as `unlabelled` says (facts.unlabelled, per file). MNLI's test has 131 of
+7,600: label "-", where no label had a majority of its annotators. -1 marks the withheld labels of GLUE's and
+SuperGLUE's own test sets. A label that stands in labels.json is never taken for such a mark, and any other unknown
+label is an error.
+
+Marks of control tokens in a sentence (`</s>`) are read as plain text; facts.marks counts such items, facts.control
+those where the tokenizer has no other reading. Labels that the tokenizer cannot tell apart, or drops, are an error.
+
 Chance: 1 / number of labels. Source: Wang et al. 2023 (O-LoRA), arXiv 2310.14152, who assembled the
 files; their licences are the data sets' own.
 """
@@ -19,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from sparse_continual.errors import UserError
-from sparse_continual.files import read_json, sha256_of
+from sparse_continual.files import digest_of_given, given_path, read_json
 from sparse_continual.identity import seed_of
 from sparse_continual.registry import nearest
 from sparse_continual.streams.settings import filled
@@ -28,6 +36,8 @@ from sparse_continual.streams.tasks import SPLITS, Task, make_split, whole
 FILES = ("labels.json", "train.json", "test.json")
 CUES = {"SC": "\nSentiment:", "TC": "\nTopic:", "NLI": "\nRelation:", "WiC": "\nSame meaning:"}
 CUE = "\nAnswer:"
+UNLABELLED = ("-", "-1", -1)  # SNLI and MNLI: no label had a majority; GLUE and SuperGLUE: withheld
+COUNTED = ("cut", "dropped", "marks", "control")
 
 SCHEMA = {
     "type": "object",
@@ -36,7 +46,7 @@ SCHEMA = {
     "properties": {
         "folder": {
             "type": "string",
-            "description": "The benchmark: CATEGORY/NAME/{train,test,labels}.json below it.",
+            "description": "The benchmark: CATEGORY/NAME/{train,test,labels}.json below it; ~ is the home.",
         },
         "tasks": {
             "type": "array",
@@ -73,6 +83,12 @@ SCHEMA = {
             "enum": ["error", "truncate_input", "drop"],
             "default": "error",
             "description": "Longer items: stop, cut the sentence's end, or leave the item out.",
+        },
+        # no default here: a result's name must stay as it was before there was this key
+        "unlabelled": {
+            "enum": ["drop", "error"],
+            "description": 'Items whose label is -, -1 or "-1", by which SNLI, MNLI, GLUE and SuperGLUE mark items '
+            "without a gold label: leave them out (also when this key is left out), or stop.",
         },
     },
 }
@@ -111,22 +127,20 @@ def check(settings: dict, role: str = "stream") -> None:
         folder = _folder(settings, task)
         labels = _labels(folder)
         for file in ("train.json", "test.json"):
-            _items(folder / file, labels)
+            _items(folder / file, labels, settings.get("unlabelled", "drop"))
 
 
 def fingerprint(settings: dict) -> dict:
     paths = [_folder(settings, task) / file for task in settings["tasks"] for file in FILES]
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; a task needs {', '.join(FILES)}")
-    return {path.relative_to(settings["folder"]).as_posix(): sha256_of(path) for path in paths}
+    root = given_path(settings["folder"])
+    return {path.relative_to(root).as_posix(): digest_of_given(path) for path in paths}
 
 
 def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
     from sparse_continual.streams.encode import Encoder
 
     check(settings, role)
-    settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer)
+    settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer, settings)
     return [
         _task(name, settings, task, seed, encoder)
         for name, task in zip(task_names(settings), settings["tasks"], strict=True)
@@ -135,7 +149,7 @@ def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
 
 def _folder(settings: dict, task: str) -> Path:
     """The folder of a task given as NAME or CATEGORY/NAME."""
-    root = Path(settings["folder"])
+    root = given_path(settings["folder"])
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; expected the benchmark's CATEGORY/NAME folders in it")
     known = {f"{path.parent.name}/{path.name}": path for path in sorted(root.glob("*/*")) if path.is_dir()}
@@ -152,67 +166,112 @@ def _labels(folder: Path) -> list[str]:
     labels = read_json(folder / "labels.json")
     if not isinstance(labels, list) or not all(isinstance(label, str) and label.strip() for label in labels):
         raise UserError(f"{folder / 'labels.json'}: expected a list of label texts, found {str(labels)[:60]}")
-    if len(set(labels)) != len(labels) or len(labels) < 2:
+    for label in labels:
+        _refuse_surrogates(label, f"{folder / 'labels.json'}: label {label!a}")
+    if len({label.strip() for label in labels}) != len(labels) or len(labels) < 2:
         raise UserError(f"{folder / 'labels.json'}: expected two or more different labels, found {labels}")
     return labels
 
 
-def _items(path: Path, labels: list[str]) -> list[tuple[str, int]]:
-    """(sentence, index of its label) of every item of a file."""
+def _items(path: Path, labels: list[str], unlabelled: str) -> tuple[list[tuple[int, str, int]], int]:
+    """([(number in the file, sentence, index of its label)] of the items of a file, number of unlabelled ones)."""
     items = read_json(path)
     if not isinstance(items, list):
         raise UserError(f"{path}: expected a list of items, found {type(items).__name__}")
     if not items:
         raise UserError(f"{path}: the task is empty; expected at least one item with label and sentence")
     known = {label: number for number, label in enumerate(labels)}
-    found = []
+    found, left_out = [], 0
     for number, item in enumerate(items):
-        for key in ("label", "sentence"):
-            if not isinstance(item, dict) or not isinstance(item.get(key), str) or not item[key].strip():
-                raise UserError(f"{path}: item {number} has no {key}; expected text under label and sentence")
-        if item["label"] not in known:
+        where = f"{path}: item {number}"
+        if not isinstance(item, dict):
+            raise UserError(f"{where}: found {item!r:.60}, expected an object with label and sentence")
+        label, sentence = item.get("label"), item.get("sentence")
+        if not isinstance(sentence, str) or not sentence.strip():
+            raise UserError(f"{where} has no sentence: {_found(item, 'sentence')}")
+        _refuse_surrogates(sentence, where)
+        if label in UNLABELLED and label not in known:
+            if unlabelled == "error":
+                raise UserError(
+                    f"{where}: label {label!r} stands for no gold label; remove the item, or set unlabelled: drop"
+                )
+            left_out += 1
+            continue
+        if not isinstance(label, str) or not label.strip():
+            raise UserError(f"{where} has no label: {_found(item, 'label')}")
+        if label not in known:
             raise UserError(
-                f"{path}: item {number}: label {item['label']!r} is not in labels.json"
-                f"{nearest(item['label'], labels)}; there are {', '.join(labels)}"
+                f"{where}: label {label!a} is not in labels.json"
+                f"{nearest(label, labels)}; there are {', '.join(labels)}"
             )
-        found.append((item["sentence"].strip(), known[item["label"]]))
-    return found
+        found.append((number, sentence.strip(), known[label]))
+    if not found:
+        raise UserError(f"{path}: none of the {left_out} items has a gold label; expected at least one")
+    return found, left_out
 
 
-def _pools(folder: Path, labels: list[str], settings: dict, seed: int, name: str) -> tuple[dict, int]:
-    """({split: [(item's number in its file, sentence, label)]} in random order, training items left out)."""
-    train, test = (_items(folder / file, labels) for file in ("train.json", "test.json"))
-    seen = {sentence for sentence, _ in test}
+def _found(item: dict, key: str) -> str:
+    if key not in item:
+        return f"found the keys {', '.join(map(str, item)) or 'none'}; expected text under label and sentence"
+    return f"found {item[key]!r:.60}; expected text under label and sentence"
+
+
+def _refuse_surrogates(text: str, where: str) -> None:
+    """Raise UserError for half of a surrogate pair: JSON can write one, but it is no character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise UserError(
+            f"{where}: character {error.start} is {half}, half of a surrogate pair, which no tokenizer reads; write "
+            "the whole character, or remove it"
+        ) from None
+
+
+def _pools(folder: Path, labels: list[str], settings: dict, seed: int, name: str) -> tuple[dict, dict]:
+    """({split: [(number in its file, sentence, label)]} in random order, facts on the items that were left out)."""
+    (train, no_train), (test, no_test) = (
+        _items(folder / file, labels, settings.get("unlabelled", "drop"))
+        for file in ("train.json", "test.json")
+    )
+    seen = {sentence for _, sentence, _ in test}
     single = []
-    for number, (sentence, label) in enumerate(train):
-        if sentence not in seen:
-            seen.add(sentence)
-            single.append((number, sentence, label))
+    for item in train:
+        if item[1] not in seen:
+            seen.add(item[1])
+            single.append(item)
     rng = np.random.default_rng(seed_of("cl_benchmark", seed, name))
     single = [single[i] for i in rng.permutation(len(single))]
-    asked = [(int(i), *test[i]) for i in rng.permutation(len(test))]
+    asked = [test[i] for i in rng.permutation(len(test))]
     held = min(settings["validation_items"], max(1, len(single) // 5))
-    return {"validation": single[:held], "train": single[held:], "test": asked}, len(train) - len(single)
+    pools = {"validation": single[:held], "train": single[held:], "test": asked}
+    left_out = {
+        "repeated": len(train) - len(single),
+        "unlabelled": {"train": no_train, "test": no_test},
+    }
+    return pools, left_out
 
 
 def _task(name: str, settings: dict, task: str, seed: int, encoder):
-    from sparse_continual.streams.encode import Overflow, options_split
+    from sparse_continual.streams.encode import Handled, options_split, refuse_alike
 
     folder = _folder(settings, task)
     labels = _labels(folder)
-    pools, repeated = _pools(folder, labels, settings, seed, name)
-    splits, facts = {}, {"cut": {}, "dropped": {}, "repeated": repeated}
+    refuse_alike({label: encoder.answer(label) for label in labels}, f"task {name}: {folder / 'labels.json'}")
+    pools, facts = _pools(folder, labels, settings, seed, name)
+    splits, facts = {}, {**{key: {} for key in COUNTED}, **facts}
     for split in SPLITS:
         chosen = pools[split][: settings[f"{split}_items"]]
         file = folder / ("test.json" if split == "test" else "train.json")
-        overflow = Overflow(settings["max_tokens"], settings["overflow"])
+        handled = Handled(settings["max_tokens"], settings["overflow"])
         if chosen:
             numbers, sentences, correct = zip(*chosen, strict=True)
             splits[split] = options_split(
                 encoder, list(sentences), CUES.get(folder.parent.name, CUE), labels, list(correct),
-                [f"{file}: item {number}" for number in numbers], overflow, only_right=split == "train",
+                [f"{file}: item {number}" for number in numbers], handled, only_right=split == "train",
             )  # fmt: skip
         else:
             splits[split] = make_split([], [], [], [])
-        facts["cut"][split], facts["dropped"][split] = overflow.cut, overflow.dropped
+        for key in COUNTED:
+            facts[key][split] = getattr(handled, key)
     return Task(name, "options", parts=whole(1 / len(labels)), facts=facts, **splits)

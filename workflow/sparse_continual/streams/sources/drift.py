@@ -85,16 +85,18 @@ def fingerprint(settings: dict) -> dict:
 
 
 def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
-    settings = filled(SCHEMA, settings)
-    symbols = _symbols(tokenizer, settings["alphabet"])
+    from sparse_continual.streams.encode import Encoder
+
+    settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer, settings)
+    symbols = _symbols(encoder, settings["alphabet"])
     if role == "base":
         return [
             _task(
-                "base", settings, language(settings, seed, 0), symbols, tokenizer, seed_of("drift", seed, 0)
+                "base", settings, language(settings, seed, 0), symbols, encoder.bos, seed_of("drift", seed, 0)
             )
         ]
     return [
-        _task(name, settings, language(settings, seed, k), symbols, tokenizer, seed_of("drift", seed, k))
+        _task(name, settings, language(settings, seed, k), symbols, encoder.bos, seed_of("drift", seed, k))
         for k, name in enumerate(task_names(settings), 1)
     ]
 
@@ -153,12 +155,10 @@ def _matrix(count: int, seed: int) -> np.ndarray:
     return matrix
 
 
-def _symbols(tokenizer, count: int) -> np.ndarray:
+def _symbols(encoder, count: int) -> np.ndarray:
     """Token ids int64[count] of the alphabet."""
-    from sparse_continual.streams.encode import Encoder
-
-    ids = [Encoder(tokenizer).answer(symbol) for symbol in lexicon.SYMBOLS[:count]]
-    flat = {one[0] for one in ids if len(one) == 1} - {tokenizer.unk_token_id}
+    ids = [encoder.answer(symbol) for symbol in lexicon.SYMBOLS[:count]]
+    flat = {one[0] for one in ids if len(one) == 1} - {encoder.tokenizer.unk_token_id}
     if len(flat) < count:
         raise UserError(
             f"drift: the base's tokenizer knows {len(flat)} of {count} symbols as one token; expected all: "
@@ -181,14 +181,13 @@ def _draw(matrix, rows: int, length: int, rng, taken: set) -> np.ndarray:
     return np.array(kept[:rows])
 
 
-def _task(name: str, settings: dict, matrix: np.ndarray, symbols: np.ndarray, tokenizer, seed: int):
+def _task(name: str, settings: dict, matrix: np.ndarray, symbols: np.ndarray, bos: list[int], seed: int):
     from sparse_continual.streams.tasks import Task, make_split, whole
 
     ceiling = bayes(matrix)
     if ceiling < BAYES:
         raise AssertionError(f"{name}: Bayes accuracy {ceiling} is below {BAYES}")
     rng = np.random.default_rng(seed)
-    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     taken, splits = set(), {}
     for split in ("test", "validation", "train"):
         states = _draw(matrix, settings[f"{split}_sequences"], settings["sequence_length"], rng, taken)

@@ -138,7 +138,7 @@ def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
     from sparse_continual.streams.encode import Encoder
 
     check(settings, role)
-    settings, encoder, world = filled(SCHEMA, settings), Encoder(tokenizer), World(seed)
+    settings, encoder, world = filled(SCHEMA, settings), Encoder(tokenizer, settings), World(seed)
     people, employers = settings["people"], settings["employers"]
     if role == "base":
         return [_base(world, encoder, people, employers)]

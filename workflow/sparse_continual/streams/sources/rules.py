@@ -122,7 +122,7 @@ def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
     from sparse_continual.streams.encode import Encoder, exact_split
 
     check(settings, role)
-    settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer)
+    settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer, settings)
     tasks = []
     for rule in settings["rules"]:
         items = _items(rule, settings, seed, role)

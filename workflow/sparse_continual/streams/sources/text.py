@@ -7,6 +7,8 @@ The first text token of a window has no context and is not counted.
 
 Chance: how often the most frequent training token occurs in the test. The ceiling is written as 1;
 the real one is unknown.
+Marks of control tokens in the text (`</s>`) are read as plain text; where there are some, facts.marks counts them,
+and facts.control the control tokens that stay, because the tokenizer has no other reading.
 As a base's mixture entry all files make one task, with a part for each file. Base and stream cut a
 file alike, so give them different files: the same file would be tested on twice.
 """
@@ -16,10 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from sparse_continual.errors import UserError
-from sparse_continual.files import sha256_of
+from sparse_continual.files import digest_of_given, given_path, read_plain
 from sparse_continual.identity import seed_of
 from sparse_continual.streams.settings import filled
 from sparse_continual.streams.tasks import Task, make_split, merged, whole
+from sparse_continual.streams.tokens import count_marks
 
 SCHEMA = {
     "type": "object",
@@ -31,7 +34,7 @@ SCHEMA = {
             "items": {"type": "string"},
             "minItems": 1,
             "uniqueItems": True,
-            "description": "Plain text files in UTF-8, one task each, named by the file's stem.",
+            "description": "Plain text files in UTF-8, one task each, named by the file's stem; ~ is the home.",
         },
         "sequence_length": {
             "type": "integer",
@@ -86,31 +89,20 @@ def check(settings: dict, role: str = "stream") -> None:
                 f"text: two files are called {name}; tasks are named by their file's stem, rename one"
             )
     for file in settings["files"]:
-        _refuse_short(file, len(_read(file).encode()), "bytes", settings["sequence_length"])
+        _refuse_short(file, len(read_plain(given_path(file)).encode()), "bytes", settings["sequence_length"])
 
 
 def fingerprint(settings: dict) -> dict:
-    for file in settings["files"]:
-        _read(file)
-    return {file: sha256_of(file) for file in settings["files"]}
+    return {file: digest_of_given(given_path(file)) for file in settings["files"]}
 
 
 def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
     from sparse_continual.streams.encode import Encoder
 
     check(settings, role)
-    settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer)
+    settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer, settings)
     tasks = [_task(Path(file).stem, file, settings, seed, encoder) for file in settings["files"]]
     return [merged(tasks)] if role == "base" else tasks
-
-
-def _read(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 text: byte {error.start} is none; convert the file") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}; expected a plain text file") from None
 
 
 def _refuse_short(file: str, found: int, unit: str, length: int) -> None:
@@ -122,7 +114,8 @@ def _refuse_short(file: str, found: int, unit: str, length: int) -> None:
 
 
 def _task(name: str, file: str, settings: dict, seed: int, encoder):
-    (ids,) = encoder.texts([_read(file)])
+    text = read_plain(given_path(file))
+    (ids,) = encoder.texts([text])
     encoder.refuse_unknown([ids], file)
     width = settings["sequence_length"] - len(encoder.bos)
     count = len(ids) // width
@@ -143,6 +136,9 @@ def _task(name: str, file: str, settings: dict, seed: int, encoder):
         rows = [encoder.bos + row.tolist() for row in windows[chosen]]
         splits[split] = make_split(rows, [len(encoder.bos) + 1] * wanted)
     facts = {"tokens": len(ids), "windows": count}
+    marks, control = count_marks(text, ids, encoder.marks)
+    if marks:
+        facts |= {"marks": marks, "control": control}
     return Task(name, "tokens", parts=whole(_chance(splits)), facts=facts, **splits)
 
 

@@ -1,6 +1,7 @@
 """uniform: every matrix keeps the same share of its weights.
 
-Integers by largest remainder, so that they add up to the total whatever the shapes.
+Integers by largest remainder, so that they add up to the total whatever the shapes. A matrix of a model that is pruned
+already may have fewer weights than its share: it keeps all of them, and the others take the rest, in equal shares.
 
 Knobs: none. Cost: none. Limits: none; the only allocation of N:M, which fixes every matrix's density.
 """

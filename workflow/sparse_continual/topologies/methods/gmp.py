@@ -60,7 +60,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, initial, start, end, e
     from sparse_continual.topologies.training import loss_by_blocks, only_matrices, train
 
     first, last = round(start * steps), round(end * steps)
-    masks = dict.fromkeys(job.linears)
+    masks = {name: job.existing.get(name) for name in job.linears}
 
     def update(step):
         for name in job.linears:
@@ -70,9 +70,10 @@ def gather(job, steps, batch_size, learning_rate, warmup, initial, start, end, e
     def after(step):
         if step + 1 == last or first <= step + 1 < last and (step + 1 - first) % every == 0:
             update(step + 1)
-        elif masks[next(iter(masks))] is not None:
+        else:
             for name, module in job.linears.items():  # what the optimizer's moments have written there
-                matrix_of(module).masked_fill_(~masks[name], 0)
+                if masks[name] is not None:
+                    matrix_of(module).masked_fill_(~masks[name], 0)
 
     with only_matrices(job):
         if first == 0:
@@ -92,7 +93,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, initial, start, end, e
 
 
 def interim(count, weights: int, step: int, first: int, last: int, initial=0.0):
-    """The `counts.Count` of a matrix of so many weights at an update in `step`."""
+    """The `counts.Count` of a matrix of so many weights at an update in `step`; what it lacks before any is gone."""
     from sparse_continual.topologies.counts import Count
     from sparse_continual.topologies.training import cubic
 
@@ -101,10 +102,11 @@ def interim(count, weights: int, step: int, first: int, last: int, initial=0.0):
         kept, of = count.groups
         gone = round(initial * of + (of - kept - initial * of) * done)
         gone = min(max(gone, 0), of - kept)
-        return Count(weights // of * (of - gone), (of - gone, of))
-    gone = weights - count.kept
-    begun = min(initial * weights, gone)
-    return Count(weights - round(begun + (gone - begun) * done))
+        return Count(weights // of * (of - gone), (of - gone, of), existing=count.existing)
+    existing = weights if count.existing is None else int(count.existing.sum())
+    gone = existing - count.kept
+    begun = min(max(initial * weights - (weights - existing), 0), gone)
+    return Count(existing - round(begun + (gone - begun) * done), existing=count.existing)
 
 
 def prune_matrix(weight, statistics, count):

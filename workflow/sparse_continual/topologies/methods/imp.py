@@ -59,9 +59,10 @@ def gather(job, steps, batch_size, learning_rate, warmup, rate, rewind):
     weights = {name: matrix_of(module) for name, module in job.linears.items()}
     sizes = {name: tuple(weight.shape) for name, weight in weights.items()}
     masks = {
-        name: torch.ones(weight.shape, dtype=torch.bool, device=weight.device)
+        name: job.existing.get(name, torch.ones(weight.shape, dtype=torch.bool, device=weight.device))
         for name, weight in weights.items()
     }
+    room = {name: int(mask.sum()) for name, mask in masks.items()}
     back, early = round(rewind * steps), {}
     allocate = registry.load("topologies.allocations", "global").kept
 
@@ -93,12 +94,12 @@ def gather(job, steps, batch_size, learning_rate, warmup, rate, rewind):
 
     if not back:
         keep_early()
-    totals = levels(sum(weight.numel() for weight in weights.values()), job.total, rate)
+    totals = levels(sum(room.values()), job.total, rate)
     job.facts["levels"] = totals
     with only_matrices(job):
         run(0)
         for total in totals:
-            counts = refuse_empty(allocate(sizes, total, living), "global")
+            counts = refuse_empty(allocate(sizes, total, living), "global", room)
             for name, weight in weights.items():
                 masks[name] = prune_matrix(weight, masks[name], Count(counts[name]))[0]
                 weight.copy_(early[name].masked_fill(~masks[name], 0))

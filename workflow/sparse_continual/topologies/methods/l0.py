@@ -76,13 +76,18 @@ def gather(job, steps, batch_size, learning_rate, warmup, gate_rate, multiplier_
     multipliers = torch.zeros(2, device=job.model.device).requires_grad_()
     size = sum(weight.numel() for weight in weights.values())
 
+    def expected(name):
+        """P(z != 0) of every weight that exists."""
+        chances, mask = opened(openness[name]), job.existing.get(name)
+        return chances if mask is None else chances.masked_fill(~matrix_of(job.linears[name], mask), 0)
+
     def loss_of(step, rows):
         def read(name):
             weight = weights[name]
             draw = uniform(weight.shape, weight.device, seed, step, name)
             return weight * gate(openness[name], draw.clamp(EDGE, 1 - EDGE)).to(weight.dtype)
 
-        away = (sum_recomputed(lambda name: opened(openness[name]).sum(), openness) - job.total) / size
+        away = (sum_recomputed(lambda name: expected(name).sum(), openness) - job.total) / size
         return loss_by_blocks(job, rows, read) + multipliers[0] * away + multipliers[1] * away.square()
 
     def after(step):
@@ -97,7 +102,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, gate_rate, multiplier_
         ]
         optimizer = torch.optim.Adam(groups)
         train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after)
-    job.facts["expected_density"] = sum(opened(a).sum().item() for a in openness.values()) / size
+    job.facts["expected_density"] = sum(expected(name).sum().item() for name in openness) / size
     return lambda name: matrix_of(job.linears[name], openness[name].detach())
 
 

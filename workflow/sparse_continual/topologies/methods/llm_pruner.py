@@ -63,6 +63,7 @@ def prune_model(job, sparsity, importance, reduce, export, first, last):
         heads, channels = layer.left(sparsity if layer.block in chosen else 0)
         kept = []
         for parts, many in ((structured.ATTENTION, heads), (structured.MLP, channels)):
+            alive = layer.alive(parts, job.existing, job.model.device)
             values = []
             for part in parts:
                 name = layer.names[part]
@@ -76,7 +77,7 @@ def prune_model(job, sparsity, importance, reduce, export, first, last):
                 values.append(layer.lines(part, lines))
             values = torch.stack(values)
             together = values.amax(0) if reduce == "max" else getattr(values, reduce)(0)
-            kept.append(structured.best(together, many))
+            kept.append(structured.best(together, many, alive))
         structured.write(job, prune_matrix, layer, *kept)
 
 

@@ -73,15 +73,15 @@ def prune_model(
     scale = alpha / rank
     # per block, of attention and of the MLP: what is left, and its importance
     kinds = (structured.ATTENTION, structured.MLP)
-    left = {
-        (layer.block, parts): torch.ones(many, dtype=torch.bool, device=device)
-        for layer in chosen
-        for parts, many in zip(kinds, (layer.heads, layer.channels), strict=True)
+    alive = {
+        (layer.block, parts): layer.alive(parts, job.existing, device) for layer in chosen for parts in kinds
     }
+    left = dict(alive)
     importance = {key: torch.zeros(len(groups), device=device) for key, groups in left.items()}
 
     def merged(name):
-        return weights[name] + scale * (ups[name] @ downs[name]).to(weights[name].dtype)
+        whole = weights[name] + scale * (ups[name] @ downs[name]).to(weights[name].dtype)
+        return whole.masked_fill(~job.existing[name], 0) if name in job.existing else whole
 
     places = {
         layer.names[part]: (layer, parts, part) for layer in chosen for parts in kinds for part in parts
@@ -118,7 +118,7 @@ def prune_model(
                 key = layer.block, parts
                 gone = int((len(left[key]) - kept) * share)
                 scores = importance[key].masked_fill(~left[key], -1)  # what has gone stays gone
-                left[key] = structured.best(scores, len(left[key]) - gone)
+                left[key] = structured.best(scores, len(left[key]) - gone, alive[key])
 
     def after(step):
         if (step + 1) % every == 0:

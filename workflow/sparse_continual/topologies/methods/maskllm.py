@@ -100,6 +100,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, prior, strength, rewar
     seed = seed_of("maskllm", job.seed)
     kept, of = next(iter(job.counts.values())).groups
     candidates = masks_of(kept, of).to(job.model.device)
+    barred = {name: wasteful(mask, candidates) for name, mask in job.existing.items()}
     generator = torch.Generator(job.model.device).manual_seed(seed)
     weights = {name: matrix_of(module).detach() for name, module in job.linears.items()}
     first = prior_masks(job, prior) if prior != "none" else {}
@@ -111,6 +112,10 @@ def gather(job, steps, batch_size, learning_rate, warmup, prior, strength, rewar
             drawn += tipped(candidates, first.pop(name).reshape(-1, of), strength * drawn.std())
         logits[name] = drawn.requires_grad_()
 
+    def chances(name, values):
+        """Softmax of `values` [groups, masks] over the masks that waste no weight that exists."""
+        return (values.masked_fill(barred[name], -torch.inf) if name in barred else values).softmax(1)
+
     def loss_of(step, rows):
         done = step / max(1, steps - 1)
         tau, kappa = (begin + (end - begin) * done for begin, end in (TAU, KAPPA))
@@ -118,7 +123,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, prior, strength, rewar
         def masked(name):
             weight = weights[name]
             noise = -(-uniform(logits[name].shape, weight.device, seed, step, name).log()).log()
-            soft = ((kappa * logits[name] + noise.clamp(-30, 30)) / tau).softmax(1) @ candidates
+            soft = chances(name, (kappa * logits[name] + noise.clamp(-30, 30)) / tau) @ candidates
             return weight * soft.view(weight.shape).to(weight.dtype)
 
         large = sum_recomputed(lambda name: masked(name).square().sum(), weights)
@@ -132,7 +137,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, prior, strength, rewar
             list(logits.values()), lr=learning_rate, betas=(0.9, 0.95), eps=1e-5, weight_decay=decay
         )
         train(job, optimizer, loss_of, steps, batch_size, warmup, seed)
-    sharp = [(KAPPA[1] * g.detach() / TAU[1]).softmax(1).amax(1).mean().item() for g in logits.values()]
+    sharp = [chances(n, KAPPA[1] * g.detach() / TAU[1]).amax(1).mean().item() for n, g in logits.items()]
     job.facts["sharpness"] = sum(sharp) / len(sharp)  # mean largest probability; 1: every group has decided
     return lambda name: logits[name].detach()
 
@@ -148,6 +153,14 @@ def masks_of(kept: int, of: int):
     for number, ones in enumerate(places):
         masks[number, list(ones)] = 1
     return masks
+
+
+def wasteful(existing, candidates):
+    """bool[groups, masks]: masks of `candidates` that keep fewer than they could of a group's weights that exist;
+    existing: bool[R, C].
+    """
+    hits = existing.reshape(-1, candidates.shape[1]).to(candidates.dtype) @ candidates.T
+    return hits < hits.amax(1, keepdim=True)
 
 
 def tipped(candidates, first, strength):
@@ -181,5 +194,8 @@ def prune_matrix(weight, statistics, count):
 
     if not torch.isfinite(statistics).all():
         raise UserError("logits of masks are NaN or infinite; lower `learning_rate`")
-    chosen = masks_of(*count.groups).bool().to(statistics.device)[statistics.argmax(1)]
+    candidates = masks_of(*count.groups).to(statistics.device)
+    if count.existing is not None:
+        statistics = statistics.masked_fill(wasteful(count.existing, candidates), -torch.inf)
+    chosen = candidates.bool()[statistics.argmax(1)]
     return chosen.view(weight.shape), weight

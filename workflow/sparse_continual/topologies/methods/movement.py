@@ -93,8 +93,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, score_rate, form, star
     def loss_of(step, rows):
         done = cubic(step, first, last)
         if form == "hard":
-            kept = {n: w.numel() - round((w.numel() - job.counts[n].kept) * done) for n, w in weights.items()}
-            masks = {n: largest(matrix_of(job.linears[n], scores[n]), kept[n]) for n in weights}
+            masks = {n: top(matrix_of(job.linears[n], scores[n]), job.counts[n], done) for n in weights}
         else:
             masks = {n: above(matrix_of(job.linears[n], scores[n]), threshold * done) for n in weights}
 
@@ -122,6 +121,16 @@ def largest(scores, kept: int):
     from sparse_continual.topologies.select import keep_largest
 
     return keep_largest(scores.detach(), kept)
+
+
+def top(scores, count, done: float):
+    """bool [R, C] of the largest scores of weights that exist: all of them at first, the count's `kept` when `done`."""
+    from dataclasses import replace
+
+    from sparse_continual.topologies.select import keep
+
+    existing = scores.numel() if count.existing is None else int(count.existing.sum())
+    return keep(scores.detach(), replace(count, kept=existing - round((existing - count.kept) * done)))
 
 
 def above(scores, threshold: float):

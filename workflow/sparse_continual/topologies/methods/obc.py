@@ -69,8 +69,7 @@ def prune_matrix(weight, statistics, count, rows="global", max_columns=2048):
     """
     import torch
 
-    from sparse_continual.topologies.counts import spread
-    from sparse_continual.topologies.select import keep_largest
+    from sparse_continual.topologies.select import keep_largest, rows_kept
 
     outputs, columns = weight.shape
     if columns > max_columns:
@@ -81,12 +80,21 @@ def prune_matrix(weight, statistics, count, rows="global", max_columns=2048):
     weight = weight.double()
     inverse, dead = _inverse(statistics)
     step = max(1, BATCH // columns**2)
-    parts = [remove_all(part, inverse, dead, count.groups) for part in weight.split(step)]
+    parts = weight.split(step)
+    absent = [None] * len(parts) if count.existing is None else (~count.existing).split(step)
+    parts = [
+        remove_all(part, inverse, dead, count.groups, lacking)
+        for part, lacking in zip(parts, absent, strict=True)
+    ]
     order, growth = (torch.cat(found) for found in zip(*parts, strict=True))
     if count.groups:
-        gone = [columns // count.groups[1] * (count.groups[1] - count.groups[0])] * outputs
+        kept, of = count.groups
+        gone = [columns // of * (of - kept)] * outputs
+        if count.existing is not None:
+            left = count.existing.view(outputs, -1, of).sum(2).clamp(max=kept).sum(1)
+            gone = (columns - left).tolist()
     elif rows == "equal":
-        gone = [columns - kept for kept in spread(count.kept, [columns] * outputs)]
+        gone = [columns - kept for kept in rows_kept(count, outputs, columns)]
     else:  # the smallest growths of all; only how many of them are a row's own counts, not which
         gone = (~keep_largest(growth, count.kept)).sum(1).tolist()
     mask = torch.ones_like(weight, dtype=torch.bool)
@@ -120,20 +128,27 @@ def _inverse(statistics):
     )
 
 
-def remove_all(weight, inverse, dead, groups=None):
+def remove_all(weight, inverse, dead, groups=None, absent=None):
     """Remove every weight of every row (N:M: until all groups are full), the cheapest first.
 
     weight: float64 [B, C]; inverse: H^-1 [C, C]; dead: bool[C], inputs that were always zero, which go first
-    and for nothing; groups: (N, M) or None.
+    and for nothing; groups: (N, M) or None; absent: bool[B, C] of weights that do not exist before, which go before all
+    others, or None.
 
     Returns (order int64 [B, steps]: the column that each step removes; growth [B, steps]: by how much the
-    row's 1/2 (v - w) H (v - w)^T grows with it). Equal scores: the first column.
+    row's 1/2 (v - w) H (v - w)^T grows with it, -1/2 where the weight did not exist). Equal scores: the first column.
+    With `absent` and `groups`, a row's steps after all its groups are closed mean nothing.
     """
     import torch
 
     weight = weight.clone()
     many, columns = weight.shape
-    steps = columns if groups is None else columns // groups[1] * (groups[1] - groups[0])
+    steps = columns
+    if groups is not None:
+        steps = columns // groups[1] * (groups[1] - groups[0])
+        if absent is not None:  # a group that lacks more than M - N weights loses these
+            lacking = absent.view(many, -1, groups[1]).sum(2).clamp(min=groups[1] - groups[0])
+            steps = int(lacking.sum(1).max())
     inverses = inverse.expand(many, columns, columns).clone()
     closed = torch.zeros_like(weight, dtype=torch.bool)
     removed = torch.zeros_like(closed)
@@ -143,6 +158,8 @@ def remove_all(weight, inverse, dead, groups=None):
     for step in range(steps):
         diagonal = inverses.diagonal(dim1=1, dim2=2).masked_fill(removed, 1)
         scores = (weight.square() / diagonal).masked_fill(dead, 0).masked_fill(closed | removed, torch.inf)
+        if absent is not None:
+            scores.masked_fill_(absent & ~removed, -1)
         place = scores.argmin(1)
         growth[:, step] = scores[each, place] / 2
         order[:, step] = place
@@ -155,7 +172,7 @@ def remove_all(weight, inverse, dead, groups=None):
         inverses[each, place] = 0  # exactly: what is left of it is rounding error
         inverses[each, :, place] = 0
         if groups:
-            lost = removed.view(many, -1, groups[1]).sum(2) == groups[1] - groups[0]
+            lost = removed.view(many, -1, groups[1]).sum(2) >= groups[1] - groups[0]
             closed = lost.repeat_interleave(groups[1], 1)
     return order, growth
 

@@ -2,7 +2,8 @@
 
 `within: matrix` keeps each matrix's count alone, `row` how many inputs each output reads, `group` every N of M
 (the only one that N:M allows). The weights that exist afterwards have their dense values at the new places:
-an update by the other method is not taken over.
+an update by the other method is not taken over. Where the model lacks weights before, only the places of weights
+that it has are permuted: a line keeps as many as the other method kept there, each of them with its weight.
 
 Source: none; the control that says how much of a result is owed to where in a row or matrix weights stay.
 The other method sees what it would see without the shuffle: blocks are shuffled after the next block has
@@ -86,8 +87,16 @@ def prune_matrix(weight, statistics, count, within="row"):
         )
     generator = torch.Generator().manual_seed(seed)
     draw = torch.rand(mask.numel() // width, width, generator=generator, dtype=torch.float64)
+    places, lines = None, mask.reshape(-1, width)
+    if count.existing is not None:  # those that exist first, by index in `places` and at random in `order`
+        absent = ~count.existing.reshape(-1, width)
+        places = absent.byte().argsort(dim=1, stable=True)
+        draw = draw.masked_fill(absent.to(draw.device), 2.0)
     order = draw.argsort(dim=1, stable=True).to(mask.device)
-    return mask.reshape(-1, width).gather(1, order).view_as(mask), weight
+    shuffled = lines.gather(1, order)
+    if places is not None:
+        shuffled = torch.zeros_like(lines).scatter_(1, places, shuffled)
+    return shuffled.view_as(mask), weight
 
 
 def scores(weight, statistics, of, options, within):

@@ -87,7 +87,9 @@ def prune_matrix(weight, statistics, count, damping=0.01, block=128):
     """(mask bool[R, C], weight [R, C] in the moments' type) of one matrix; `statistics`: Statistics, `count`: a
     `counts.Count`.
     """
-    from sparse_continual.topologies.counts import Count, spread
+    from dataclasses import replace
+
+    from sparse_continual.topologies.counts import fit, spread
     from sparse_continual.topologies.select import keep
 
     rows, columns = weight.shape
@@ -97,13 +99,21 @@ def prune_matrix(weight, statistics, count, damping=0.01, block=128):
         block = max(block // group, 1) * group
 
         def choose(start, scores):
-            return keep(scores, count)
+            return keep(scores, within(start, scores, count))
     else:
         group = block
         counts = spread(count.kept, [rows * min(block, columns - at) for at in range(0, columns, block)])
+        if count.existing is not None:
+            counts = fit(counts, [int(part.sum()) for part in count.existing.split(block, dim=1)])
 
         def choose(start, scores):
-            return keep(scores, Count(counts[start // block], None, count.reference))
+            return keep(scores, within(start, scores, replace(count, kept=counts[start // block])))
+
+    def within(start, scores, own):
+        """The count `own` of the columns that `scores` are of."""
+        if count.existing is None:
+            return own
+        return replace(own, existing=count.existing[:, start : start + scores.shape[1]])
 
     if count.reference is not None:  # the authors zero the weights of dead inputs before all else
         weight = weight.masked_fill(dead, 0)

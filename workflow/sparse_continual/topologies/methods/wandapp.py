@@ -84,6 +84,7 @@ def prune_block(block, job, alpha, rounds, samples, learning_rate, normalise, se
 
     from sparse_continual.errors import UserError
     from sparse_continual.identity import seed_of
+    from sparse_continual.models.load import matrix_of
     from sparse_continual.topologies.moments import Squares
 
     everything = range(len(block.inputs))
@@ -112,8 +113,10 @@ def prune_block(block, job, alpha, rounds, samples, learning_rate, normalise, se
                     found = torch.autograd.grad(loss, weights, materialize_grads=True)
                 if not torch.isfinite(loss):
                     raise UserError(f"{block.name}: regional optimisation diverged; lower `learning_rate`")
-                for weight, gradient in zip(weights, found, strict=True):
-                    weight.grad = gradient
+                for (name, module), gradient in zip(block.linears.items(), found, strict=True):
+                    if name in job.existing:  # absent before: these do not return
+                        gradient = gradient.masked_fill(~matrix_of(module, job.existing[name]), 0)
+                    module.weight.grad = gradient
                 optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         gradients = regional_gradients(block)

@@ -1,0 +1,72 @@
+"""What was done to the text of the tasks, and what their rows begin with, beside the scores before the stream."""
+
+from pathlib import Path
+
+from sparse_continual.files import read_json, read_manifest
+from sparse_continual.report.view import table
+from sparse_continual.report.words import Words
+from sparse_continual.statistics import tables
+from sparse_continual.streams.tasks import TOLD
+
+
+def gather(built: list[tuple[str, str, str]]) -> list[dict]:
+    """Rows {stream, condition, task, start, left_out_end, and the counts of TOLD} of the tasks worth telling of.
+
+    built: (stream, condition, manifest of tasks that the condition reads). Told are tasks whose tokens come from a
+    tokenizer that was not made here, and those with a count that is not zero. `start` and `left_out_end`: lists of
+    tokens, None for a generated tokenizer.
+    """
+    found, read = [], {}
+    for stream, condition, manifest in built:
+        if manifest not in read:
+            read[manifest] = read_json(Path(read_manifest(manifest)["folder"]) / "tasks.json")
+        for task in read[manifest]:
+            facts = task["facts"]
+            counts = {key: _total(facts.get(key, 0)) for key in TOLD}
+            if "start" in facts or any(counts.values()):
+                ends = {key: facts.get(key) for key in ("start", "left_out_end")}
+                found.append(
+                    {"stream": stream, "condition": condition, "task": task["name"], **ends, **counts}
+                )
+    return found
+
+
+def _total(count) -> int:
+    return sum(count.values()) if isinstance(count, dict) else count
+
+
+def of_tasks(root: Path, name: str, gathered: list[dict], words: Words) -> dict:
+    """The table of the stream `name` from rows of `gather`, with score and loss before the stream: means over blocks.
+
+    root: results/<study>, whose table of scores is read where there is anything to tell.
+    """
+    rows = [row for row in gathered if row["stream"] == name]
+    if rows:
+        scores = tables.read(root / name / "tables" / "scores.csv")
+        before = scores[(scores.after == 0) & (scores.part == "all")].groupby(["condition", "task"])
+        means = before[["score", "loss", "chance"]].mean().to_dict("index")
+        rows = [
+            row
+            | {
+                f"{key}_before": value
+                for key, value in means.get((row["condition"], row["task"]), {}).items()
+            }
+            | {key: _tokens(row[key], words) for key in ("start", "left_out_end")}
+            for row in rows
+        ]
+    return table(
+        words,
+        f"{name}-tasks",
+        rows,
+        "condition task:text start:text left_out_end:text score_before:number chance_before:number"
+        f" loss_before:number {' '.join(f'{key}:count' for key in TOLD)}",
+        f"../{name}/tables/scores.csv",
+        words("page.run.tasks"),
+    )
+
+
+def _tokens(found: list | None, words: Words) -> str:
+    """Tokens one after the other; a word where there are none, nothing where the tokenizer was made here."""
+    if found is None:
+        return ""
+    return " ".join(found) or words("page.run.no_token")

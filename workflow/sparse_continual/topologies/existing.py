@@ -1,0 +1,78 @@
+"""Weights that a model lacks before it is pruned: they stay absent, whatever the method does.
+
+A weight that is exactly zero (-0.0 too) does not exist. One rule serves all methods: `counts.Count.existing` says what
+a kernel may choose from, `select.keep` chooses nothing else, training gets no gradient there
+(`training.only_matrices`), and `prune` checks the result. A matrix without zeros has no mask, so a dense model is
+pruned as if this file were not there.
+"""
+
+import math
+
+from sparse_continual.errors import UserError
+from sparse_continual.models.load import matrix_of
+from sparse_continual.topologies.counts import fit, parse_pattern
+from sparse_continual.topologies.density import ZEROS
+
+CHANCE = 1e-3  # share of exact zeros that rounding to half precision or float8 may leave in a dense model
+
+
+def existing_of(linears: dict) -> dict:
+    """Weight name -> bool[outputs, inputs] of the weights that exist, of the matrices that lack some."""
+    found = {}
+    for name, module in linears.items():
+        mask = (
+            matrix_of(module).detach() != 0
+        ).contiguous()  # transposed ones too: rows are looked at in groups
+        if not mask.all():
+            found[name] = mask
+    return found
+
+
+def room_of(sizes: dict, existing: dict, groups=None) -> dict[str, int]:
+    """Weight name -> how many weights of each matrix of `sizes` (name -> (rows, columns)) can stay.
+
+    groups: (N, M) of the pattern N:M, of which each group of M keeps at most N, or None.
+    """
+    kept, of = groups or (1, 1)
+    room = {name: rows * columns // of * kept for name, (rows, columns) in sizes.items()}
+    for name, mask in existing.items():
+        room[name] = int(mask.view(-1, of).sum(1).clamp(max=kept).sum())
+    return room
+
+
+def refuse(sizes: dict, existing: dict, settings: dict, sparsity, total) -> None:
+    """Raise UserError, with the share of weights that the model lacks, where pruning it is not what was asked for.
+
+    That is: `on_sparse: refuse` and more zeros than CHANCE; method `dense` and more than ZEROS; a `sparsity` below the
+    model's. settings: {method, pattern, on_sparse}; total: weights that stay, None of a structured pattern.
+    """
+    weights = sum(rows * columns for rows, columns in sizes.values())
+    left = sum(room_of(sizes, existing).values())
+    absent = weights - left
+    found = f"{absent} of its {weights} prunable weights ({absent / weights:.3g}) are exactly zero"
+    if settings.get("on_sparse") == "refuse" and absent > CHANCE * weights:
+        raise UserError(
+            f"on_sparse refuse: the model is pruned already: {found}, expected at most {CHANCE:g} of them; give the "
+            "dense model, or choose on_sparse keep, under which these weights stay absent"
+        )
+    if settings["pattern"] == "dense":
+        if absent > ZEROS * weights:
+            raise UserError(
+                f"method {settings['method']}: the model is pruned already: {found}, expected at most {ZEROS:g} of "
+                "them; take its zeros as the topology by the method counted"
+            )
+    elif total is not None and not parse_pattern(settings["pattern"]) and total > left:
+        raise UserError(
+            f"sparsity {sparsity}: the model is pruned already: {found}, and sparsity is the share that is absent in "
+            f"the end; choose a sparsity of at least {at_least(absent, weights)}"
+        )
+
+
+def limited(kept: dict[str, int], room: dict[str, int]) -> dict[str, int]:
+    """`kept` (name -> weights) of an allocation, with none above its `room`; others take the rest (`counts.fit`)."""
+    return dict(zip(kept, fit(list(kept.values()), [room[name] for name in kept]), strict=True))
+
+
+def at_least(absent: int, of: int) -> str:
+    """The share `absent` / `of` in decimals, rounded up, for a message."""
+    return f"{math.ceil(1e6 * absent / of) / 1e6:g}"

@@ -1,0 +1,88 @@
+"""Reading YAML that people write, without the readings of YAML 1.1 that change a value in silence.
+
+Snakemake's own reader takes the last of two equal keys, reads `seed: 010` as 8, and reads the keys `on` and `yes`
+as one key, true. Here the first two are refused, and a key stays the word that was written.
+"""
+
+import json
+import re
+
+import yaml
+
+from sparse_continual.errors import UserError
+from sparse_continual.files import read_text
+
+OCTAL = re.compile(r"[-+]?0[0-7_]+")
+BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+
+
+class _Refused(Exception):
+    """The first value of a file that is not taken: a line and what to do."""
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with text where YAML 1.1 has a date, and refusals where it reads a number otherwise than people."""
+
+    def construct_mapping(self, node, deep=False):
+        first = {}
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":
+                key.tag = "tag:yaml.org,2002:str"
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key.start_mark.line + 1
+            if key.value in first:
+                raise _Refused(
+                    f"line {line}: key {key.value!r} is there twice, first in line {first[key.value]}; remove one"
+                )
+            first[key.value] = line
+        return super().construct_mapping(node, deep)
+
+    def number(self, node):
+        text, line = node.value, node.start_mark.line + 1
+        integer = node.tag == "tag:yaml.org,2002:int"
+        value = self.construct_yaml_int(node) if integer else self.construct_yaml_float(node)
+        if BASE_60.fullmatch(text):
+            raise _Refused(f"line {line}: YAML reads {text} as the number {value}; write it in quotes")
+        if integer and OCTAL.fullmatch(text):
+            raise _Refused(
+                f"line {line}: YAML reads {text} as the octal number {value}; write {int(text)} or {value}"
+            )
+        return value
+
+
+for _tag, _construct in (
+    ("int", _Loader.number),
+    ("float", _Loader.number),
+    ("timestamp", _Loader.construct_yaml_str),
+):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct)
+
+
+def read_yaml(path):
+    """The content of a YAML or JSON file, read as `read_text` does.
+
+    Raises UserError naming the file, and the line where there is one: a file that cannot be read or is neither, a
+    key that is there twice in one mapping, an integer with a leading zero (octal) or with colons (base 60).
+    """
+    text = read_text(path, "YAML")
+    try:
+        if text.lstrip().startswith("{"):  # tabs may indent JSON, but not YAML
+            try:
+                return json.loads(text, object_pairs_hook=_unique)
+            except ValueError:
+                pass
+        return yaml.load(text, _Loader)
+    except _Refused as error:
+        raise UserError(f"{path}: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+
+
+def _unique(pairs) -> dict:
+    found = {}
+    for key, value in pairs:
+        if key in found:
+            raise _Refused(f"key {key!r} is there twice in one object; remove one")
+        found[key] = value
+    return found
