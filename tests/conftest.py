@@ -29,6 +29,16 @@ def deleted_methods_are_skipped():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def counts_are_kept_apart(tmp_path_factory):
+    """What is counted in tests is kept in a folder of theirs, and not in that of the working directory."""
+    from sparse_continual.models import shape
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shape, "FOLDER", str(tmp_path_factory.mktemp("architectures")))
+        yield
+
+
 def toy_task(name: str, seed: int, train=24, held_out=8):
     """A Task of random rows of 5 to 8 tokens whose last two are predicted, in two parts."""
     from sparse_continual.streams.tasks import Task, make_split

@@ -25,8 +25,11 @@ with job(snakemake):
         # by name, not by import: models that are not measured must not depend on how others are
         measure = importlib.import_module("sparse_continual.topologies.measure")
         watch = measure.Watch(measure.mixture_of(snakemake.input.get("mixture")), settings["seed"])
+    # by name, not by import: a topology does not depend on the code that prices it
+    planned = importlib.import_module("sparse_continual.budgets.planned").planned
+    planned = planned(settings["topology"], model.get("shape") or snakemake.params.shape)
     facts, densities = make_topology(
-        settings, model["folder"], mixture, folder, settings["seed"], trusted, teacher, watch
+        settings, model["folder"], mixture, folder, settings["seed"], trusted, teacher, watch, planned
     )
     write(snakemake.output.densities, csv_text(densities, list(densities[0])))
     if watch:

@@ -28,7 +28,9 @@ MIXTURE = [(3, split(10)), (1, split(30))]
 
 def test_pretrained_model(tmp_path):
     facts = generated.obtain(SETTINGS, 1, tmp_path / "one", MIXTURE)
-    assert shape_of(tmp_path / "one") == {**SHAPE, "vocabulary": len(vocabulary()), "tied": True}
+    assert (
+        shape_of(tmp_path / "one").items() >= {**SHAPE, "vocabulary": len(vocabulary()), "tied": True}.items()
+    )
     assert len(load_tokenizer(tmp_path / "one")) == len(vocabulary())
     assert (facts["steps"], facts["tokens"]) == (60, 60 * 8 * 6)
     assert facts["final_loss"] < 1 < np.log(len(vocabulary()))

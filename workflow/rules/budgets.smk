@@ -28,7 +28,8 @@ rule compute_budgets:
         f"{RESULTS}/logs/compute_budgets.log",
     threads: 1
     resources:
-        mem_mb=300,
+        # where rows of a download are counted, another process imports torch
+        mem_mb=1500 if CHECKPOINTS else 300,
         runtime=5,
     params:
         rows=canonical({stream: priced(STUDY, stream) for stream in STUDY.streams}),

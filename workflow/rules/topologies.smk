@@ -32,6 +32,8 @@ rule make_topology:
     params:
         settings=lambda wc: STUDY.get("topologies", wc.topology).settings,
         code=topology_code,
+        # functions of `input` are no reason to make again: it is held against what is made
+        shape=lambda wc, input: STUDY.shape_of_model(STUDY.get("topologies", wc.topology)),
     script:
         "../../scripts/topologies/make_topology.py"
 

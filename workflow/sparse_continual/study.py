@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sparse_continual import registry
 from sparse_continual.budgets.arithmetic import Shape, head_share, parameters
+from sparse_continual.budgets.demand import lengths
 from sparse_continual.budgets.shapes import control
 from sparse_continual.config import COUNTED
 from sparse_continual.errors import UserError
@@ -229,13 +230,20 @@ class Study:
         return {}
 
     def base_shape(self, base: str) -> dict:
-        """Shape settings of a base, from its config or its checkpoint's config.json; {} when not downloaded."""
+        """Shape settings of a base, from its config or its checkpoint's config.json; {} when not downloaded.
+
+        Of the latter, FLOPs of all rows that the study sends through it are counted. Raises UserError naming the base.
+        """
         if base not in self._shapes:
             settings = self.config["bases"][base]
             if settings["source"] == "generated":
                 found = {**settings["shape"], **ENDS}
             else:
-                found = registry.load("models.sources", settings["source"]).shape(settings)
+                source = registry.load("models.sources", settings["source"])
+                try:
+                    found = source.shape(settings, lengths(self, base))
+                except UserError as error:
+                    raise UserError(f"bases.{base}: {error}") from None
             self._shapes[base] = found
         return self._shapes[base]
 
@@ -279,16 +287,19 @@ class Study:
         """Bits that all tasks of a stream ask a model to store; None where no one can say."""
         return self.sizes(stream).get("bits")
 
-    def parameters(self, entity: Entity) -> int:
-        """Parameters of the model that an entity is, or is made from; 0 where it was not downloaded yet."""
+    def shape_of_model(self, entity: Entity) -> dict:
+        """Shape settings of the model that an entity is, or is made from; {} where it was not downloaded yet."""
         while entity.stage != "models":
             found = entity.inputs.get("base") or entity.inputs.get("model") or entity.inputs.get("run")
             entity = _listed(found)[0]
         settings = entity.settings
         if settings["source"] == "generated":
-            shape = {**settings["shape"], **ENDS}
-        else:
-            shape = registry.load("models.sources", settings["source"]).shape(settings)
+            return {**settings["shape"], **ENDS}
+        return registry.load("models.sources", settings["source"]).shape(settings)
+
+    def parameters(self, entity: Entity) -> int:
+        """Parameters of the model that an entity is, or is made from; 0 where it was not downloaded yet."""
+        shape = self.shape_of_model(entity)
         return parameters(Shape(**shape))["total"] if shape else 0
 
     # entities, in the order of the stages

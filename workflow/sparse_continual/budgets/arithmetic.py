@@ -1,15 +1,21 @@
 """Parameters, FLOPs and bytes of a decoder from its shape alone: no weights, no torch.
 
+What differs from one family to another has two sources. Of a generated Llama it follows from its widths, by the
+formulas in `parameters`, `topologies.counts.matrices` and `costs`. Of every other base it was counted on its own class
+(`models.shape`) and stands in `Shape.counted`. The rest is the same for both.
+
 Conventions: a multiply-add is 2 FLOPs; look-ups, norms, softmax, rotary embeddings and activation
 functions count nothing; attention counts the full square; the head counts at the positions whose logits
-are computed. *Theoretical* FLOPs count the weights that exist, *executed* ones what dense kernels do. The
-forward and training formulas equal torch's FlopCounterMode on eager attention (a test), except the
-rotary table's s*d per call.
+are computed. *Theoretical* FLOPs count the weights that exist, *executed* ones what dense kernels do: 2 FLOPs less for
+every absent weight and token forward, and as many for each of the two gradients. The forward and training formulas
+equal torch's FlopCounterMode on eager attention (a test), except the rotary table's s*d per call.
 """
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 
+from sparse_continual.errors import UserError
 from sparse_continual.topologies.counts import matrices
 
 FLOAT, MOMENTS = 4, 8  # bytes per float32 value, and of AdamW's two moments for it
@@ -17,17 +23,23 @@ FLOAT, MOMENTS = 4, 8  # bytes per float32 value, and of AdamW's two moments for
 
 @dataclass(frozen=True)
 class Shape:
-    """Widths of a decoder. `family` is "llama" (gated MLP, no biases) or "phi" (two-matrix MLP, biases)."""
+    """Widths of a decoder. `family` is "llama" (gated MLP, no biases) or "phi" (two-matrix MLP, biases), by formulas.
+
+    `counted`: what was counted on the base's own class (`models.shape.shape_of_config`). Where it is given, nothing is
+    computed from the widths, which are for people to read, and None where the family has no such number; `family` is
+    the model_type.
+    """
 
     hidden_size: int
-    intermediate_size: int
+    intermediate_size: int | None
     layers: int
-    heads: int
-    kv_heads: int
+    heads: int | None
+    kv_heads: int | None
     vocabulary: int
     tied: bool = True
     head_size: int | None = None
     family: str = "llama"
+    counted: dict | None = None
 
     @cached_property
     def head(self) -> int:
@@ -42,6 +54,8 @@ class Shape:
     @cached_property
     def prunable(self) -> int:
         """P: weights of all linears inside the blocks."""
+        if self.counted:
+            return self.counted["parameters"]["prunable"]
         mlp = (2 if self.family == "phi" else 3) * self.hidden_size * self.intermediate_size
         return self.layers * (self.attention + mlp)
 
@@ -51,12 +65,68 @@ class Shape:
         return self.intermediate_size / self.hidden_size
 
     def settings(self) -> dict:
-        """The shape as a plain dict without unset keys."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        """The shape as a plain dict without optional keys that are unset."""
+        optional = {field.name for field in fields(self) if field.default is not MISSING}
+        return {key: value for key, value in asdict(self).items() if value is not None or key not in optional}
+
+
+@dataclass(frozen=True)
+class Costs:
+    """FLOPs per token of all that is not a prunable matrix, on rows of one length, and what matrices do not compute.
+
+    rest: of a forward pass through the blocks. rest_trained, rest_frozen: of forward and backward, with trained and
+    with frozen ends. head: forward, where all logits are computed. unread: names of the matrices whose input needs no
+    gradient with frozen ends. block_forward, block_backward: of a mean block with all its weights, which no gradient
+    leaves.
+    """
+
+    rest: float
+    rest_trained: float
+    rest_frozen: float
+    head: float
+    unread: tuple[str, ...]
+    block_forward: float
+    block_backward: float
+
+
+def costs(shape: Shape, tokens: int) -> Costs:
+    """`Costs` on rows of `tokens`.
+
+    Raises UserError where they were counted and could not be: with why.
+    """
+    weights = 2 * shape.prunable
+    if not shape.counted:
+        inputs = 2 * shape.hidden_size * shape.head * (shape.heads + 2 * shape.kv_heads)
+        attention = 4 * tokens * shape.head * shape.heads * shape.layers
+        block = (weights + attention) // shape.layers
+        return Costs(
+            attention,
+            3 * attention,
+            3 * attention,
+            2 * shape.hidden_size * shape.vocabulary,
+            tuple(matrices({**asdict(shape), "layers": 1}))[:3],  # q, k, v of layer 0
+            block,
+            2 * block - inputs,
+        )
+    found = shape.counted.get("flops", {}).get(str(tokens), f"rows of {tokens} tokens were not counted")
+    if isinstance(found, str):
+        raise UserError(f"FLOPs of a {shape.family} model are not known: {found}")
+    unread = 2 * sum(math.prod(shape.counted["matrices"][name]) for name in found["unread"])
+    return Costs(
+        _whole(found["body"] / tokens - weights),
+        _whole(found["trained"] / tokens - 3 * weights),
+        _whole(found["frozen"] / tokens - 3 * weights + unread),
+        _whole(found["head"] / tokens),
+        tuple(found["unread"]),
+        _whole(found["body"] / tokens / shape.layers),
+        _whole(found["blocks"] / tokens / shape.layers),
+    )
 
 
 def parameters(shape: Shape) -> dict[str, int]:
-    """Counts by group: prunable, embedding, head (0 if tied), norms, biases, total."""
+    """Counts by group: prunable, embedding, head (0 if tied), norms, biases, total; and `other` where counted."""
+    if shape.counted:
+        return dict(shape.counted["parameters"])
     h, layers = shape.hidden_size, shape.layers
     embedding = shape.vocabulary * h
     groups = {"prunable": shape.prunable, "embedding": embedding, "head": 0 if shape.tied else embedding}
@@ -82,16 +152,21 @@ def forward_flops(shape: Shape, tokens: int, weights: int | None = None, head: f
     """FLOPs per token of a forward pass over sequences of `tokens`.
 
     `weights`: nonzeros N for theoretical FLOPs; None counts all P (executed). `head`: share of positions
-    whose logits are computed. Keys: linears, attention (full square), causal (beside it, not in the sum),
-    head, total.
+    whose logits are computed. Keys: linears, attention (full square, and all else in counted blocks), head, total,
+    and of formulas causal, beside the full square and not in the sum.
+
+    Raises UserError as `costs`.
     """
-    units = shape.head * shape.heads * shape.layers
+    found = costs(shape, tokens)
     parts = {
         "linears": 2 * (shape.prunable if weights is None else weights),
-        "attention": 4 * tokens * units,
-        "head": _whole(2 * shape.hidden_size * shape.vocabulary * head),
+        "attention": found.rest,
+        "head": _whole(found.head * head),
     }
-    return parts | {"causal": 2 * (tokens + 1) * units, "total": sum(parts.values())}
+    total = {"total": sum(parts.values())}
+    if not shape.counted:
+        parts["causal"] = 2 * (tokens + 1) * shape.head * shape.heads * shape.layers
+    return parts | total
 
 
 def training_flops(
@@ -105,14 +180,26 @@ def training_flops(
     """FLOPs per token of a training step: 3 x forward, less the gradients that nobody needs.
 
     `weights` as in `forward_flops`; `trained`: how many of them get a gradient (default all). With frozen
-    ends the head's weight gradient and the gradient of layer 0's input to q, k, v are not computed.
+    ends the head's weight gradient and the gradient of the first matrices' input (layer 0's q, k, v) are not computed.
+
+    Raises UserError as `costs`.
     """
-    parts = forward_flops(shape, tokens, weights, head)
+    found = costs(shape, tokens)
     weights = shape.prunable if weights is None else weights
-    saved = 2 * (weights - (weights if trained is None else trained))
-    if not ends_trained:
-        saved += parts["head"] + _first_layer_input(shape, weights)
-    return _whole(3 * parts["total"] - saved)
+    return _whole(
+        4 * weights
+        + 2 * (weights if trained is None else trained)
+        + _beside(shape, found, weights, ends_trained, head)
+    )
+
+
+def _beside(shape: Shape, found: Costs, weights: int, ends_trained: bool, head: float) -> float:
+    """FLOPs per token of a training step beside 6 a weight; at the density of `weights` where inputs go unread."""
+    if ends_trained:
+        return found.rest_trained + 3 * _whole(found.head * head)
+    sizes = matrices(asdict(shape))
+    unread = 2 * sum(math.prod(sizes[name]) for name in found.unread)
+    return found.rest_frozen + 2 * _whole(found.head * head) - unread * weights / shape.prunable
 
 
 def lora_values(shape: Shape, rank: int) -> int:
@@ -130,16 +217,18 @@ def lora_training_flops(
 ) -> float:
     """FLOPs per token of a training step of adapters beside a frozen base, on every block linear.
 
-    4 weights + 3 attention + 6 a, and 4 h V for a frozen head. With frozen ends layer 0's q, k, v and the
-    first factors of their adapters need no gradient of their input.
+    4 weights + 3 attention + 6 a, and 4 h V for a frozen head. With frozen ends the first matrices (layer 0's q, k, v)
+    and the first factors of their adapters need no gradient of their input.
+
+    Raises UserError as `costs`.
     """
-    parts = forward_flops(shape, tokens, weights, head)
+    found = costs(shape, tokens)
     weights = shape.prunable if weights is None else weights
-    saved = 0
-    if not ends_trained:
-        saved = parts["head"] + _first_layer_input(shape, weights) + 3 * 2 * rank * shape.hidden_size
     adapters = 6 * lora_values(shape, rank)
-    return _whole(4 * weights + adapters + 3 * (parts["attention"] + parts["head"]) - saved)
+    if not ends_trained:
+        sizes = matrices(asdict(shape))
+        adapters -= 2 * rank * sum(sizes[name][1] for name in found.unread)
+    return _whole(4 * weights + adapters + _beside(shape, found, weights, ends_trained, head))
 
 
 def masked_lora_training_flops(
@@ -154,16 +243,12 @@ def masked_lora_training_flops(
     """FLOPs per token of adapters inside the weights, W + mask x (B A), in steps of `step_tokens` tokens.
 
     The step computes the gradient of every weight that exists, and B A and its two gradients once.
+
+    Raises UserError as `costs`.
     """
     weights = shape.prunable if weights is None else weights
     merging = 6 * rank * weights / step_tokens
     return training_flops(shape, tokens, weights, ends_trained=ends_trained, head=head) + merging
-
-
-def _first_layer_input(shape: Shape, weights: int) -> float:
-    """FLOPs per token of the gradient of layer 0's input through q, k and v at the density of `weights`."""
-    inputs = 2 * shape.hidden_size * shape.head * (shape.heads + 2 * shape.kv_heads)
-    return inputs * weights / shape.prunable
 
 
 def _whole(value: float) -> float:

@@ -74,6 +74,19 @@ def _asked_steps(study, stream: str, condition: str, steps: int) -> int:
     return count
 
 
+def lengths(study, base: str) -> list[int]:
+    """Tokens of the rows that a base of the study reads: of streams, of its mixture, of texts for its methods."""
+    found = {study.sizes(stream)["row_tokens"] for stream in study.streams}
+    for name in study.conditions:
+        arm = study.condition(name)
+        if arm["base"] == base:
+            found.add(_mixture_tokens(study, name))
+            for topology in {arm["topology"], arm.get("like")} - {None}:
+                text = (_making(study, name, topology) or {}).get("text")
+                found.add(text["tokens"] if text else 0)
+    return sorted(found - {0})
+
+
 def _making(study, condition: str, topology: str) -> dict | None:
     """What `budgets.making.making` needs to know of a topology beside the shape; None where no method makes it.
 

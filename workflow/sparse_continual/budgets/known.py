@@ -3,6 +3,7 @@
 import csv
 
 from sparse_continual.files import read_manifest
+from sparse_continual.models.shape import shape_of
 from sparse_continual.topologies.counts import parse_pattern
 from sparse_continual.topologies.density import common_pattern
 
@@ -10,13 +11,22 @@ from sparse_continual.topologies.density import common_pattern
 def known(row: dict) -> dict:
     """A row of `Study.priced` with the shape of a model that was downloaded, and what was counted in it."""
     if row["shape"] is None:
-        row = {**row, "shape": read_manifest(row["model"])["shape"]}
+        row = {**row, "shape": _shape(row)}
     if "densities" in row:
         with open(row["densities"], encoding="utf-8", newline="") as handle:
             matrices = list(csv.DictReader(handle))
         pattern = common_pattern((matrix["pattern"], matrix["density"]) for matrix in matrices)
         row = {**row, "pattern": pattern, "nonzeros": sum(int(matrix["nonzeros"]) for matrix in matrices)}
     return row
+
+
+def _shape(row: dict) -> dict:
+    """The shape of the model that was made, with FLOPs of the rows that are to be priced."""
+    made = read_manifest(row["model"])
+    if not made["shape"].get("counted"):
+        return made["shape"]
+    rows = {row["row_tokens"], *(text["tokens"] for text in [(row["making"] or {}).get("text")] if text)}
+    return shape_of(made["folder"], made.get("trust_remote_code", False), rows)
 
 
 def declared(row: dict, shape: dict, facts: dict) -> dict | None:

@@ -7,7 +7,8 @@ from sparse_continual.budgets.arithmetic import Shape, forward_flops, training_f
 from sparse_continual.budgets.demand import preparation, priced, prunings
 from sparse_continual.budgets.known import declared
 from sparse_continual.budgets.making import making
-from sparse_continual.budgets.price import STEP_SECONDS, aligned, hours, number, price, table
+from sparse_continual.budgets.price import STEP_SECONDS, aligned, hours, number, price, table, unknown_flops
+from sparse_continual.errors import UserError
 from sparse_continual.files import read_json, read_manifest
 from sparse_continual.streams.tasks import TOLD
 
@@ -36,6 +37,7 @@ def plan_text(study, budget=None, streams=()) -> str:
             f"{len(study.study['tuning']['learning_rates'])} learning rates each.",
             "",
             *([table(own), ""] if own else []),
+            *_unknown(study),
             *([UNCOUNTED, ""] if any(row["pattern"].endswith(DECLARED) for row in own) else []),
             *_at_most(study, own),
             *([f"Not priced before their checkpoint is there: {', '.join(unknown)}.", ""] if unknown else []),
@@ -46,6 +48,17 @@ def plan_text(study, budget=None, streams=()) -> str:
     return "\n".join(
         [*parts, _preparation(preparation(study)), "", *_methods(prunings(study)), *_power(study)]
     )
+
+
+def _unknown(study) -> list[str]:
+    """One line for every base of the study whose FLOPs are not known, with why; then an empty one."""
+    bases = dict.fromkeys(study.condition(name)["base"] for name in study.conditions)
+    lines = [
+        f"Base {base}: FLOPs and hours are not known, shown as ?, because {why}."
+        for base in bases
+        for why in unknown_flops(study.base_shape(base))
+    ]
+    return [*lines, ""] if lines else []
 
 
 def _at_most(study, rows: list[dict]) -> list[str]:
@@ -125,10 +138,12 @@ def _declared(study) -> list[dict]:
 def _preparation(phases: list[dict]) -> str:
     """What is trained before any stream: pretraining and recovery, each model once; teachers apart."""
     trainings = [phase | _phase_costs(phase) for phase in phases if phase["shape"]]
-    total = sum(phase["hours"] for phase in trainings)
+    total = sum(phase["hours"] or 0 for phase in trainings)
     count = f"{len(trainings)} trainings of bases (pretraining, recovery)"
-    lines = [f"Before the streams: {count}, {total:.2f} hours of one worker."]
-    taught = [phase for phase in trainings if phase["teacher"]]
+    unknown = sum(phase["hours"] is None for phase in trainings)
+    without = f", without {unknown} whose FLOPs are not known" if unknown else ""
+    lines = [f"Before the streams: {count}, {total:.2f} hours of one worker{without}."]
+    taught = [phase for phase in trainings if phase["teacher"] and phase["hours"] is not None]
     if taught:
         flops, total = (sum(phase[key] for phase in taught) for key in ("teacher_flops", "teacher_hours"))
         lines.append(
@@ -139,13 +154,15 @@ def _preparation(phases: list[dict]) -> str:
 
 
 def _phase_costs(phase: dict) -> dict:
-    """hours of a training, and FLOPs and hours of a teacher's forward passes over the same rows."""
+    """hours of a training, and FLOPs and hours of a teacher's forward passes over the same rows; None if not known."""
     shape, tokens = Shape(**phase["shape"]), phase["batch_size"] * phase["row_tokens"]
-    forward = forward_flops(shape, phase["row_tokens"])["total"] * tokens
+    try:
+        forward = forward_flops(shape, phase["row_tokens"])["total"] * tokens
+        training = training_flops(shape, phase["row_tokens"], ends_trained=True) * tokens
+    except UserError:
+        return dict.fromkeys(("hours", "teacher_flops", "teacher_hours"))
     return {
-        "hours": hours(
-            phase["steps"], training_flops(shape, phase["row_tokens"], ends_trained=True) * tokens
-        ),
+        "hours": hours(phase["steps"], training),
         "teacher_flops": phase["steps"] * forward,
         # as of the FLOPs, a third of a step's fixed time; at tiny size 0.4 of a step was measured in all
         "teacher_hours": hours(phase["steps"], forward, step_seconds=STEP_SECONDS / 3),
@@ -154,13 +171,18 @@ def _phase_costs(phase: dict) -> dict:
 
 def _methods(topologies: list[dict]) -> list[str]:
     """What the methods themselves have pass through their models, each topology's once, and all that are made."""
-    lines, total = [("topology", "base", "method", "models", "forward", "backward", "FLOP each", "FLOP")], 0
+    lines, total, unknown = (
+        [("topology", "base", "method", "models", "forward", "backward", "FLOP each", "FLOP")],
+        0,
+        0,
+    )
     for row in topologies:
         if not row["shape"]:
             continue
         cost = making(shape=Shape(**row["shape"]), **row["making"])
-        flops = row["models"] * cost["method_flops"]
-        total += flops
+        known = cost["method_flops"] is not None
+        flops = row["models"] * cost["method_flops"] if known else None
+        total, unknown = total + (flops or 0), unknown + (not known)
         counts = [number(value) for value in (row["models"], *cost.values(), flops)]
         lines.append((row["topology"], row["base"], row["making"]["topology"]["method"], *counts))
     if len(lines) == 1:
@@ -169,7 +191,7 @@ def _methods(topologies: list[dict]) -> list[str]:
         "Methods. Tokens that pass forward and backward through the blocks of one model while its topology is made,",
         "rows at their greatest length, and FLOPs of these passes alone; not in the hours above.",
         *aligned(lines, left=(0, 1, 2)),
-        f"Together: {number(total)}FLOP.",
+        f"Together: {number(total)}FLOP{f', without {unknown} that are not known' if unknown else ''}.",
         "",
     ]
 
@@ -195,10 +217,10 @@ def _power(study) -> list[str]:
 
 
 def _rows(path) -> list[dict]:
-    """Rows of budget.csv, numbers as numbers; names stay text, whatever they look like."""
+    """Rows of budget.csv, numbers as numbers, None where not known; names stay text, whatever they look like."""
     with open(path, encoding="utf-8", newline="") as handle:
         return [
-            {key: value if key in WORDS or not value else float(value) for key, value in row.items()}
+            {key: value if key in WORDS else float(value) if value else None for key, value in row.items()}
             for row in csv.DictReader(handle)
         ]
 

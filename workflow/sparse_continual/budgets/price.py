@@ -20,11 +20,13 @@ from sparse_continual.budgets.arithmetic import (
     training_flops,
 )
 from sparse_continual.budgets.making import NOTHING, making
+from sparse_continual.errors import UserError
 from sparse_continual.topologies.counts import kept_counts, matrices
 from sparse_continual.topologies.export import kept_weights
 
 THROUGHPUT = 7e10  # FLOP/s
 STEP_SECONDS = 0.013  # of Python, launches, optimiser per training step
+UNKNOWN = "?"
 TOKEN = 4  # bytes of a token in a replay buffer: int32
 
 
@@ -42,7 +44,8 @@ def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECON
     is a word about them.
 
     Tokens of training are upper bounds: rows are counted at their greatest length. Theoretical FLOPs count weights that
-    exist; an unlocked model's absent weights exist from its first step.
+    exist; an unlocked model's absent weights exist from its first step. FLOPs and hours are None where the FLOPs of a
+    base of another family are not known.
     """
     return [_row(condition, throughput, step_seconds) for condition in conditions]
 
@@ -52,7 +55,9 @@ def _row(c: dict, throughput: float, step_seconds: float) -> dict:
     nonzeros = c["nonzeros"] if "nonzeros" in c else _planned(shape, c)
     head = head_share(c["row_tokens"], c["answer_tokens"])
     existing = nonzeros if c["locked"] else shape.prunable
-    trained, theoretical, executed = _training(shape, c, existing, head)
+    trained = _trained(shape, c, existing)
+    flops = _flops(shape, c, existing, head)
+    executed = flops["training_executed"]
     steps, step_tokens = c["steps"] * c["tasks"], c["batch_size"] * c["row_tokens"]
     runs = c["blocks"] * steps
     saved, buffer = checkpoint_bytes(trained), c["mechanism"].get("buffer_items", 0) * c["row_tokens"]
@@ -68,10 +73,7 @@ def _row(c: dict, throughput: float, step_seconds: float) -> dict:
         "nonzeros": nonzeros,
         "density": nonzeros / shape.prunable,
         "trained": trained,
-        "forward_theoretical": forward_flops(shape, c["row_tokens"], existing, head)["total"],
-        "forward_executed": forward_flops(shape, c["row_tokens"], head=head)["total"],
-        "training_theoretical": theoretical,
-        "training_executed": executed,
+        **flops,
         "tokens_per_run": steps * step_tokens,
         "tokens_all": runs * step_tokens,
         "optimizer_bytes": optimizer_bytes(trained),
@@ -80,8 +82,10 @@ def _row(c: dict, throughput: float, step_seconds: float) -> dict:
         "buffer_tokens": buffer,
         "buffer_bytes": TOKEN * buffer,
         **(making(shape=shape, **c["making"]) if c["making"] else NOTHING),
-        "hours": hours(runs + c["asked_steps"], executed * step_tokens, throughput, step_seconds),
-        "tuning_hours": hours(c["tuning_steps"], executed * step_tokens, throughput, step_seconds),
+        **{
+            key: None if executed is None else hours(many, executed * step_tokens, throughput, step_seconds)
+            for key, many in (("hours", runs + c["asked_steps"]), ("tuning_hours", c["tuning_steps"]))
+        },
         "matched_to": match.get("to", ""),
         "matched_on": match.get("on", ""),
         "matched_error": match.get("error", ""),
@@ -101,30 +105,64 @@ def _planned(shape: Shape, c: dict) -> int:
     return sum(kept_counts(sizes, c["pattern"], sparsity).values())
 
 
-def _training(shape: Shape, c: dict, existing: int, head: float) -> tuple[int, float, float]:
-    """(trained values, theoretical and executed training FLOPs per token)."""
-    open_ends = c["ends"] == "trained"
-    outside = ends(shape) if open_ends else 0
-    common = {"ends_trained": open_ends, "head": head}
-    tokens, rank, both = c["row_tokens"], c["mechanism"].get("rank"), (existing, None)
-    if rank:  # adapters, whatever the mechanism's name
-        trained = lora_values(shape, rank) + outside
-        if c["mechanism"].get("form", "masked") == "side":
-            cost = [lora_training_flops(shape, tokens, rank, w, **common) for w in both]
+def _written(shape: Shape, c: dict, existing: int) -> int:
+    """Prunable weights that training writes to, where it writes to weights."""
+    return existing if c["writes"] == "all" else _planned(shape, c["like"])
+
+
+def _trained(shape: Shape, c: dict, existing: int) -> int:
+    """Values that are trained."""
+    rank = c["mechanism"].get("rank")  # adapters, whatever the mechanism's name
+    own = lora_values(shape, rank) if rank else _written(shape, c, existing)
+    return own + (ends(shape) if c["ends"] == "trained" else 0)
+
+
+def _flops(shape: Shape, c: dict, existing: int, head: float) -> dict[str, float | None]:
+    """Theoretical and executed FLOPs per token, forward and in training; None where they are not known."""
+    tokens, common = c["row_tokens"], {"ends_trained": c["ends"] == "trained", "head": head}
+    rank, both = c["mechanism"].get("rank"), (existing, None)
+    try:
+        forward = [forward_flops(shape, tokens, weights, head)["total"] for weights in both]
+        if not rank:
+            written = _written(shape, c, existing)
+            training = [
+                training_flops(shape, tokens, existing, written, **common),
+                training_flops(shape, tokens, **common),
+            ]
+        elif c["mechanism"].get("form", "masked") == "side":
+            training = [lora_training_flops(shape, tokens, rank, weights, **common) for weights in both]
         else:
             common["step_tokens"] = c["batch_size"] * tokens
-            cost = [masked_lora_training_flops(shape, tokens, rank, weights=w, **common) for w in both]
-        return trained, *cost
-    written = existing
-    if c["writes"] != "all":
-        written = _planned(shape, c["like"])
-    theoretical = training_flops(shape, tokens, existing, written, **common)
-    return written + outside, theoretical, training_flops(shape, tokens, **common)
+            training = [masked_lora_training_flops(shape, tokens, rank, weights=w, **common) for w in both]
+    except UserError:  # why is in the shape, and the plan tells it
+        forward = training = (None, None)
+    kinds = ("theoretical", "executed")
+    named = (("forward", forward), ("training", training))
+    return {f"{way}_{kind}": value for way, found in named for kind, value in zip(kinds, found, strict=True)}
+
+
+def unknown_flops(shape: dict) -> list[str]:
+    """Why FLOPs of a counted `shape` are not known, each reason once; [] where they are."""
+    found = (shape.get("counted") or {}).get("flops", {}).values()
+    return list(dict.fromkeys(why for why in found if isinstance(why, str)))
 
 
 def describe(shape: Shape) -> str:
-    """A shape in a few characters: widths of hidden states and MLP, layers, query/key-value heads."""
+    """A shape in a few characters: widths of hidden states and MLP, layers, query/key-value heads.
+
+    Of a base whose matrices are not those of a Llama of these widths: its model_type, width of hidden states, layers.
+    """
+    if shape.counted and not _llama_like(shape):
+        return f"{shape.family} {shape.hidden_size} L{shape.layers}"
     return f"{shape.hidden_size}x{shape.intermediate_size} L{shape.layers} {shape.heads}/{shape.kv_heads}"
+
+
+def _llama_like(shape: Shape) -> bool:
+    """Whether a counted shape has the matrices of a Llama of its widths."""
+    widths = (shape.intermediate_size, shape.heads, shape.kv_heads)
+    return None not in widths and matrices(shape.settings()) == matrices(
+        {**shape.settings(), "counted": None}
+    )
 
 
 def table(rows: list[dict]) -> str:
@@ -140,8 +178,12 @@ def table(rows: list[dict]) -> str:
         flops = [f"{kind}_{side}" for kind in ("forward", "training") for side in ("theoretical", "executed")]
         counts = [number(r[key]) for key in ("trained", *flops, "tokens_per_run", "tokens_all")]
         sizes = [number(r[key]) + "B" for key in ("optimizer_bytes", "checkpoint_bytes", "disk_bytes")]
-        costs.append((name, *counts, *sizes, f"{r['hours'] + r['tuning_hours']:.2f}"))
-    training, tuning, disk = (sum(r[key] for r in rows) for key in ("hours", "tuning_hours", "disk_bytes"))
+        known = r["hours"] is not None
+        costs.append((name, *counts, *sizes, f"{r['hours'] + r['tuning_hours']:.2f}" if known else UNKNOWN))
+    training, tuning, disk = (
+        sum(r[key] or 0 for r in rows) for key in ("hours", "tuning_hours", "disk_bytes")
+    )
+    unknown = [r["condition"] for r in rows if r["hours"] is None]
     lines = [
         "Models. nonzeros: existing weights of block linears; the made topologies must have exactly these.",
         *aligned(models, left=(0, 1, 2, 7)),
@@ -151,6 +193,7 @@ def table(rows: list[dict]) -> str:
         "",
         f"Together: {training:.2f} hours of one worker for training on the stream, {tuning:.2f} for tuning, "
         f"{number(disk)}B of weights.",
+        *([f"Without the hours of {', '.join(unknown)}, whose FLOPs are not known."] if unknown else []),
     ]
     return "\n".join(lines)
 
@@ -169,8 +212,10 @@ def _short(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def number(value: float) -> str:
-    """`value` with three digits and k, M, G, T, P, E for the thousands: 55296 is 55.3k."""
+def number(value: float | None) -> str:
+    """`value` with three digits and k, M, G, T, P, E for the thousands: 55296 is 55.3k; None, not known, is "?"."""
+    if value is None:
+        return UNKNOWN
     suffixes = ["", "k", "M", "G", "T", "P", "E"]
     while abs(value) >= 999.5 and len(suffixes) > 1:
         value /= 1000

@@ -49,8 +49,14 @@ def control(parent: Shape, nonzeros: int, on: str, tokens: int = 0, head: float 
     `on`: "nonzeros" (as many prunable weights) or "flops" (as many theoretical forward FLOPs per token on
     sequences of `tokens`, logits at the share `head` of positions).
 
-    Raises UserError with the three best candidates when none is within 1 % and |ln aspect| <= 0.35.
+    Raises UserError for a parent that was counted, and with the three best candidates when none is within 1 % and
+    |ln aspect| <= 0.35.
     """
+    if parent.counted:
+        raise UserError(
+            f"match on {on}: found a base of model_type {parent.family!r} that was not generated here; expected a "
+            "generated Llama, whose shape can be chosen"
+        )
     if on == "nonzeros":
         target, measure = nonzeros, lambda shape: shape.prunable
     elif on == "flops":

@@ -1,9 +1,9 @@
 """Reading and writing models and tokenizers in Hugging Face format, and the matrices that may be pruned."""
 
+import importlib
 from pathlib import Path
 
 from sparse_continual.errors import UserError
-from sparse_continual.files import read_json
 from sparse_continual.models.checkpoint import BLOCKS, by, check_checkpoint
 from sparse_continual.models.reader import DENSE, Checkpoint
 
@@ -20,13 +20,6 @@ EXPERTS = (
     "num_experts",
     "moe_num_experts",
 )  # fields that say how many
-SHAPE_KEYS = {
-    "hidden_size": "hidden_size",
-    "intermediate_size": "intermediate_size",
-    "layers": "num_hidden_layers",
-    "heads": "num_attention_heads",
-    "vocabulary": "vocab_size",
-}
 
 
 def load_model(folder, device="cpu", trust_remote_code=False):
@@ -296,46 +289,14 @@ def _block_list(model):
     return f"{prefix}.{name}" if prefix else name, blocks
 
 
+# by name, not by import: how shapes are counted changes nothing about the weights that are read here
+
+
 def shape_of_config(config: dict, name="config.json") -> dict:
-    """Shape settings of a parsed Hugging Face `config.json`, called `name` in messages.
-
-    Returns {hidden_size, intermediate_size, layers, heads, kv_heads, vocabulary, tied}, and head_size
-    where it is not hidden_size / heads.
-
-    Raises UserError naming the key when the config is not Llama-shaped, or says that there are experts to choose from.
-    """
-    for key in EXPERTS:
-        if isinstance(config.get(key), int) and config[key] > 1:
-            raise UserError(
-                f"{name}: {key!r} is {config[key]}, expected a base without experts: a mixture can be pruned by "
-                "`sparse_continual.topologies.prune` and audited, but a study cannot price it yet"
-            )
-    for key in SHAPE_KEYS.values():
-        if not isinstance(config.get(key), int) or config[key] < 1:
-            raise UserError(
-                f"{name}: {key!r} is {config.get(key)!r}, expected a positive integer: "
-                "only Llama-shaped configs are understood"
-            )
-    shape = {ours: config[theirs] for ours, theirs in SHAPE_KEYS.items()}
-    shape["kv_heads"] = config.get("num_key_value_heads") or shape["heads"]
-    tied = config.get("tie_word_embeddings")
-    shape["tied"] = _default_tying(config, name) if tied is None else bool(tied)
-    head_size = config.get("head_dim") or shape["hidden_size"] // shape["heads"]
-    if head_size * shape["heads"] != shape["hidden_size"]:
-        shape["head_size"] = head_size
-    return shape
-
-
-def _default_tying(config: dict, name: str) -> bool:
-    """What the architecture does when its config does not say: config.json may leave defaults out."""
-    from transformers import CONFIG_MAPPING
-
-    if config.get("model_type") not in CONFIG_MAPPING:
-        raise UserError(f"{name}: model_type {config.get('model_type')!r} is unknown to transformers")
-    return bool(CONFIG_MAPPING[config["model_type"]]().tie_word_embeddings)
+    """See `models.shape.shape_of_config`."""
+    return importlib.import_module("sparse_continual.models.shape").shape_of_config(config, name)
 
 
 def shape_of(folder) -> dict:
-    """`shape_of_config` of the checkpoint in `folder`."""
-    path = Path(folder) / "config.json"
-    return shape_of_config(read_json(path), str(path))
+    """See `models.shape.shape_of`."""
+    return importlib.import_module("sparse_continual.models.shape").shape_of(folder)

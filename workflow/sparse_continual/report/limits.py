@@ -30,7 +30,7 @@ def limits(facts: dict, budget: list[dict], streams: dict, claims: list[dict], w
     found += [_training(facts, words), _ends(facts, streams, words), *rates.limits(facts, streams, words)]
     found += [_lora(facts, words), *_controls(budget, words), *_verdicts(claims, words)]
     found += [*_transfer(streams, words), *_retention(streams, words), *_flags(streams, words)]
-    found += [_flops(budget, words), words(f"limits.streams.{'one' if len(streams) < 2 else 'several'}")]
+    found += [*_flops(budget, words), words(f"limits.streams.{'one' if len(streams) < 2 else 'several'}")]
     return [line for line in found if line]
 
 
@@ -195,5 +195,9 @@ def _flags(streams, words):
 
 
 def _flops(budget, words):
-    dense = any(float(row["training_executed"]) > 1.01 * float(row["training_theoretical"]) for row in budget)
-    return words("limits.flops") if dense else ""
+    known = [row for row in budget if not absent(row["training_executed"])]
+    if any(float(row["training_executed"]) > 1.01 * float(row["training_theoretical"]) for row in known):
+        yield words("limits.flops")
+    unknown = dict.fromkeys(f"`{row['condition']}`" for row in budget if absent(row["training_executed"]))
+    if unknown:
+        yield words("limits.flops_unknown", conditions=words.join(unknown))

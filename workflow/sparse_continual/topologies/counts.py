@@ -29,11 +29,13 @@ class Count:
 
 
 def matrices(shape: dict) -> dict[str, tuple[int, int]]:
-    """Name -> (rows = outputs, columns = inputs) of a Llama's block linears, in model order.
+    """Name -> (rows = outputs, columns = inputs) of a model's block linears, in model order.
 
-    `shape` holds hidden_size, intermediate_size, layers, heads, kv_heads, and head_size where it is not
-    hidden_size / heads.
+    `shape` holds `counted`, where they were counted (`models.shape`), or a Llama's hidden_size, intermediate_size,
+    layers, heads, kv_heads, and head_size where it is not hidden_size / heads.
     """
+    if shape.get("counted"):
+        return {name: (rows, columns) for name, (rows, columns) in shape["counted"]["matrices"].items()}
     hidden, wide = shape["hidden_size"], shape["intermediate_size"]
     head = shape.get("head_size") or hidden // shape["heads"]
     queries, keys = head * shape["heads"], head * shape["kv_heads"]

@@ -70,8 +70,9 @@ def kept_weights(
 
     heads: of keys and values, each with the queries that read it; the others as in SETTINGS.
 
-    Raises UserError as `kept_groups` and `pruned_blocks`.
+    Raises UserError as `kept_groups` and `pruned_blocks`, and for blocks that are built otherwise.
     """
+    _check_modules(sizes, heads)
     pruned = pruned_blocks(sorted({layer_of(name) for name in sizes}), first, last, export)
     gates = {layer_of(name): name for name in sizes if MLP[0] in name}
     kept = {}
@@ -84,3 +85,25 @@ def kept_weights(
         else:
             kept[name] = rows * columns // channels * left[1]
     return kept
+
+
+def _check_modules(sizes: dict[str, tuple[int, int]], heads: int | None) -> None:
+    """Raise UserError naming the first block that does not have one matrix each of ATTENTION and MLP, or whose
+    keys do not divide into `heads`.
+    """
+    blocks = {}
+    for name in sizes:
+        blocks.setdefault(layer_of(name), []).append(name)
+    for names in blocks.values():
+        modules = [name.split(".")[-2] for name in names]
+        if sorted(modules) != sorted((*ATTENTION, *MLP)):
+            raise UserError(
+                f"{names[0]}: its block has {len(names)} matrices, {', '.join(modules)}; structured pruning knows "
+                f"blocks of one each of {', '.join(ATTENTION + MLP)}"
+            )
+        keys = next(name for name in names if name.split(".")[-2] == ATTENTION[1])
+        if not heads or sizes[keys][0] % heads:
+            raise UserError(
+                f"{keys}: has {sizes[keys][0]} rows, and the config says {heads or 'nothing'} of num_key_value_heads; "
+                "structured pruning expects whole heads of keys in every block"
+            )

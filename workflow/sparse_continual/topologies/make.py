@@ -14,6 +14,7 @@ from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.models.load import load_model, load_tokenizer, matrix_of, prunable, save_model
+from sparse_continual.models.planned import check_counts, check_nonzeros
 from sparse_continual.models.train import final, train_on_mixture
 from sparse_continual.streams.tasks import concatenate
 from sparse_continual.topologies.calibration import DEFAULTS, rows_of_files, rows_of_model, rows_of_split
@@ -31,6 +32,7 @@ def make_topology(
     trust_remote_code=False,
     teacher=None,
     watch=None,
+    planned=None,
 ) -> tuple[dict, list[dict]]:
     """Make the model of a topology entity.
 
@@ -39,15 +41,18 @@ def make_topology(
     the base, [] when it declares none; folder: where model and topology file go; trust_remote_code: whether to
     run the code that comes with the model; teacher: folder of the dense parent that a recovery with distillation
     follows, the source itself unless given; watch: called as watch(stage, model) with the model as it came and after
-    every step (topologies/measure.py).
+    every step (topologies/measure.py); planned: what the plan says of the model (budgets/planned.py), which is held
+    against it, and against what is made.
 
     Returns (facts for the manifest, among them the folder of the model to use; rows of densities.csv).
 
-    Raises UserError for a checkpoint that is sparse itself and is to be used as dense, or the other way round, and as
-    `pruning.prune`.
+    Raises UserError for a checkpoint that is sparse itself and is to be used as dense, or the other way round, where
+    the model has other numbers than those that are planned, and as `pruning.prune`.
     """
     chosen = settings["topology"]
     model = load_model(source, trust_remote_code=trust_remote_code)
+    if planned:
+        check_counts(source, model, planned)
     tokenizer = load_tokenizer(source, trust_remote_code)
     masks, facts = None, {"trust_remote_code": trust_remote_code}
     watch = watch or (lambda stage, model: None)
@@ -87,10 +92,16 @@ def make_topology(
         facts["folder"] = Path(folder) / "model"
     else:
         facts["folder"] = source
-    exists = masks or {name: module.weight != 0 for name, module in prunable(model).items()}
-    linears = prunable(model)  # [outputs, inputs]: N:M is counted along a row
+    linears = prunable(model)
+    # of a dense model, a weight that happens to be zero exists as all others do: it is trained with them
+    exists = masks or {name: torch.ones_like(one.weight, dtype=torch.bool) for name, one in linears.items()}
+    # [outputs, inputs]: N:M is counted along a row
     exists = {name: matrix_of(linears[name], mask).cpu().numpy() for name, mask in exists.items()}
     densities = densities_of_masks(exists, chosen.get("pattern", "dense"))
+    if planned:
+        # groups, heads and channels that stay may lack weights that the source lacked
+        lacking = bool(masks) and "absent_before" in topology.record and chosen["pattern"] != "unstructured"
+        check_nonzeros(folder, sum(row["nonzeros"] for row in densities), planned["nonzeros"], lacking)
     if found:
         densities = [{**row, "pattern": topology.record["patterns"][row["matrix"]]} for row in densities]
     return facts, densities

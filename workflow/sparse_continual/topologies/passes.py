@@ -11,7 +11,6 @@ method computes besides (factors, updates, products of adapters) is not in it.
 """
 
 from dataclasses import astuple, dataclass
-from typing import ClassVar
 
 from sparse_continual import registry
 from sparse_continual.topologies.check import agreed, options_of
@@ -36,17 +35,16 @@ class Passes:
 @dataclass(frozen=True)
 class Text:
     """What is read, and of what model: `sequences` rows of `tokens`; decoder `blocks`; `weights` that may be pruned,
-    of which `kept` stay (0 where a method takes whole heads and channels).
+    of which `kept` stay (0 where a method takes whole heads and channels); `readings`: groups of a block's matrices
+    that read the very same, a Llama's q, k, v; o; gate, up; down.
     """
-
-    # groups of a Llama block's matrices that read the very same: q, k, v; o; gate, up; down
-    READINGS: ClassVar = 4
 
     sequences: int
     tokens: int
     blocks: int
     weights: int
     kept: int
+    readings: int = 4
 
     @property
     def size(self) -> int:
@@ -84,8 +82,16 @@ def planned(settings: dict, shape: dict, sequences: int, tokens: int, written: b
     own = {key: value for key, value in settings.items() if key not in shared}
     sizes, pattern = matrices(shape), settings["pattern"]
     kept = 0 if pattern == "structured" else kept_total(sizes, pattern, settings.get("sparsity"))
-    text = Text(sequences, tokens, shape["layers"], kept_total(sizes, "dense"), kept)
+    text = Text(
+        sequences, tokens, shape["layers"], kept_total(sizes, "dense"), kept, *_readings(shape, tokens)
+    )
     total = text.of(settings["method"], own)
     if registry.load("topologies.allocations", allocation).NEEDS == "inputs":
         total += text.walked()
     return total + Passes(written=sequences * (tokens - 1)) if written else total
+
+
+def _readings(shape: dict, tokens: int) -> tuple[int, ...]:
+    """(readings of a block,) where they were counted with the FLOPs of rows of `tokens`; else ()."""
+    found = (shape.get("counted") or {}).get("flops", {}).get(str(tokens))
+    return (found["readings"],) if isinstance(found, dict) else ()

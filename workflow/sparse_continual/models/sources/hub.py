@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sparse_continual.models import download
 from sparse_continual.models.facts import facts_of
-from sparse_continual.models.load import shape_of
+from sparse_continual.models.shape import shape_of
 
 SCHEMA = {
     "type": "object",
@@ -51,12 +51,14 @@ def fingerprint(settings) -> dict[str, str]:
     return {}
 
 
-def shape(settings) -> dict:
-    """Shape settings of the model where its config.json is in the cache; {} before it is downloaded."""
+def shape(settings, lengths=()) -> dict:
+    """Shape settings of the model where its config.json is in the cache, counted on that config's model, with FLOPs of
+    rows of these `lengths`; {} before it is downloaded."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(settings["repo"], "config.json", revision=settings["revision"])
-    return shape_of(Path(found).parent) if isinstance(found, str) else {}
+    trusted = settings.get("trust_remote_code", False)
+    return shape_of(Path(found).parent, trusted, lengths) if isinstance(found, str) else {}
 
 
 def downloads(settings) -> list[dict]:

@@ -4,7 +4,8 @@ The folder is used in place and never written to. It is checked at every start b
 and headers, and once by loading it. Every block starts from this one model, so blocks replicate
 streams and not models: results hold for this checkpoint.
 
-Cost: one load. Limits: safetensors only, Llama-like architectures; weights stored plainly, as bits and values
+Cost: one load, and once for every config.json some seconds in which its model is counted. Limits: safetensors only;
+decoders of text that transformers knows, without experts; weights stored plainly, as bits and values
 (`sparse-bitmask`, `sparse-24-bitmask`), or as float8 with one scale a matrix or a row, which are multiplied out;
 not pruned already where the method `dense` is to use it.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 from sparse_continual.files import given_path
 from sparse_continual.models.checkpoint import check_checkpoint, fingerprint_of
 from sparse_continual.models.facts import facts_of
-from sparse_continual.models.load import shape_of
+from sparse_continual.models.shape import shape_of
 
 SCHEMA = {
     "type": "object",
@@ -33,7 +34,6 @@ SCHEMA = {
 def check(settings) -> None:
     """Raise UserError for every mistake that the folder's names, sizes and headers show."""
     check_checkpoint(_folder(settings))
-    shape_of(_folder(settings))
 
 
 def fingerprint(settings) -> dict[str, str]:
@@ -41,9 +41,9 @@ def fingerprint(settings) -> dict[str, str]:
     return fingerprint_of(_folder(settings))
 
 
-def shape(settings) -> dict:
-    """Shape settings of the checkpoint, from its config.json."""
-    return shape_of(_folder(settings))
+def shape(settings, lengths=()) -> dict:
+    """Shape settings of the checkpoint, counted on its config.json's model, with FLOPs of rows of these `lengths`."""
+    return shape_of(_folder(settings), lengths=lengths)
 
 
 def obtain(settings, seed, folder, mixture) -> dict:

@@ -20,8 +20,9 @@ from sparse_continual.errors import UserError
 from sparse_continual.models.checkpoint import check_checkpoint
 from sparse_continual.models.download import check_commit, check_name, fetch, planned, record
 from sparse_continual.models.facts import check_vocabulary
-from sparse_continual.models.load import load_tokenizer, shape_of
+from sparse_continual.models.load import load_tokenizer
 from sparse_continual.models.published import entry
+from sparse_continual.models.shape import shape_of
 
 SCHEMA = {
     "type": "object",
@@ -79,14 +80,15 @@ def fingerprint(settings: dict) -> list[dict]:
     return [{"repo": found["repo"], "revision": revision} for _, _, found, revision in _parts(settings)]
 
 
-def shape(settings: dict) -> dict:
-    """Shape settings of the model where its config.json is in the cache, else as the registry has them; or {}."""
+def shape(settings: dict, lengths=()) -> dict:
+    """Shape settings of the model where its config.json is in the cache, counted on that config's model, with FLOPs of
+    rows of these `lengths`; else as the registry has them; or {}."""
     from huggingface_hub import try_to_load_from_cache
 
     _, _, weights, revision = _parts(settings)[-1]
     found = try_to_load_from_cache(weights["repo"], "config.json", revision=revision)
     if isinstance(found, str):
-        return shape_of(Path(found).parent)
+        return shape_of(Path(found).parent, settings.get("trust_remote_code", False), lengths)
     if weights["shape"] is None and weights["counterpart"] == "parent":
         weights = entry(weights["dense"])
     return weights["shape"] or {}
@@ -136,7 +138,7 @@ def obtain(settings: dict, seed: int, folder, mixture) -> dict:
     for _, _, found, commit in masks:
         path, facts = _masked(path, found, commit, folder), {**facts, "masks": found["repo"]}
     check_checkpoint(path)
-    size = shape_of(path)
+    size = shape_of(path, trusted)
     check_vocabulary(path, load_tokenizer(path, trusted), size["vocabulary"])
     return {"folder": str(path), "trust_remote_code": trusted, "shape": size, **facts}
 

@@ -62,7 +62,7 @@ class Statistics(SecondMoments):
 
 def passes(options, text):
     """What the walk has pass (topologies/passes.py)."""
-    return text.walked(text.READINGS if options.get("true_sequential") else 1)
+    return text.walked(text.readings if options.get("true_sequential") else 1)
 
 
 def prune_block(block, job, /, true_sequential=False, **options):

@@ -67,7 +67,7 @@ def passes(options, text):
     # gradients, and where there is optimisation its targets and gradients once more
     read, learnt = (3 * text.size, 2 * text.size) if drawn else (text.size, text.size)
     optimised = text.passes(read=text.blocks * (read + 2 * drawn), learnt=text.blocks * (learnt + drawn))
-    return text.walked(text.READINGS if options["sequential"] else 1) + optimised
+    return text.walked(text.readings if options["sequential"] else 1) + optimised
 
 
 def prune_matrix(weight, statistics, count):

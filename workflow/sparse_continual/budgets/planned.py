@@ -1,0 +1,20 @@
+"""What the plan says of the model of a topology, for the job that makes it."""
+
+from sparse_continual.budgets.arithmetic import Shape, parameters
+from sparse_continual.config import COUNTED
+from sparse_continual.topologies.check import check
+from sparse_continual.topologies.counts import matrices
+
+
+def planned(topology: dict, shape: dict) -> dict:
+    """{matrices: name -> (outputs, inputs), parameters, nonzeros} of a topology's settings on a `shape`.
+
+    nonzeros is None where the plan is no exact number: of weights that are counted as they are found, and of counts
+    that are rounded as the method's authors round them.
+    """
+    exact = topology["method"] != COUNTED and topology.get("counts") != "reference"
+    return {
+        "matrices": matrices(shape),
+        "parameters": parameters(Shape(**shape))["total"],
+        "nonzeros": check(topology, shape) if exact else None,
+    }
