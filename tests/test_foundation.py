@@ -116,7 +116,7 @@ def test_paths_of_users(tmp_path, monkeypatch):
 
 
 def test_a_file_without_permission(monkeypatch):
-    """Told from what the system says, because root may read every file."""
+    """By what the system says, because root may read every file."""
 
     def denied(*_, **__):
         raise PermissionError(13, "Permission denied")

@@ -260,7 +260,7 @@ def test_avalanche_text_of_two_runs_or_half_of_one(tmp_path):
 
 
 def test_avalanche_json_of_a_killed_run_or_of_two(tmp_path):
-    """The metrics of training, which `strategy.eval` returns too, tell which evaluation is from before the stream."""
+    """The metrics of training, which `strategy.eval` returns too, show which evaluation is from before the stream."""
     path = tmp_path / "results.json"
     name = "Top1_Acc_Exp/eval_phase/test_stream/Task000/Exp{0:03}"
     trained = {"Top1_Acc_Epoch/train_phase/train_stream/Task000": 0.9}

@@ -10,7 +10,7 @@ from sparse_continual.budgets.making import making
 from sparse_continual.budgets.price import STEP_SECONDS, aligned, hours, number, price, table, unknown_flops
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json, read_manifest
-from sparse_continual.streams.tasks import TOLD
+from sparse_continual.streams.tasks import HANDLING
 
 STORE = "results/store"
 DECLARED = " declared"
@@ -229,7 +229,7 @@ def _losses(folder) -> list[str]:
     """One line per task whose source counted what was done to its items."""
     lines = []
     for task in read_json(folder / "tasks.json"):
-        counted = {key: task["facts"][key] for key in TOLD if key in task["facts"]}
+        counted = {key: task["facts"][key] for key in HANDLING if key in task["facts"]}
         if counted:
             lines.append(
                 f"Task {task['name']} (block 1): " + ", ".join(f"{k} {v}" for k, v in counted.items())

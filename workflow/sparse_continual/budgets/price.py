@@ -134,7 +134,7 @@ def _flops(shape: Shape, c: dict, existing: int, head: float) -> dict[str, float
         else:
             common["step_tokens"] = c["batch_size"] * tokens
             training = [masked_lora_training_flops(shape, tokens, rank, weights=w, **common) for w in both]
-    except UserError:  # why is in the shape, and the plan tells it
+    except UserError:  # the reason is in the shape, and the plan prints it
         forward = training = (None, None)
     kinds = ("theoretical", "executed")
     named = (("forward", forward), ("training", training))

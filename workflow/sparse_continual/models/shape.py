@@ -22,7 +22,7 @@ from sparse_continual.models.load import EXPERTS
 
 FOLDER = "results/store/architectures"  # relative to the working directory, as all results
 COUNTER = "sparse_continual.models.architecture"  # by name, not by import: it changes no result but the plan
-_told: dict = {}  # path of an answer -> the answer, of this process
+_answers: dict = {}  # path of an answer -> the answer, of this process
 
 
 def shape_of(folder, trust_remote_code=False, lengths=()) -> dict:
@@ -67,15 +67,15 @@ def shape_of_config(config: dict, name="config.json", lengths=(), code_folder=No
         found = _counted_here(request) if here else _counted_elsewhere(request)
         for part in missing:
             answer = found["flops"][part] if part else found["counts"]
-            _told[str(paths[part].absolute())] = answer
+            _answers[str(paths[part].absolute())] = answer
             if not here:  # a library that was imported somewhere leaves no files there
                 _keep(paths[part], answer)
-    counts = _told[str(paths[""].absolute())]
+    counts = _answers[str(paths[""].absolute())]
     sizes = dict(counts["sizes"])
     if sizes["head_size"] is None or sizes["head_size"] * (sizes["heads"] or 0) == sizes["hidden_size"]:
         del sizes["head_size"]
     counted = {key: counts[key] for key in ("parameters", "matrices")}
-    counted["flops"] = {part: _told[str(paths[part].absolute())] for part in wanted}
+    counted["flops"] = {part: _answers[str(paths[part].absolute())] for part in wanted}
     return {**sizes, "family": counts["model_type"], "counted": counted}
 
 
@@ -95,14 +95,14 @@ def _key(config: dict, code_folder) -> str:
 def _kept(path: Path) -> bool:
     """Whether an answer is known to this process or kept at `path`; a file that is not whole is none."""
     place = str(path.absolute())
-    if place not in _told:
+    if place not in _answers:
         try:
             kept = read_json(path)
             if kept["sha256"] == sha256(kept["answer"]):
-                _told[place] = kept["answer"]
+                _answers[place] = kept["answer"]
         except (UserError, TypeError, KeyError):
             pass
-    return place in _told
+    return place in _answers
 
 
 def _keep(path: Path, answer) -> None:

@@ -6,13 +6,13 @@ from sparse_continual.files import read_json, read_manifest
 from sparse_continual.report.view import table
 from sparse_continual.report.words import Words
 from sparse_continual.statistics import tables
-from sparse_continual.streams.tasks import TOLD
+from sparse_continual.streams.tasks import HANDLING
 
 
 def gather(built: list[tuple[str, str, str]]) -> list[dict]:
-    """Rows {stream, condition, task, start, left_out_end, and the counts of TOLD} of the tasks worth telling of.
+    """Rows {stream, condition, task, start, left_out_end, and the counts of HANDLING} of the tasks to report.
 
-    built: (stream, condition, manifest of tasks that the condition reads). Told are tasks whose tokens come from a
+    built: (stream, condition, manifest of tasks that the condition reads). Shown are tasks whose tokens come from a
     tokenizer that was not made here, and those with a count that is not zero. `start` and `left_out_end`: lists of
     tokens, None for a generated tokenizer.
     """
@@ -22,7 +22,7 @@ def gather(built: list[tuple[str, str, str]]) -> list[dict]:
             read[manifest] = read_json(Path(read_manifest(manifest)["folder"]) / "tasks.json")
         for task in read[manifest]:
             facts = task["facts"]
-            counts = {key: _total(facts.get(key, 0)) for key in TOLD}
+            counts = {key: _total(facts.get(key, 0)) for key in HANDLING}
             if "start" in facts or any(counts.values()):
                 ends = {key: facts.get(key) for key in ("start", "left_out_end")}
                 found.append(
@@ -38,7 +38,7 @@ def _total(count) -> int:
 def of_tasks(root: Path, name: str, gathered: list[dict], words: Words) -> dict:
     """The table of the stream `name` from rows of `gather`, with score and loss before the stream: means over blocks.
 
-    root: results/<study>, whose table of scores is read where there is anything to tell.
+    root: results/<study>, whose table of scores is read where there is anything to show.
     """
     rows = [row for row in gathered if row["stream"] == name]
     if rows:
@@ -59,7 +59,7 @@ def of_tasks(root: Path, name: str, gathered: list[dict], words: Words) -> dict:
         f"{name}-tasks",
         rows,
         "condition task:text start:text left_out_end:text score_before:number chance_before:number"
-        f" loss_before:number {' '.join(f'{key}:count' for key in TOLD)}",
+        f" loss_before:number {' '.join(f'{key}:count' for key in HANDLING)}",
         f"../{name}/tables/scores.csv",
         words("page.run.tasks"),
     )

@@ -51,9 +51,9 @@ def _note_start(tasks: list[Task], tokenizer, settings: dict) -> None:
     if generated(tokenizer):
         return
     start, end = start_of(tokenizer, settings.get("start_token", "auto")), added(tokenizer)[1]
-    told = {"start": start, "left_out_end": end}
+    named = {"start": start, "left_out_end": end}
     for task in tasks:
-        task.facts |= {key: tokenizer.convert_ids_to_tokens(ids) for key, ids in told.items()}
+        task.facts |= {key: tokenizer.convert_ids_to_tokens(ids) for key, ids in named.items()}
 
 
 def refuse_empty(tasks: list[Task]) -> None:

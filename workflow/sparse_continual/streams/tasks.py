@@ -10,9 +10,9 @@ from sparse_continual.files import read_json, write, write_json
 from sparse_continual.registry import nearest
 
 SPLITS = ("train", "validation", "test")
-# facts of a task that tell what was done to its items: cut, dropped as too long, left out because they have no gold
+# facts of a task about what was done to its items: cut, dropped as too long, left out because they have no gold
 # label; marks of control tokens that were read as plain text, and those that stayed control tokens
-TOLD = ("cut", "dropped", "unlabelled", "marks", "control")
+HANDLING = ("cut", "dropped", "unlabelled", "marks", "control")
 NARROW = 127  # up to so many parts, their numbers are stored as int8
 
 
@@ -95,7 +95,7 @@ class Task:
       tokens   the share of the row's tokens from `answers` on that are the most probable ones
     Training splits have one row per item: the right one.
     parts: list of {name, chance, ceiling}; a task of one kind of item has the one part "all".
-    facts: what is known about the task: entropy, bits to store, and what was done to its items or text (TOLD).
+    facts: what is known about the task: entropy, bits to store, and what was done to its items or text (HANDLING).
     """
 
     name: str
@@ -128,15 +128,15 @@ def whole(chance: float, ceiling: float = 1.0) -> list[dict]:
 def merged(tasks: list[Task]) -> Task:
     """One task "base" of all items of `tasks`, which are of one kind and have one part each: its parts.
 
-    Of facts it has the sums of counts of TOLD.
+    Of facts it has the sums of counts of HANDLING.
     """
     parts = [{**task.parts[0], "name": task.name} for task in tasks]
     splits = {split: concatenate([getattr(task, split) for task in tasks]) for split in SPLITS}
     for split, rows in splits.items():
         counts = [len(getattr(task, split)) for task in tasks]
         rows.parts = np.repeat(np.arange(len(tasks), dtype=np.int32), counts)
-    told = [key for key in TOLD if any(key in task.facts for task in tasks)]
-    facts = {key: sum(task.facts.get(key, 0) for task in tasks) for key in told}
+    kept = [key for key in HANDLING if any(key in task.facts for task in tasks)]
+    facts = {key: sum(task.facts.get(key, 0) for task in tasks) for key in kept}
     return Task("base", tasks[0].kind, parts=parts, facts=facts, **splits)
 
 

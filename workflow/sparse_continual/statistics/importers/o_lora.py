@@ -7,7 +7,7 @@ read; keys of groups of datasets (TC, SC, NLI) are told apart by the folders' na
 without these keys: scores are then missing, as in its own order1_seqlora after task 3.
 
 predict_results.json is a part of all_results.json (save_metrics of transformers): where both are there, they agree.
-The folder's name alone tells a task's place. So two folders of one number are refused, be it a backup or what another
+Only the folder's name gives a task's place. So two folders of one number are refused, be it a backup or what another
 order left: which of them belongs to the run cannot be seen.
 """
 
