@@ -74,7 +74,7 @@ def test_shown():
         " claims), while `sparse` learnt at most 5 points less than `unlocked`."
     )
     assert details(ROW, LOCK, EN) == [
-        "The exact sign-flip test, unadjusted, agrees (p = .031).",
+        "The sign-flip test, unadjusted, agrees (p = .031).",
         "Learning gate passed by itself: the difference in learning is −0.3 points, one-sided 95 % bound −2.1. Its p on"
         " the side that the estimate favours (p = .002) is counted in the adjusted p.",
         "It also learnt 0.3 points less, which alone can lower forgetting by as much.",
@@ -244,7 +244,7 @@ def test_no_variance_takes_the_exact_test_and_says_so():
     row = ROW | {"lower": math.nan, "upper": math.nan, "p_source": "sign-flip", "holm_p": 0.0312}
     text = finding(row, LOCK, EN)
     assert "the same in all blocks, so no interval" in text
-    assert "p = .031 of the exact sign-flip test, the larger of test and learning gate" in text
+    assert "p = .031 of the sign-flip test, the larger of test and learning gate" in text
 
 
 def test_joint_claims():

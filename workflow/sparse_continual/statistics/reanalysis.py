@@ -65,7 +65,7 @@ def reanalyse(path) -> str:
     covers = f"{100 * (1 - level):g} %"
     text = [
         "# Published comparisons, read with intervals",
-        f"Differences in points (percent), paired by block; t intervals that cover {covers}, and exact sign-flip"
+        f"Differences in points (percent), paired by block; t intervals that cover {covers}, and sign-flip"
         " tests. None was registered before its data were seen: nothing here is confirmatory.",
         "\n".join([_row(HEADER), _row(["---"] * len(HEADER)), *(_row(row) for row, _ in parts)]),
         *(detail for _, detail in parts),
