@@ -64,11 +64,12 @@ def pruned_blocks(found: list, first: int, last: int, export: str) -> list:
 
 
 def kept_weights(
-    sizes: dict[str, tuple[int, int]], heads: int, sparsity, export, first, last
+    sizes: dict[str, tuple[int, int]], heads: int | dict[int, int], sparsity, export, first, last
 ) -> dict[str, int]:
     """Name -> number of kept weights of each matrix of `sizes` (name -> (rows, columns)) of a Llama-like model.
 
-    heads: of keys and values, each with the queries that read it; the others as in SETTINGS.
+    heads: of keys and values, each with the queries that read it, of every block or by its number; the others as in
+    SETTINGS.
 
     Raises UserError as `kept_groups` and `pruned_blocks`, and for blocks that are built otherwise.
     """
@@ -79,9 +80,10 @@ def kept_weights(
     for name, (rows, columns) in sizes.items():
         gate = gates[layer_of(name)]
         channels = sizes[gate][0]
-        left = kept_groups(gate, heads, channels, sparsity if layer_of(name) in pruned else 0)
+        groups = heads[layer_of(name)] if isinstance(heads, dict) else heads
+        left = kept_groups(gate, groups, channels, sparsity if layer_of(name) in pruned else 0)
         if name.split(".")[-2] in ATTENTION:
-            kept[name] = rows * columns // heads * left[0]
+            kept[name] = rows * columns // groups * left[0]
         else:
             kept[name] = rows * columns // channels * left[1]
     return kept

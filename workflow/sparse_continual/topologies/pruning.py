@@ -89,6 +89,7 @@ def prune(
             job = Job(model, linears, rows or [], total, seed, existing)
             if structured:
                 job.counts = structured.counts(model, linears, sparsity, options, existing)
+                plan = structured.trial(job, sparsity, options)
                 chosen.prune_model(job, sparsity, **options)
             else:
                 _run(job, chosen, options, sizes, settings, sparsity)
@@ -101,7 +102,7 @@ def prune(
                 "dense_weights": sum(r * c for r, c in sizes.values()),
             }
             if options["export"] == "compact":
-                masks = structured.compact(model, linears, masks, job.lines)
+                masks = structured.compact(job, plan)
     record = {
         **settings,
         "sparsity": sparsity,

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from sparse_continual.errors import UserError
+from sparse_continual.topologies.compact import Changes, text_config, tried
 from sparse_continual.topologies.counts import Count
-from sparse_continual.topologies.density import module_of
+from sparse_continual.topologies.density import layer_of, module_of
 from sparse_continual.topologies.existing import at_least
 from sparse_continual.topologies.export import (
     ATTENTION,
@@ -77,7 +78,7 @@ def layers(model, linears: dict) -> list[Layer]:
     blocks = {}
     for name in linears:
         blocks.setdefault(block_of(name), []).append(name)
-    config, found = model.config, []
+    found = []
     for block, own in blocks.items():
         names = {module_of(name): name for name in own}
         if set(names) != {*ATTENTION, *MLP} or len(names) < len(own):
@@ -86,9 +87,18 @@ def layers(model, linears: dict) -> list[Layer]:
                 f"{', '.join(ATTENTION + MLP)}"
             )
         shapes = {part: tuple(linears[name].weight.shape) for part, name in names.items()}
-        heads = config.num_key_value_heads
-        found.append(Layer(block, names, heads, shapes["k_proj"][0] // heads, shapes["gate_proj"][0], shapes))
+        width = _head_width(model, names["k_proj"], shapes["k_proj"][0])
+        found.append(Layer(block, names, shapes["k_proj"][0] // width, width, shapes["gate_proj"][0], shapes))
     return found
+
+
+def _head_width(model, name: str, rows: int) -> int:
+    """Rows of a head in the key matrix `name`: what its module says, which may differ between blocks, or the config."""
+    width = getattr(model.get_submodule(name.rsplit(".", 2)[0]), "head_dim", None)
+    if isinstance(width, int):
+        return width
+    config = text_config(model)
+    return rows // (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
 
 
 def counts(model, linears: dict, sparsity, options: dict, existing: dict) -> dict[str, Count]:
@@ -101,9 +111,10 @@ def counts(model, linears: dict, sparsity, options: dict, existing: dict) -> dic
     found = layers(model, linears)
     for layer in pruned_blocks(found, options["first"], options["last"], options["export"]):
         _refuse_absent(layer, existing, sparsity)
-    sizes = {name: tuple(module.weight.shape) for name, module in linears.items()}
     own = {key: options[key] for key in SETTINGS}
-    kept = kept_weights(sizes, model.config.num_key_value_heads, sparsity, **own)
+    heads = {layer_of(layer.names["k_proj"]): layer.heads for layer in found}
+    sizes = {name: tuple(module.weight.shape) for name, module in linears.items()}
+    kept = kept_weights(sizes, heads, sparsity, **own)
     return {name: Count(many, existing=existing.get(name)) for name, many in kept.items()}
 
 
@@ -142,27 +153,34 @@ def mask_of(weight, statistics):
     return (lines[None] if inward else lines[:, None]).expand(weight.shape).clone()
 
 
+def trial(job, sparsity, options: dict):
+    """The `compact.Plan` of a `pruning.Job`, or None: see `compact.tried`. Nothing of the model is changed."""
+    found = layers(job.model, job.linears)
+    chosen = [
+        layer.block for layer in pruned_blocks(found, *(options[k] for k in ("first", "last", "export")))
+    ]
+    left = {layer.block: layer.left(sparsity if layer.block in chosen else 0) for layer in found}
+    return tried(job, found, left, options["export"])
+
+
 @torch.no_grad()
-def compact(model, linears: dict, masks: dict, lines: dict) -> dict:
-    """Make `model` the smaller dense model of the `lines` that stay (as of a `pruning.Job`, equally many per block).
+def compact(job, plan) -> dict:
+    """Make the model of a `pruning.Job` the smaller dense model of the `lines` that stay, by a `plan` from `trial`.
 
     Returns name -> bool mask of the new shapes: what `masks` has of these lines, True everywhere unless the model
     lacked further weights before. Biases of lines that went, go.
     """
+    if plan is None:  # nothing went
+        return job.masks
     left = {}
-    for name, module in linears.items():
-        stays, inward = lines[name]
-        cut = (slice(None), stays) if inward else stays
-        module.weight = torch.nn.Parameter(module.weight[cut].contiguous(), module.weight.requires_grad)
-        module.out_features, module.in_features = module.weight.shape
-        if module.bias is not None and not inward:
-            module.bias = torch.nn.Parameter(module.bias[stays].contiguous(), module.bias.requires_grad)
-        left[name] = masks[name][cut].contiguous()
-    config, one = model.config, layers(model, linears)[0]
-    ratio = config.num_attention_heads // config.num_key_value_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    config.head_dim = width
-    config.num_key_value_heads = one.shapes["k_proj"][0] // width
-    config.num_attention_heads = config.num_key_value_heads * ratio
-    config.intermediate_size = one.channels
+    for layer in layers(job.model, job.linears):
+        kept = {}
+        for parts in (ATTENTION, MLP):
+            stays, _ = job.lines[layer.names[parts[0]]]
+            kept[parts] = layer.lines(parts[0], stays) > 0
+        for name in layer.names.values():
+            stays, inward = job.lines[name]
+            left[name] = job.masks[name][(slice(None), stays) if inward else stays].contiguous()
+        plan.cut(job.model, layer.block, kept, Changes())  # the cut weights are freed with it
+    plan.describe(job.model, Changes())
     return left

@@ -1,0 +1,410 @@
+"""The smaller dense model that whole heads and channels leave, tried out before any weight goes.
+
+What else has a head's or a channel's size is found by building the model's own class on the meta device, once from its
+config and once from that of the smaller model: parameters of another shape are cut with the lines (sinks, norms), and
+plain attributes that differ are taken over (a module's number of heads). So what is in memory is what a reload gives.
+Where the config cannot say what is left, as where a class takes hidden size / heads for a head's width, nothing is
+pruned.
+
+A norm over all heads or channels reads the mean square of more values in the masked model than in the compact one:
+with n of m left, the rows that it reads are multiplied by sqrt(n / m) and its own weights by sqrt(m / n). Its epsilon
+keeps its meaning, and its output is the same.
+
+The trial is two passes over a few tokens: once with lines switched off by hooks, once with each block cut while it
+runs. Besides the weights, one block's kept lines are in memory.
+"""
+
+import copy
+import json
+import math
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+
+from sparse_continual.errors import UserError
+from sparse_continual.identity import seed_of
+from sparse_continual.topologies.export import ATTENTION, MLP
+
+TOKENS = 32  # of the first calibration row, which the trial reads
+READ = {"v_proj": "o_proj", "up_proj": "down_proj"}  # whose dead lines the other one reads as zeros
+PLAIN = (bool, int, float, str, tuple, list, type(None))
+MISSING = object()
+
+
+class Changes:
+    """Attributes that were set, which can be undone."""
+
+    def __init__(self):
+        self.before = []
+
+    def set(self, owner, key: str, value) -> None:
+        """Set an attribute of `owner`, which need not have it."""
+        self.before.append((owner, key, getattr(owner, key, MISSING)))
+        setattr(owner, key, value)
+
+    def undo(self) -> None:
+        """Set everything back, the latest change first."""
+        for owner, key, value in reversed(self.before):
+            if value is MISSING:
+                delattr(owner, key)
+            else:
+                setattr(owner, key, value)
+        self.before.clear()
+
+
+@dataclass
+class Cut:
+    """One parameter that loses lines: `parts`: ATTENTION or MLP, whose groups lie along `dim`; it is multiplied by
+    `scale` too.
+    """
+
+    name: str
+    parts: tuple
+    dim: int
+    scale: float = 1.0
+
+
+@dataclass
+class Plan:
+    """What makes a model compact: `settings` of its config; `cuts`: block -> [Cut]; `attributes`: (module name, key,
+    value).
+    """
+
+    settings: dict
+    cuts: dict[str, list[Cut]] = field(default_factory=dict)
+    attributes: list[tuple] = field(default_factory=list)
+
+    def describe(self, model, changes: Changes) -> None:
+        """Set the config, and the attributes that follow from it."""
+        config = text_config(model)
+        for key, value in self.settings.items():
+            changes.set(config, key, value)
+        for name, key, value in self.attributes:
+            changes.set(model.get_submodule(name), key, value)
+
+    def cut(self, model, block: str, kept: dict, changes: Changes) -> None:
+        """Cut a block's parameters to `kept`: ATTENTION, MLP -> bool per group."""
+        for cut in self.cuts[block]:
+            owner, _, key = cut.name.rpartition(".")
+            owner = model.get_submodule(owner)
+            old = getattr(owner, key)
+            groups = kept[cut.parts].to(old.device)
+            stays = groups.repeat_interleave(old.shape[cut.dim] // len(groups)).nonzero().squeeze(1)
+            new = old.detach().index_select(cut.dim, stays).contiguous()
+            if cut.scale != 1:
+                new *= cut.scale
+            changes.set(owner, key, torch.nn.Parameter(new, old.requires_grad))
+
+
+def text_config(model):
+    """The part of a model's config that describes its decoder blocks."""
+    return model.config.get_text_config(decoder=True)
+
+
+@torch.no_grad()
+def tried(job, found: list, left: dict, export: str) -> Plan | None:
+    """The Plan that makes a model compact, tried out; None with `export` "masked", or where nothing goes.
+
+    job: a `pruning.Job`; found: its `structured.Layer`s; left: block -> (head groups, channels) that stay. The model is
+    the same afterwards.
+
+    Raises UserError, naming the class, where heads or channels are no units (what the block reads of them is not zero
+    once they are gone), and with `export` "compact" where the config cannot say what is left, or where the smaller
+    model computes something else than the masked one.
+    """
+    model = job.model
+    kept = {layer.block: _drawn(layer, left[layer.block], job.seed) for layer in found}
+    if all(groups.all() for each in kept.values() for groups in each.values()):
+        return None
+    tokens = job.rows[0][None, :TOKENS].to(model.get_input_embeddings().weight.device)
+    with ExitStack() as hooks:
+        for layer in found:
+            _expect_units(model, layer, kept[layer.block], hooks)
+        model(input_ids=tokens, use_cache=False)
+    if export != "compact":
+        return None
+    plan = planned(model, job.linears, found, left)
+    masked, small = {}, {}
+    with ExitStack() as hooks:
+        for layer in found:
+            _switch_off(model, layer, kept[layer.block], hooks)
+        _watch(model, found, masked, hooks)
+        masked["logits"] = model(input_ids=tokens, use_cache=False).logits
+    with ExitStack() as hooks:
+        changes = Changes()
+        hooks.callback(changes.undo)
+        plan.describe(model, changes)
+        for layer in found:
+            _cut_while_it_runs(model, plan, layer, kept[layer.block], hooks)
+        _watch(model, found, small, hooks)
+        try:
+            small["logits"] = model(input_ids=tokens, use_cache=False).logits
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise _refused(model, f"the smaller model does not run ({_last_line(error)})") from None
+    _compare(model, masked, small, job.linears[found[0].names["q_proj"]].weight.dtype)
+    return plan
+
+
+def _drawn(layer, left: tuple, seed: int) -> dict:
+    """ATTENTION, MLP -> bool[groups] with as many True as are `left`, at random."""
+    generator = torch.Generator().manual_seed(seed_of("structured trial", seed, layer.block))
+    kept = {}
+    for parts, many, groups in zip((ATTENTION, MLP), left, (layer.heads, layer.channels), strict=True):
+        kept[parts] = torch.zeros(groups, dtype=torch.bool)
+        kept[parts][torch.randperm(groups, generator=generator)[:many]] = True
+    return kept
+
+
+def _lines(layer, part: str, kept: dict, tensor):
+    """bool per line of a part, on the device of `tensor`."""
+    return layer.spread(part, kept[ATTENTION if part in ATTENTION else MLP]).to(tensor.device)
+
+
+def _expect_units(model, layer, kept: dict, hooks) -> None:
+    """Let the values and channels that go be zero, and what is read of them be checked, by hooks."""
+
+    def silence(part):
+        return lambda module, args, out: out.masked_fill(~_lines(layer, part, kept, out), 0)
+
+    def check(part, source):
+        def hook(module, args):
+            if args[0][..., ~_lines(layer, part, kept, args[0])].any():
+                kind = "heads" if part in ATTENTION else "channels"
+                raise UserError(
+                    f"{type(model).__name__}: pattern structured: {layer.names[part]} reads columns of {kind} whose "
+                    f"rows of {source} are zero, and does not find zeros: the {kind} of this model are no units that "
+                    "can go one by one; choose an unstructured or N:M pattern"
+                )
+
+        return hook
+
+    for source, part in READ.items():
+        module = model.get_submodule(layer.names[source].removesuffix(".weight"))
+        hooks.enter_context(_removed(module.register_forward_hook(silence(source))))
+        module = model.get_submodule(layer.names[part].removesuffix(".weight"))
+        hooks.enter_context(_removed(module.register_forward_pre_hook(check(part, source))))
+
+
+def _switch_off(model, layer, kept: dict, hooks) -> None:
+    """Let a block compute, by hooks, what it computes once the weights of the other lines are zero."""
+
+    def outward(part):
+        def hook(module, args, out):
+            empty = torch.zeros_like(out) if module.bias is None else module.bias.expand_as(out)
+            return torch.where(_lines(layer, part, kept, out), out, empty)
+
+        return hook
+
+    def inward(part):
+        return lambda module, args: (args[0].masked_fill(~_lines(layer, part, kept, args[0]), 0), *args[1:])
+
+    for part, name in layer.names.items():
+        module = model.get_submodule(name.removesuffix(".weight"))
+        if part in READ.values():
+            handle = module.register_forward_pre_hook(inward(part))
+        else:
+            handle = module.register_forward_hook(outward(part))
+        hooks.enter_context(_removed(handle))
+
+
+def _watch(model, found: list, outputs: dict, hooks) -> None:
+    """Record in `outputs` (weight name -> tensor) what attention and MLP of every block put out, by hooks."""
+    for layer in found:
+        for part in READ.values():
+            name = layer.names[part]
+            module = model.get_submodule(name.removesuffix(".weight"))
+            record = lambda module, args, out, name=name: outputs.update({name: out})  # noqa: E731
+            hooks.enter_context(_removed(module.register_forward_hook(record)))
+
+
+def _cut_while_it_runs(model, plan: Plan, layer, kept: dict, hooks) -> None:
+    """Cut a block before each call and undo it after, by hooks."""
+    changes, block = Changes(), model.get_submodule(layer.block)
+    hooks.callback(changes.undo)  # where the call fails
+    before = block.register_forward_pre_hook(lambda *_: plan.cut(model, layer.block, kept, changes))
+    hooks.enter_context(_removed(before))
+    hooks.enter_context(_removed(block.register_forward_hook(lambda *_: changes.undo())))
+
+
+@contextmanager
+def _removed(handle):
+    """A hook that is gone afterwards."""
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _compare(model, masked: dict, small: dict, dtype) -> None:
+    """Raise UserError for the first of the outputs (name -> tensor) that differ by more than rounding."""
+    tolerance = math.sqrt(torch.finfo(dtype).eps)
+    for name, expected in masked.items():
+        largest = (small[name] - expected).abs().max().item()
+        bound = tolerance * expected.abs().max().item()
+        if not largest <= bound:
+            raise _refused(
+                model,
+                f"the smaller model computes something else than the masked one: {name} of both differs by "
+                f"{largest:.3g}, expected at most {bound:.3g}",
+            )
+
+
+def _refused(model, why: str) -> UserError:
+    return UserError(f"{type(model).__name__}: export compact: {why}; use export: masked")
+
+
+def planned(model, linears: dict, found: list, left: dict) -> Plan:
+    """The Plan that leaves `left` (block -> (head groups, channels)) of the `found` layers.
+
+    Raises UserError, naming the class and the parameter, where the class that is built from the smaller model's config
+    has parameters or buffers of other names or shapes.
+    """
+    plan, changes = Plan(_settings(model, found, left)), Changes()
+    old = _built(model, model.config)
+    try:
+        plan.describe(model, changes)
+        new = _built(model, model.config)
+    finally:
+        changes.undo()
+    plan.attributes = list(_differing(old, new))
+    wanted = dict(_tensors(new))
+    other = sorted({name for name, _ in _tensors(model)} ^ wanted.keys())
+    if other:
+        where = "would lack" if other[0] not in wanted else "would have"
+        raise _refused(model, f"config.json cannot describe it: a model built from it {where} {other[0]}")
+    blocks = {layer.block: layer for layer in found}
+    plan.cuts = {block: [] for block in blocks}
+    for name, tensor in _tensors(model):
+        block = next((block for block in blocks if name.startswith(f"{block}.")), None)
+        should = tuple(wanted[name].shape)
+        if block:
+            cut = _cut_of(name, tensor, should, blocks[block], left[block])
+            if cut:
+                plan.cuts[block].append(cut)
+            expected = _shape_after(tensor, cut, blocks[block], left[block])
+        else:
+            expected = tuple(tensor.shape)
+        if expected != should:
+            raise _refused(
+                model,
+                f"config.json cannot describe it: {name} would be {_by(expected)}, but what is built "
+                f"from it is {_by(should)}",
+            )
+    for layer in found:
+        _balance_norms(model, plan.cuts[layer.block], layer, left[layer.block])
+    return plan
+
+
+def _settings(model, found: list, left: dict) -> dict:
+    """Key -> value of the config that a model has with `left` of its layers."""
+    config, first = text_config(model), found[0]
+    heads, channels = left[first.block]
+    settings = {}
+    if heads < first.heads:
+        settings["num_attention_heads"] = config.num_attention_heads * heads // first.heads
+        if getattr(config, "num_key_value_heads", None) is not None:
+            settings["num_key_value_heads"] = heads
+        if getattr(config, "head_dim", None) is None:
+            settings["head_dim"] = first.width
+    if channels < first.channels:
+        each = [left[layer.block][1] for layer in found]
+        listed = isinstance(getattr(config, "intermediate_size", None), (list, tuple))
+        settings["intermediate_size"] = each if listed else channels
+    return settings
+
+
+def _built(model, config):
+    """The model's class on the meta device, from `config` as a file holds it."""
+    text = copy.deepcopy(config).to_json_string()
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            return type(model)(type(config).from_dict(json.loads(text)))
+    except Exception as error:  # whatever a class checks its config for
+        raise _refused(
+            model, f"{type(model).__name__} cannot be built from its config ({_last_line(error)})"
+        ) from None
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().rpartition("\n")[2].strip().rstrip(".")
+
+
+def _tensors(model):
+    """(name, tensor) of all parameters and buffers."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def _differing(old, new):
+    """(module name, key, new value) of plain attributes that differ between two models of a class."""
+    others = dict(new.named_modules())
+    for name, module in old.named_modules():
+        for key, value in vars(module).items():
+            other = vars(others[name]).get(key, MISSING) if name in others else MISSING
+            if isinstance(value, PLAIN) and isinstance(other, PLAIN) and value != other:
+                yield name, key, other
+
+
+def _cut_of(name: str, tensor, should: tuple, layer, left: tuple) -> Cut | None:
+    """How a block's tensor comes to the shape that it `should` have; None where it stays, or cannot come to it."""
+    part = next((part for part, own in layer.names.items() if own == name), None)
+    attention = layer.names["q_proj"].rsplit(".", 2)[0] + "."
+    if part:
+        parts, dim = (ATTENTION if part in ATTENTION else MLP), int(part in READ.values())
+    else:
+        parts = ATTENTION if name.startswith(attention) else MLP
+        differing = [n for n, (a, b) in enumerate(zip(tensor.shape, should, strict=False)) if a != b]
+        if (
+            len(differing) != 1
+            or len(tensor.shape) != len(should)
+            or not isinstance(tensor, torch.nn.Parameter)
+        ):
+            return None
+        dim = differing[0]
+    groups, stay = _groups(parts, layer, left)
+    return Cut(name, parts, dim) if stay < groups and tensor.shape[dim] % groups == 0 else None
+
+
+def _groups(parts: tuple, layer, left: tuple) -> tuple[int, int]:
+    """(groups, groups that stay) of a layer's heads or channels."""
+    return (layer.heads, left[0]) if parts == ATTENTION else (layer.channels, left[1])
+
+
+def _shape_after(tensor, cut: Cut | None, layer, left: tuple) -> tuple:
+    shape = list(tensor.shape)
+    if cut:
+        groups, stay = _groups(cut.parts, layer, left)
+        shape[cut.dim] = shape[cut.dim] // groups * stay
+    return tuple(shape)
+
+
+def _by(shape: tuple) -> str:
+    return " by ".join(map(str, shape)) or "a number"
+
+
+def _balance_norms(model, cuts: list[Cut], layer, left: tuple) -> None:
+    """Scale norms over all lines of a matrix, and these lines, for the smaller number of values.
+
+    Raises UserError for such a matrix with a bias: what the masked model's norm reads of lines that went is not zero.
+    """
+    by_name = {cut.name: cut for cut in cuts}
+    for cut in cuts:
+        module, _, key = cut.name.rpartition(".")
+        word = module.rpartition(".")[2]
+        if key != "weight" or "norm" not in word or model.get_parameter(cut.name).ndim != 1:
+            continue  # sinks, or a norm of each head
+        if cut.parts == MLP:
+            part = "up_proj"
+        else:
+            part = "k_proj" if word.startswith("k") else "q_proj"
+        source = layer.names[part]
+        bias = source.removesuffix("weight") + "bias"
+        if bias in by_name and model.get_parameter(bias).any():
+            raise _refused(
+                model,
+                f"{cut.name} takes the mean over all rows of {source}, and rows that go leave their bias in it",
+            )
+        groups, stay = _groups(cut.parts, layer, left)
+        cut.scale = math.sqrt(groups / stay)
+        by_name[source].scale = math.sqrt(stay / groups)
