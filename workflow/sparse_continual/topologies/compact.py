@@ -40,7 +40,12 @@ class Changes:
 
     def set(self, owner, key: str, value) -> None:
         """Set an attribute of `owner`, which need not have it."""
-        self.before.append((owner, key, getattr(owner, key, MISSING)))
+        old = (
+            getattr(owner, key, MISSING)
+            if isinstance(owner, torch.nn.Module)
+            else vars(owner).get(key, MISSING)
+        )
+        self.before.append((owner, key, old))
         setattr(owner, key, value)
 
     def undo(self) -> None:
@@ -138,10 +143,13 @@ def tried(job, found: list, left: dict, export: str) -> Plan | None:
         for layer in found:
             _cut_while_it_runs(model, plan, layer, kept[layer.block], hooks)
         _watch(model, found, small, hooks)
+        entered = _entered(model, hooks)
         try:
             small["logits"] = model(input_ids=tokens, use_cache=False).logits
         except (RuntimeError, ValueError, IndexError) as error:
-            raise _refused(model, f"the smaller model does not run ({_last_line(error)})") from None
+            raise _refused(
+                model, f"the smaller model does not run: {entered[-1]} fails ({_last_line(error)})"
+            ) from None
     _compare(model, masked, small, job.linears[found[0].names["q_proj"]].weight.dtype)
     return plan
 
@@ -216,6 +224,20 @@ def _watch(model, found: list, outputs: dict, hooks) -> None:
             module = model.get_submodule(name.removesuffix(".weight"))
             record = lambda module, args, out, name=name: outputs.update({name: out})  # noqa: E731
             hooks.enter_context(_removed(module.register_forward_hook(record)))
+
+
+def _entered(model, hooks) -> list[str]:
+    """Names of the modules that are being called, the innermost last, kept up by hooks."""
+    stack = []
+
+    def leave(*_):
+        stack.pop()
+
+    for name, module in model.named_modules():
+        before = module.register_forward_pre_hook(lambda *_, name=name: stack.append(name))
+        hooks.enter_context(_removed(before))
+        hooks.enter_context(_removed(module.register_forward_hook(leave)))
+    return stack
 
 
 def _cut_while_it_runs(model, plan: Plan, layer, kept: dict, hooks) -> None:
@@ -300,17 +322,26 @@ def _settings(model, found: list, left: dict) -> dict:
     """Key -> value of the config that a model has with `left` of its layers."""
     config, first = text_config(model), found[0]
     heads, channels = left[first.block]
+
+    def of(key):
+        """(name, value) of a key in the config: read past the config, which may refuse what differs between blocks."""
+        name = config.attribute_map.get(key, key)
+        return name, vars(config).get(name)
+
     settings = {}
     if heads < first.heads:
-        settings["num_attention_heads"] = config.num_attention_heads * heads // first.heads
-        if getattr(config, "num_key_value_heads", None) is not None:
-            settings["num_key_value_heads"] = heads
-        if getattr(config, "head_dim", None) is None:
-            settings["head_dim"] = first.width
+        name, queries = of("num_attention_heads")
+        settings[name] = queries * heads // first.heads
+        name, value = of("num_key_value_heads")
+        if value is not None:
+            settings[name] = heads
+        name, value = of("head_dim")
+        if value is None:
+            settings[name] = first.width
     if channels < first.channels:
+        name, value = of("intermediate_size")
         each = [left[layer.block][1] for layer in found]
-        listed = isinstance(getattr(config, "intermediate_size", None), (list, tuple))
-        settings["intermediate_size"] = each if listed else channels
+        settings[name] = each if isinstance(value, (list, tuple)) else channels
     return settings
 
 
