@@ -10,11 +10,11 @@ A norm over all heads or channels reads the mean square of more values in the ma
 with n of m left, the rows that it reads are multiplied by sqrt(n / m) and its own weights by sqrt(m / n). Its epsilon
 keeps its meaning, and its output is the same.
 
-The trial is two passes over a few tokens: once with lines switched off by hooks, once with each block cut while it
-runs. Besides the weights, one block's kept lines are in memory.
+The trial passes the first tokens of the first calibration row: once to see that heads and channels are units, whatever
+the export; once with lines switched off by hooks, and once with each block cut while it runs. Besides the weights, one
+block's kept lines are in memory.
 """
 
-import copy
 import json
 import math
 from contextlib import ExitStack, contextmanager
@@ -24,9 +24,8 @@ import torch
 
 from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
-from sparse_continual.topologies.export import ATTENTION, MLP
+from sparse_continual.topologies.export import ATTENTION, MLP, TRIAL
 
-TOKENS = 32  # of the first calibration row, which the trial reads
 READ = {"v_proj": "o_proj", "up_proj": "down_proj"}  # whose dead lines the other one reads as zeros
 PLAIN = (bool, int, float, str, tuple, list, type(None))
 MISSING = object()
@@ -40,11 +39,10 @@ class Changes:
 
     def set(self, owner, key: str, value) -> None:
         """Set an attribute of `owner`, which need not have it."""
-        old = (
-            getattr(owner, key, MISSING)
-            if isinstance(owner, torch.nn.Module)
-            else vars(owner).get(key, MISSING)
-        )
+        if isinstance(owner, torch.nn.Module):  # whose parameters are not among its variables
+            old = getattr(owner, key, MISSING)
+        else:
+            old = vars(owner).get(key, MISSING)
         self.before.append((owner, key, old))
         setattr(owner, key, value)
 
@@ -122,14 +120,14 @@ def tried(job, found: list, left: dict, export: str) -> Plan | None:
     kept = {layer.block: _drawn(layer, left[layer.block], job.seed) for layer in found}
     if all(groups.all() for each in kept.values() for groups in each.values()):
         return None
-    tokens = job.rows[0][None, :TOKENS].to(model.get_input_embeddings().weight.device)
+    tokens = job.rows[0][None, :TRIAL].to(model.get_input_embeddings().weight.device)
     with ExitStack() as hooks:
         for layer in found:
             _expect_units(model, layer, kept[layer.block], hooks)
         model(input_ids=tokens, use_cache=False)
     if export != "compact":
         return None
-    plan = planned(model, job.linears, found, left)
+    plan = planned(model, found, left)
     masked, small = {}, {}
     with ExitStack() as hooks:
         for layer in found:
@@ -260,7 +258,8 @@ def _removed(handle):
 
 def _compare(model, masked: dict, small: dict, dtype) -> None:
     """Raise UserError for the first of the outputs (name -> tensor) that differ by more than rounding."""
-    tolerance = math.sqrt(torch.finfo(dtype).eps)
+    # norms and rotations are in single precision, whatever the weights are in
+    tolerance = math.sqrt(max(torch.finfo(kind).eps for kind in (dtype, torch.float32)))
     for name, expected in masked.items():
         largest = (small[name] - expected).abs().max().item()
         bound = tolerance * expected.abs().max().item()
@@ -276,17 +275,17 @@ def _refused(model, why: str) -> UserError:
     return UserError(f"{type(model).__name__}: export compact: {why}; use export: masked")
 
 
-def planned(model, linears: dict, found: list, left: dict) -> Plan:
+def planned(model, found: list, left: dict) -> Plan:
     """The Plan that leaves `left` (block -> (head groups, channels)) of the `found` layers.
 
     Raises UserError, naming the class and the parameter, where the class that is built from the smaller model's config
     has parameters or buffers of other names or shapes.
     """
     plan, changes = Plan(_settings(model, found, left)), Changes()
-    old = _built(model, model.config)
+    old = _built(model)
     try:
         plan.describe(model, changes)
-        new = _built(model, model.config)
+        new = _built(model)
     finally:
         changes.undo()
     plan.attributes = list(_differing(old, new))
@@ -339,18 +338,16 @@ def _settings(model, found: list, left: dict) -> dict:
         if value is None:
             settings[name] = first.width
     if channels < first.channels:
-        name, value = of("intermediate_size")
-        each = [left[layer.block][1] for layer in found]
-        settings[name] = each if isinstance(value, (list, tuple)) else channels
+        settings[of("intermediate_size")[0]] = channels
     return settings
 
 
-def _built(model, config):
-    """The model's class on the meta device, from `config` as a file holds it."""
-    text = copy.deepcopy(config).to_json_string()
+def _built(model):
+    """The model's class on the meta device, from its config as a file holds it."""
+    text = model.config.to_json_string()
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
-            return type(model)(type(config).from_dict(json.loads(text)))
+            return type(model)(type(model.config).from_dict(json.loads(text)))
     except Exception as error:  # whatever a class checks its config for
         raise _refused(
             model, f"{type(model).__name__} cannot be built from its config ({_last_line(error)})"
@@ -385,12 +382,10 @@ def _cut_of(name: str, tensor, should: tuple, layer, left: tuple) -> Cut | None:
         parts, dim = (ATTENTION if part in ATTENTION else MLP), int(part in READ.values())
     else:
         parts = ATTENTION if name.startswith(attention) else MLP
-        differing = [n for n, (a, b) in enumerate(zip(tensor.shape, should, strict=False)) if a != b]
-        if (
-            len(differing) != 1
-            or len(tensor.shape) != len(should)
-            or not isinstance(tensor, torch.nn.Parameter)
-        ):
+        if not isinstance(tensor, torch.nn.Parameter) or tensor.ndim != len(should):
+            return None
+        differing = [dim for dim, size in enumerate(tensor.shape) if size != should[dim]]
+        if len(differing) != 1:
             return None
         dim = differing[0]
     groups, stay = _groups(parts, layer, left)

@@ -28,6 +28,12 @@ SETTINGS = {
         "description": "last blocks that are left whole",
     },
 }
+TRIAL = 32  # tokens of the first calibration row, on which the export is tried out (topologies/compact.py)
+
+
+def trial_passes(options: dict, text):
+    """What trying out the export has pass (topologies/passes.py)."""
+    return text.passes(written=(3 if options["export"] == "compact" else 1) * min(TRIAL, text.tokens))
 
 
 def kept_groups(name: str, heads: int, channels: int, sparsity) -> tuple[int, int]:

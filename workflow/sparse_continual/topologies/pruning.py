@@ -55,8 +55,9 @@ def prune(
     its values, no prunable matrix, an unknown method or option, a combination that the method does not define, a
     pattern or sparsity that does not fit, a sparsity below the model's own, an allocation that would empty a matrix,
     calibration that is missing, padded, too short or not of this model's vocabulary, weights, activations or scores
-    that are not finite, a failed factorisation. Whatever can be told beforehand is told while the weights are as they
-    were.
+    that are not finite, a failed factorisation; structured: heads that cannot go one by one, and a compact model that
+    its config cannot describe or that computes something else than the masked one (`topologies.compact`). Whatever can
+    be told beforehand is told while the weights are as they were.
     """
     begun = time.monotonic()
     refuse_other_models(model)

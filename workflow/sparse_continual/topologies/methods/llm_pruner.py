@@ -13,11 +13,14 @@ config holds one width.
 
 Knobs: `calibration`, `importance`, `reduce`, `export`, `first`, `last`. Cost: two forward and a backward pass per
 sequence; memory: the weights, a dense gradient (`param_mix`: two) and one block's activations. Limits: Llama-like
-blocks only; densities are those that whole groups allow; recovery training is part of the published method.
+blocks only, whose heads go one by one; `compact` is refused, before anything is pruned, where a config cannot
+describe the smaller model (`topologies/compact.py`); densities are those that whole groups allow; recovery training
+is part of the published method.
 """
 
 from sparse_continual.topologies.calibration import SCHEMA as CALIBRATION
 from sparse_continual.topologies.export import SETTINGS as EXPORT
+from sparse_continual.topologies.export import trial_passes
 
 SCHEMA = {
     "type": "object",
@@ -44,9 +47,11 @@ NEEDS_CALIBRATION = True
 
 
 def passes(options, text):
-    """What the gradients have pass (topologies/passes.py), blocks run again for them; magnitudes need none."""
+    """What the gradients have pass (topologies/passes.py), blocks run again for them, and the trial of the export;
+    magnitudes need no gradients.
+    """
     size = 0 if options["importance"].startswith("l") else text.size
-    return text.passes(trained=size, read=size * text.blocks)
+    return text.passes(trained=size, read=size * text.blocks) + trial_passes(options, text)
 
 
 def prune_model(job, sparsity, importance, reduce, export, first, last):

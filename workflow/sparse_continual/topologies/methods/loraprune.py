@@ -12,12 +12,14 @@ count is exact (the authors stop short of it); B A is merged.
 Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `learning_rate` (of A and B), `warmup`,
 `rank`, `alpha`, `every`, `export`, `first`, `last`. The authors leave the first tenth of the blocks and the last one
 whole: that needs `export: masked`. Cost: one adapter training run, blocks twice forward, and six
-products of R x C per matrix and step; no gradient of W is kept. Limits: Llama-like blocks only; queries go with the
+products of R x C per matrix and step; no gradient of W is kept. Limits: as of llm_pruner; queries go with the
 keys that they read.
 """
 
 from sparse_continual.topologies.export import SETTINGS as EXPORT
-from sparse_continual.topologies.training import SETTINGS, passes  # noqa: F401  `passes`: what it costs
+from sparse_continual.topologies.export import trial_passes
+from sparse_continual.topologies.training import SETTINGS
+from sparse_continual.topologies.training import passes as training_passes
 
 SCHEMA = {
     "type": "object",
@@ -45,6 +47,11 @@ ALLOCATIONS = ("uniform",)
 COUNTS = ("exact",)
 NEEDS_CALIBRATION = True
 KEEP = 0.9  # of the old importance
+
+
+def passes(options, text):
+    """What training has pass (topologies/passes.py), and the trial of the export."""
+    return training_passes(options, text) + trial_passes(options, text)
 
 
 def prune_model(
