@@ -79,14 +79,16 @@ def kept_weights(
 
     Raises UserError as `kept_groups` and `pruned_blocks`, and for blocks that are built otherwise.
     """
+    blocks = sorted({layer_of(name) for name in sizes})
+    heads = heads if isinstance(heads, dict) else dict.fromkeys(blocks, heads)
     _check_modules(sizes, heads)
-    pruned = pruned_blocks(sorted({layer_of(name) for name in sizes}), first, last, export)
+    pruned = pruned_blocks(blocks, first, last, export)
     gates = {layer_of(name): name for name in sizes if MLP[0] in name}
     kept = {}
     for name, (rows, columns) in sizes.items():
         gate = gates[layer_of(name)]
         channels = sizes[gate][0]
-        groups = heads[layer_of(name)] if isinstance(heads, dict) else heads
+        groups = heads[layer_of(name)]
         left = kept_groups(gate, groups, channels, sparsity if layer_of(name) in pruned else 0)
         if name.split(".")[-2] in ATTENTION:
             kept[name] = rows * columns // groups * left[0]
@@ -95,14 +97,14 @@ def kept_weights(
     return kept
 
 
-def _check_modules(sizes: dict[str, tuple[int, int]], heads: int | None) -> None:
+def _check_modules(sizes: dict[str, tuple[int, int]], heads: dict[int, int | None]) -> None:
     """Raise UserError naming the first block that does not have one matrix each of ATTENTION and MLP, or whose
-    keys do not divide into `heads`.
+    keys do not divide into its `heads`.
     """
     blocks = {}
     for name in sizes:
         blocks.setdefault(layer_of(name), []).append(name)
-    for names in blocks.values():
+    for block, names in blocks.items():
         modules = [name.split(".")[-2] for name in names]
         if sorted(modules) != sorted((*ATTENTION, *MLP)):
             raise UserError(
@@ -110,8 +112,8 @@ def _check_modules(sizes: dict[str, tuple[int, int]], heads: int | None) -> None
                 f"blocks of one each of {', '.join(ATTENTION + MLP)}"
             )
         keys = next(name for name in names if name.split(".")[-2] == ATTENTION[1])
-        if not heads or sizes[keys][0] % heads:
+        if not heads[block] or sizes[keys][0] % heads[block]:
             raise UserError(
-                f"{keys}: has {sizes[keys][0]} rows, and the config says {heads or 'nothing'} of num_key_value_heads; "
-                "structured pruning expects whole heads of keys in every block"
+                f"{keys}: has {sizes[keys][0]} rows, and the config says {heads[block] or 'nothing'} of "
+                "num_key_value_heads; structured pruning expects whole heads of keys in every block"
             )
