@@ -149,7 +149,7 @@ def test_what_cannot_be_counted_is_one_line(kind):
 def store(tmp_path, monkeypatch):
     """An empty store, and a process that remembers nothing."""
     monkeypatch.setattr(shapes, "FOLDER", str(tmp_path / "store"))
-    monkeypatch.setattr(shapes, "_told", {})
+    monkeypatch.setattr(shapes, "_answers", {})
     return tmp_path / "store"
 
 
@@ -173,7 +173,7 @@ def test_a_config_is_counted_once(store, asked, monkeypatch):
     assert len(asked) == 1 and asked[0]["lengths"] == [4, 6]  # not in the order of its text
     for _ in range(2):
         assert shape_of_config(dict(reversed(of("gpt_neox").items())), lengths=[4, 6]) == found
-        monkeypatch.setattr(shapes, "_told", {})  # as another process
+        monkeypatch.setattr(shapes, "_answers", {})  # as another process
     assert len(asked) == 1
     shape_of_config(of("gpt_neox"), lengths=[4, 8])
     assert asked[1]["lengths"] == [8] and not asked[1]["counts"]
@@ -189,14 +189,14 @@ def test_an_answer_that_is_not_whole_is_counted_again(store, asked, monkeypatch,
     (path,) = store.iterdir()
     whole = path.read_bytes()
     path.write_text(text)
-    monkeypatch.setattr(shapes, "_told", {})
+    monkeypatch.setattr(shapes, "_answers", {})
     assert shape_of_config(of("gpt_neox")) == found and len(asked) == 2 and path.read_bytes() == whole
 
 
 def test_a_place_that_cannot_be_written_to_is_no_obstacle(tmp_path, asked, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(shapes, "FOLDER", str(tmp_path / "file" / "below"))
-    monkeypatch.setattr(shapes, "_told", {})
+    monkeypatch.setattr(shapes, "_answers", {})
     first, second = shape_of_config(of("gpt_neox"), lengths=[4]), shape_of_config(of("gpt_neox"), lengths=[4])
     assert first == second and len(asked) == 1
 
