@@ -232,8 +232,8 @@ def _belonging(entry: dict, logs: list[list[tuple[Path, Foreign]]]) -> list[str]
     for block, path, foreign in runs:
         if len(foreign.tasks) != len(first[2].tasks):
             raise UserError(
-                f"{where}: {path} ({block}) has {_told(foreign)}, and {first[1]} ({first[0]}) has"
-                f" {_told(first[2])}; expected as many in all blocks. Give streams of another length as a comparison"
+                f"{where}: {path} ({block}) has {_in_words(foreign)}, and {first[1]} ({first[0]}) has"
+                f" {_in_words(first[2])}; expected as many in all blocks. Give streams of another length as a comparison"
                 " of their own; rerun a run that was killed"
             )
     others = [
@@ -293,7 +293,7 @@ def _check_pair(where: str, entry: dict, plus: tuple[Path, Foreign], minus: tupl
         shorter = min((len(first.tasks), a), (len(second.tasks), b))[1]
         advice = f"Was the run of {shorter} killed? Run it again, or leave out this block"
     raise UserError(
-        f"{where}: {a} has {_told(first)}, and {b} has {_told(second)}; expected the same stream. {advice}"
+        f"{where}: {a} has {_in_words(first)}, and {b} has {_in_words(second)}; expected the same stream. {advice}"
     )
 
 
@@ -304,7 +304,7 @@ def _named_alike(entry: dict, plus: tuple[Path, Foreign], minus: tuple[Path, For
     return naming == other != "positions" and one
 
 
-def _told(foreign: Foreign) -> str:
+def _in_words(foreign: Foreign) -> str:
     """How many tasks a log has, and which, where it names them."""
     number = f"{len(foreign.tasks)} tasks"
     return number if foreign.naming == "positions" else f"{number} ({', '.join(foreign.tasks)})"
