@@ -74,13 +74,9 @@ def test_a_byte_order_mark_is_no_part_of_a_key(reading):
 
 def test_keys_stay_words_and_dates_text(reading):
     """YAML 1.1 reads the keys as one, true, and the other value is gone."""
-    assert reading("{on: 1, yes: 2, y: 3, off: 4, true: 5}") == {
-        "on": 1,
-        "yes": 2,
-        "y": 3,
-        "off": 4,
-        "true": 5,
-    }
+    assert reading("{on: 1, yes: 2, y: 3, off: 4}") == {"on": 1, "yes": 2, "y": 3, "off": 4}
+    written = yaml.safe_dump(yaml.safe_load("{to: x, on: flops}"))  # by a program that does not know `on`
+    assert reading(written) == {"to": "x", True: "flops"}
     assert reading("name: 2024-01-01") == {"name": "2024-01-01"}
 
 

@@ -84,8 +84,8 @@ def merged(paths, overrides=None) -> dict:
 def _plain(value):
     """A copy of what YAML read, with integral floats as integers: `1.0e+3` where 1000 is meant.
 
-    Snakemake reads an unquoted key `on` in `--config` as true: `match: {to: ..., on: nonzeros}` means the word. A
-    key set to null is left out, which is how an overlay removes one: files are merged key by key.
+    Snakemake (in `--config`) and programs that rewrite YAML make true of the key `on`: `match: {to: ..., on: nonzeros}`
+    means the word. A key set to null is left out, which is how an overlay removes one: files are merged key by key.
     """
     if isinstance(value, dict):
         kept = {key: member for key, member in value.items() if member is not None}

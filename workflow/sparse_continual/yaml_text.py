@@ -26,7 +26,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node, deep=False):
         first = {}
         for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:bool":
+            # true stays true: other programs write it for the key `on` that they have read
+            if key.tag == "tag:yaml.org,2002:bool" and key.value.lower() not in ("true", "false"):
                 key.tag = "tag:yaml.org,2002:str"
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue

@@ -18,8 +18,9 @@ from sparse_continual.models.checkpoint import BLOCKS
 from sparse_continual.models.load import EXPERTS, _block_list, matrix_of, prunable
 
 OPERATIONS = 300_000  # of one pass; beyond them (a scan of token after token) counting would take minutes
-CHEAP = frozenset(  # operations of aten that hold no products, beside elementwise ones and views
-    """_fused_rms_norm _fused_rms_norm_backward _local_scalar_dense _log_softmax _log_softmax_backward_data _softmax
+# operations of aten that hold no products, beside elementwise ones and views
+CHEAP = """
+    _fused_rms_norm _fused_rms_norm_backward _local_scalar_dense _log_softmax _log_softmax_backward_data _softmax
     _softmax_backward_data _to_copy _unsafe_index _unsafe_view all amax amin any arange argmax argmin argsort
     as_strided bernoulli bincount cat clone constant_pad_nd copy copy_ count_nonzero cummax cumprod cumsum
     detach_ diff embedding embedding_dense_backward empty empty_like empty_strided eye fill fill_ flip full
@@ -31,8 +32,8 @@ CHEAP = frozenset(  # operations of aten that hold no products, beside elementwi
     ones_like prod rand_like randn_like reflection_pad1d repeat repeat_interleave resize_ roll scalar_tensor
     scatter scatter_ scatter_add scatter_add_ searchsorted select_backward set_ slice_backward slice_scatter
     softplus_backward sort stack std sum topk tril tril_ triu triu_ unfold_backward unique_dim
-    upsample_nearest1d value_selecting_reduction_backward var var_mean zero_ zeros zeros_like""".split()
-)
+    upsample_nearest1d value_selecting_reduction_backward var var_mean zero_ zeros zeros_like
+""".split()
 OTHER_PARTS = (
     "vision_config",
     "audio_config",

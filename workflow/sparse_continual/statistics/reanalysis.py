@@ -233,8 +233,8 @@ def _belonging(entry: dict, logs: list[list[tuple[Path, Foreign]]]) -> list[str]
         if len(foreign.tasks) != len(first[2].tasks):
             raise UserError(
                 f"{where}: {path} ({block}) has {_in_words(foreign)}, and {first[1]} ({first[0]}) has"
-                f" {_in_words(first[2])}; expected as many in all blocks. Give streams of another length as a comparison"
-                " of their own; rerun a run that was killed"
+                f" {_in_words(first[2])}; expected as many in all blocks. Give streams of another length as a"
+                " comparison of their own; rerun a run that was killed"
             )
     others = [
         block
