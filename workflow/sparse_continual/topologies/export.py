@@ -32,7 +32,7 @@ TRIAL = 32  # tokens of the first calibration row, on which the export is tried 
 
 
 def trial_passes(options: dict, text):
-    """What trying out the export has pass (topologies/passes.py)."""
+    """Passes through the model that trying out the export costs (topologies/passes.py)."""
     return text.passes(written=(3 if options["export"] == "compact" else 1) * min(TRIAL, text.tokens))
 
 

@@ -50,7 +50,7 @@ KEEP = 0.9  # of the old importance
 
 
 def passes(options, text):
-    """What training has pass (topologies/passes.py), and the trial of the export."""
+    """Passes of training and of the trial of the export (topologies/passes.py)."""
     return training_passes(options, text) + trial_passes(options, text)
 
 
