@@ -7,7 +7,8 @@ import torch
 
 from sparse_continual.errors import UserError
 from sparse_continual.models import train
-from sparse_continual.models.load import load_model, load_tokenizer, shape_of
+from sparse_continual.models.load import load_model, load_tokenizer
+from sparse_continual.models.shape import shape_of
 from sparse_continual.models.sources import generated
 from sparse_continual.streams.lexicon import tokenizer, vocabulary
 from sparse_continual.streams.tasks import make_split

@@ -14,9 +14,8 @@ from sparse_continual.models.load import (
     matrix_of,
     prunable,
     save_model,
-    shape_of,
-    shape_of_config,
 )
+from sparse_continual.models.shape import shape_of, shape_of_config
 
 WORDS = ["<pad>", "<s>", "</s>", "<unk>", "Ada", "works", "at", "the", "mill", "."]
 UP, DOWN = "model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight"

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from sparse_continual.errors import UserError
 from sparse_continual.models.checkpoint import BLOCKS
-from sparse_continual.models.load import EXPERTS, _block_list, matrix_of, prunable
+from sparse_continual.models.load import EXPERTS, block_list, matrix_of, prunable
 
 OPERATIONS = 300_000  # of one pass; beyond them (a scan of token after token) counting would take minutes
 # operations of aten that hold no products, beside elementwise ones and views
-CHEAP = """
+CHEAP = frozenset(
+    """
     _fused_rms_norm _fused_rms_norm_backward _local_scalar_dense _log_softmax _log_softmax_backward_data _softmax
     _softmax_backward_data _to_copy _unsafe_index _unsafe_view all amax amin any arange argmax argmin argsort
     as_strided bernoulli bincount cat clone constant_pad_nd copy copy_ count_nonzero cummax cumprod cumsum
@@ -33,7 +34,8 @@ CHEAP = """
     scatter scatter_ scatter_add scatter_add_ searchsorted select_backward set_ slice_backward slice_scatter
     softplus_backward sort stack std sum topk tril tril_ triu triu_ unfold_backward unique_dim
     upsample_nearest1d value_selecting_reduction_backward var var_mean zero_ zeros zeros_like
-""".split()
+    """.split()
+)
 OTHER_PARTS = (
     "vision_config",
     "audio_config",
@@ -131,7 +133,7 @@ def count(model, name: str) -> dict:
     """
     config = model.config
     experts = next(
-        (part for part, _ in _block_list(model)[1].named_modules() if "expert" in part.lower()), None
+        (part for part, _ in block_list(model)[1].named_modules() if "expert" in part.lower()), None
     )
     if experts:
         fields = {key: _whole(config, key) for key in EXPERTS if _whole(config, key)}
@@ -165,7 +167,7 @@ def count(model, name: str) -> dict:
         "sizes": {
             "hidden_size": _whole(config, "hidden_size") or embedding.shape[1],
             "intermediate_size": _whole(config, "intermediate_size"),
-            "layers": len(_block_list(model)[1]),
+            "layers": len(block_list(model)[1]),
             "heads": _whole(config, "num_attention_heads"),
             "kv_heads": _whole(config, "num_key_value_heads"),
             "vocabulary": embedding.shape[0],
@@ -223,7 +225,7 @@ def flops(model, tokens: int) -> dict:
                 "row, and sparse FLOPs are known where every matrix reads every token once"
             )
         ((_, needs, tensor),) = calls
-        inputs.setdefault(name.split(_block_list(model)[0] + ".")[1].split(".")[0], set()).add(tensor)
+        inputs.setdefault(name.split(block_list(model)[0] + ".")[1].split(".")[0], set()).add(tensor)
         if not needs:
             unread.append(name)
     with _apart(model) as outputs:
@@ -355,7 +357,7 @@ def _apart(model):
     def leaving(block, args, out):
         outputs.append(out[0] if isinstance(out, (tuple, list)) else out)
 
-    for block in _block_list(model)[1]:
+    for block in block_list(model)[1]:
         handles.append(block.register_forward_pre_hook(entering, with_kwargs=True))
         handles.append(block.register_forward_hook(leaving))
     try:

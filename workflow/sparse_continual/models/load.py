@@ -1,6 +1,5 @@
 """Reading and writing models and tokenizers in Hugging Face format, and the matrices that may be pruned."""
 
-import importlib
 from pathlib import Path
 
 from sparse_continual.errors import UserError
@@ -69,7 +68,7 @@ def load_model(folder, device="cpu", trust_remote_code=False):
         raise UserError(
             f"{folder}: transformers cannot load it as a causal language model: {error}"
         ) from None
-    blocks = _block_list(model)[0] + "."
+    blocks = block_list(model)[0] + "."
     homeless = [
         name
         for name in found["unexpected_keys"]
@@ -152,7 +151,7 @@ def prunable(model) -> dict:
     """
     from torch.nn import Linear
 
-    prefix, blocks = _block_list(model)
+    prefix, blocks = block_list(model)
     found = {}
     for name, module in blocks.named_modules():
         router = not ROUTERS.isdisjoint(name.split("."))
@@ -265,7 +264,7 @@ def matrix_of(module, tensor=None):
     return tensor.T if _transposed(module) else tensor
 
 
-def _block_list(model):
+def block_list(model):
     """(name, module) of the list of decoder blocks: the longest of the outermost module lists.
 
     Outermost, because a block may hold longer lists of its own (experts).
@@ -287,16 +286,3 @@ def _block_list(model):
                 f"{type(model).__name__}: {name} and {other} are both lists of decoder blocks; expected one"
             )
     return f"{prefix}.{name}" if prefix else name, blocks
-
-
-# by name, not by import: how shapes are counted changes nothing about the weights that are read here
-
-
-def shape_of_config(config: dict, name="config.json") -> dict:
-    """See `models.shape.shape_of_config`."""
-    return importlib.import_module("sparse_continual.models.shape").shape_of_config(config, name)
-
-
-def shape_of(folder) -> dict:
-    """See `models.shape.shape_of`."""
-    return importlib.import_module("sparse_continual.models.shape").shape_of(folder)
