@@ -40,7 +40,7 @@ CONFIG = {
 }
 CHILD = """
 import sys, time, torch
-from sparse_continual.topologies.audit import audit
+from sparse_continual.auditing.audit import audit
 torch.set_num_threads(1)
 audit(sys.argv[2])  # of a config alone: what is imported on first use
 def held(what):

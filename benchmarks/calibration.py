@@ -24,13 +24,13 @@ import numpy as np
 import yaml
 
 from sparse_continual import registry
-from sparse_continual.config import checked
 from sparse_continual.files import write
 from sparse_continual.identity import seed_of
 from sparse_continual.statistics import contrasts as rules
 from sparse_continual.statistics import power
-from sparse_continual.statistics.claims import load
-from sparse_continual.statistics.judge import LEARNING, counted, gated, judge
+from sparse_continual.study.config import checked
+from sparse_continual.verdicts.claims import load
+from sparse_continual.verdicts.judge import LEARNING, counted, gated, judge
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (6, 10, 20)

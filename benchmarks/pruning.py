@@ -59,8 +59,8 @@ def some_rows(count=ROWS):
 
 
 def ours(folder, rows, method, pattern):
+    from sparse_continual import prune
     from sparse_continual.models.load import load_model
-    from sparse_continual.topologies import prune
 
     model = load_model(folder)
     begun = time.perf_counter()

@@ -22,15 +22,15 @@ import torch
 import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from sparse_continual.config import checked
 from sparse_continual.files import write
 from sparse_continual.models.load import prunable
-from sparse_continual.models.train import adamw, prepare, step
-from sparse_continual.streams.batches import collate, loss_of
 from sparse_continual.streams.lexicon import vocabulary
 from sparse_continual.streams.tasks import make_split
-from sparse_continual.study import Study
-from sparse_continual.topologies.physical import AllPlaces, Ends, FixedPlaces
+from sparse_continual.study.config import checked
+from sparse_continual.study.study import Study
+from sparse_continual.training.batches import collate, loss_of
+from sparse_continual.training.loop import adamw, prepare, step
+from sparse_continual.training.trainables import AllPlaces, Ends, FixedPlaces
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGER = {"hidden_size": 128, "intermediate_size": 384, "layers": 4, "heads": 4, "kv_heads": 4}  # 0.9M

@@ -1,9 +1,24 @@
 """A tiny world on disk for the stages that train: a Llama, its 2:4 topology, a stream and a mixture."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: one thread for each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def pytest_collection_modifyitems(items):
+    """Keep the tests of one file, and all tests of the finished study, in one worker; start with the longest."""
+    for item in items:
+        group = "finished" if "finished" in item.fixturenames else item.nodeid.split("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: "tests/workflow/" not in item.nodeid)
+
 
 WORDS = 40  # tokens that the toy rows are made of
 
@@ -20,7 +35,7 @@ def deleted_methods_are_skipped():
     known = registry._known
 
     def skipping(package, name):
-        if package == "topologies.methods" and name in SHIPPED and name not in registry.names(package):
+        if package == "pruning.methods" and name in SHIPPED and name not in registry.names(package):
             pytest.skip(f"there is no method {name}")
         known(package, name)
 
@@ -80,10 +95,10 @@ def world(tmp_path_factory):
     """Manifests `dense`, `sparse` (bases), `stream` (tasks a, b, c), `mixture`; `masks` of the sparse one."""
     from sparse_continual.files import write_manifest
     from sparse_continual.models.load import save_model
+    from sparse_continual.pruning.make import make_topology
     from sparse_continual.streams.lexicon import tokenizer
     from sparse_continual.streams.tasks import save_tasks
-    from sparse_continual.topologies.make import make_topology
-    from sparse_continual.topologies.mask import Topology
+    from sparse_continual.topologies.topology import Topology
 
     root = tmp_path_factory.mktemp("world")
     save_model(tiny_llama(), tokenizer(), root / "model")
@@ -129,7 +144,7 @@ ARMS = {
 @pytest.fixture
 def job_of(world, tmp_path):
     """A function (arm name, **changes) -> the job of a run of that arm on tasks a, b, c."""
-    from sparse_continual.runs.job import located
+    from sparse_continual.runs.inputs import located
 
     def make(name, **changes):
         arm = {"mechanism": FINETUNE, "locked": True, "writes": "all", "ends": "frozen", **ARMS[name]}
@@ -154,10 +169,49 @@ def job_of(world, tmp_path):
 @pytest.fixture
 def started(job_of):
     """A function (arm name) -> the mechanism attached to its model."""
-    from sparse_continual.runs.start import start
+    from sparse_continual.runs.attach import start
 
     def make(name, **changes):
         job = job_of(name, **changes)
         return start(job["arm"], job)
 
     return make
+
+
+SHAPE = {"hidden_size": 32, "intermediate_size": 48, "layers": 2, "heads": 4, "kv_heads": 2}
+VOCABULARY = 64
+
+
+def build_llama(**changes):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    settings = {
+        "hidden_size": SHAPE["hidden_size"],
+        "intermediate_size": SHAPE["intermediate_size"],
+        "num_hidden_layers": SHAPE["layers"],
+        "num_attention_heads": SHAPE["heads"],
+        "num_key_value_heads": SHAPE["kv_heads"],
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 64,
+        "tie_word_embeddings": True,
+        "initializer_range": 0.2,
+    }
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(**(settings | changes))).eval()
+
+
+@pytest.fixture
+def llama():
+    """Maker of tiny Llamas with equal weights; keyword arguments change the config."""
+    return build_llama
+
+
+@pytest.fixture
+def shape():
+    return dict(SHAPE)
+
+
+@pytest.fixture
+def rows():
+    """int64[24, 20] token ids."""
+    return torch.randint(4, VOCABULARY, (24, 20), generator=torch.Generator().manual_seed(1))

@@ -207,7 +207,7 @@ def test_variants():
     assert registry.names("runs.mechanisms") == ["finetune", "lora", "replay"]
     assert registry.load("runs.mechanisms", "replay").SCHEMA["required"] == ["buffer_items", "share"]
     with pytest.raises(UserError) as caught:
-        registry.load("topologies.methods", "wandaa")
+        registry.load("pruning.methods", "wandaa")
     assert "no variant 'wandaa' (did you mean 'wanda'?); there are counted, dense, gmp" in str(caught.value)
     for name in ("", "../code", "_draw", "mechanism"):
         with pytest.raises(UserError, match="no variant"):
@@ -215,7 +215,7 @@ def test_variants():
 
 
 @pytest.mark.parametrize(
-    "package", ["models.sources", "topologies.methods", "runs.mechanisms", "streams.sources", "figures"]
+    "package", ["bases.sources", "pruning.methods", "runs.mechanisms", "streams.sources", "figures"]
 )
 def test_schemas_read_without_running_are_those_of_the_modules(package):
     for name in registry.names(package):
@@ -318,27 +318,27 @@ def test_training_depends_on_no_scoring_mask_method_or_mechanism():
     """Else a change of those would train everything again."""
     for script in ("runs/train_condition.py", "runs/tune_condition.py"):
         found = modules_of(script)
-        assert {"runs/stream.py", "topologies/physical.py", "runs/mechanism.py"} <= found
+        assert {"runs/stream.py", "training/trainables.py", "runs/mechanism.py"} <= found
         bad = [
             name
             for name in found
-            if name.startswith(("scores/", "topologies/methods/", "statistics/", "figures/", "report/"))
+            if name.startswith(("scores/", "pruning/methods/", "statistics/", "figures/", "report/"))
             or (name.startswith("runs/mechanisms/") and name != "runs/mechanisms/__init__.py")
         ]
-        assert not bad and "topologies/mask.py" not in found
+        assert not bad and "topologies/topology.py" not in found
 
 
 def test_dense_models_depend_on_no_pruning():
     found = modules_of("topologies/make_topology.py")
-    assert {"topologies/make.py", "topologies/physical.py", "models/train.py"} <= found
-    assert not found & {"topologies/mask.py", "topologies/pruning.py"}
-    assert not [name for name in found if name.startswith(("scores/", "runs/", "topologies/methods/"))]
+    assert {"pruning/make.py", "training/trainables.py", "training/loop.py"} <= found
+    assert not found & {"topologies/topology.py", "pruning/prune.py"}
+    assert not [name for name in found if name.startswith(("scores/", "runs/", "pruning/methods/"))]
 
 
 def test_obtaining_a_model_depends_on_no_source_topology_or_run():
     found = modules_of("models/obtain_model.py")
     assert not [name for name in found if name.startswith(("scores/", "runs/"))]
-    assert not [name for name in found if name.startswith("models/sources/") and "__init__" not in name]
+    assert not [name for name in found if name.startswith("bases/sources/") and "__init__" not in name]
 
 
 # scripts

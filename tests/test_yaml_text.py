@@ -5,8 +5,8 @@ import json
 import pytest
 import yaml
 
-from sparse_continual.config import checked, merged
 from sparse_continual.errors import UserError
+from sparse_continual.study.config import checked, merged
 from sparse_continual.yaml_text import read_yaml
 
 
@@ -102,7 +102,7 @@ def test_a_condition_may_be_called_yes(tmp_path):
         "  'yes': {base: tiny, topology: sparse_2of4, mechanism: finetune}\n"
         "study: {conditions: ['on', 'yes'], claims: null, contrasts: []}\n"
     )
-    from sparse_continual.study import ROOT
+    from sparse_continual.study.study import ROOT
 
     found = checked(merged([ROOT / "config.yaml", tmp_path / "o.yaml"]))
     assert {"on", "yes"} < found["conditions"].keys() and found["study"]["conditions"] == ["on", "yes"]

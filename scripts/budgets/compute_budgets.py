@@ -3,7 +3,7 @@
 from sparse_continual.script import job
 
 with job(snakemake):
-    from sparse_continual.budgets.known import known
+    from sparse_continual.budgets.made import known
     from sparse_continual.budgets.price import price
     from sparse_continual.csv_text import csv_text
     from sparse_continual.files import write

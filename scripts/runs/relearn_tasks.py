@@ -7,7 +7,7 @@ with job(snakemake):
 
     from sparse_continual.csv_text import csv_text
     from sparse_continual.files import read_json, write
-    from sparse_continual.runs.job import located
+    from sparse_continual.runs.inputs import located
     from sparse_continual.runs.savings import COLUMNS, relearn
 
     params, given = snakemake.params, snakemake.input

@@ -8,7 +8,7 @@ with job(snakemake):
 
     from sparse_continual.files import read_json, sha256_of
     from sparse_continual.identity import sha256
-    from sparse_continual.runs.job import located
+    from sparse_continual.runs.inputs import located
     from sparse_continual.runs.run import finish, run_condition
 
     params, given = snakemake.params, snakemake.input

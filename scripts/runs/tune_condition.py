@@ -6,7 +6,7 @@ with job(snakemake):
     from sparse_continual.csv_text import csv_text
     from sparse_continual.files import sha256_of, write, write_json
     from sparse_continual.identity import sha256
-    from sparse_continual.runs.job import located
+    from sparse_continual.runs.inputs import located
     from sparse_continual.runs.resume import clear
     from sparse_continual.runs.tuning import COLUMNS, choose, tune
 

@@ -15,7 +15,7 @@ with job(snakemake):
     if tables is None:
         print("computing: no table beside the weights was made by this scoring", flush=True)
         from sparse_continual.files import read_manifest
-        from sparse_continual.runs.job import located
+        from sparse_continual.runs.inputs import located
         from sparse_continual.scores.score import score_saved
 
         job_ = {

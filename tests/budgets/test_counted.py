@@ -1,11 +1,9 @@
 """FLOPs that were counted on the meta device: against formulas, models with weights, and closed forms of a GPT-NeoX."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import transformers  # noqa: F401 - where it is imported, no other process counts
+from shapes import RANK, SHAPES, Adapted
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparse_continual.budgets.arithmetic import (
@@ -16,17 +14,13 @@ from sparse_continual.budgets.arithmetic import (
     masked_lora_training_flops,
     training_flops,
 )
-from sparse_continual.budgets.making import making
 from sparse_continual.budgets.price import describe, price, table, unknown_flops
+from sparse_continual.budgets.pruning import making
 from sparse_continual.budgets.shapes import control
 from sparse_continual.errors import UserError
 from sparse_continual.models.architecture import CHEAP, _operations
 from sparse_continual.models.load import prunable
 from sparse_continual.models.shape import shape_of_config
-
-sys.path.append(str(Path(__file__).parent))
-
-from test_counter import RANK, SHAPES, Adapted  # noqa: E402
 
 TOKENS = 12
 D, F, V, LAYERS = 32, 80, 48, 3

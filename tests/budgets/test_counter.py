@@ -2,22 +2,17 @@
 
 import pytest
 import torch
+from shapes import RANK, SHAPES, Adapted
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparse_continual.budgets.arithmetic import (
-    Shape,
     forward_flops,
     lora_training_flops,
     parameters,
     training_flops,
 )
 
-SHAPES = [
-    Shape(32, 48, 2, 4, 4, 50, tied=True),
-    Shape(48, 80, 3, 6, 2, 70, tied=False),
-    Shape(32, 56, 2, 4, 1, 40, tied=True, head_size=12),
-]
-BATCH, TOKENS, RANK = 3, 16, 4
+BATCH, TOKENS = 3, 16
 
 
 def build(shape):
@@ -67,19 +62,6 @@ def test_frozen_ends_and_few_logits(shape):
     assert counted(model, shape, training=True) == training_flops(shape, TOKENS, ends_trained=False)
     some = training_flops(shape, TOKENS, ends_trained=False, head=0.25)
     assert counted(model, shape, training=True, positions=4) == some
-
-
-class Adapted(torch.nn.Module):
-    """y = W x + B A x, W frozen."""
-
-    def __init__(self, linear):
-        super().__init__()
-        self.linear = linear.requires_grad_(False)
-        self.first = torch.nn.Linear(linear.in_features, RANK, bias=False)
-        self.second = torch.nn.Linear(RANK, linear.out_features, bias=False)
-
-    def forward(self, inputs):
-        return self.linear(inputs) + self.second(self.first(inputs))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

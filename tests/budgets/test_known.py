@@ -2,7 +2,7 @@
 
 import json
 
-from sparse_continual.budgets.known import declared, known
+from sparse_continual.budgets.made import declared, known
 from sparse_continual.budgets.price import price
 from sparse_continual.csv_text import csv_text
 

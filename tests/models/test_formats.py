@@ -15,7 +15,7 @@ from sparse_continual.models import reader
 from sparse_continual.models.checkpoint import check_checkpoint
 from sparse_continual.models.load import load_model
 from sparse_continual.models.reader import Checkpoint, tensors
-from sparse_continual.topologies import patterns
+from sparse_continual.topologies import zeros
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn]
 SPARSITY = {"quant_method": "compressed-tensors", "sparsity_config": {"format": "sparse-bitmask"}}
@@ -291,7 +291,7 @@ def test_stored_bits_are_counted_as_the_decoded_weights_are(tmp_path, dtype, enc
     if odd is not None:
         parts["compressed"].view(-1)[7] = odd
     opened = Checkpoint(written(tmp_path, {f"a.{part}": value for part, value in parts.items()}))
-    bits, negative, not_finite = patterns.packed_in(opened, "a.weight")
+    bits, negative, not_finite = zeros.packed_in(opened, "a.weight")
     decoded = opened["a.weight"].double()
     assert (np.unpackbits(bits, axis=1, bitorder="little") == (decoded != 0).numpy()).all()
     assert negative == int((torch.signbit(decoded) & (decoded == 0)).sum())

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from sparse_continual.errors import UserError
 from sparse_continual.models.formats.maskllm import apply_masks, masks
 from sparse_continual.models.reader import Checkpoint
-from sparse_continual.topologies.patterns import count
+from sparse_continual.topologies.zeros import count
 
 A, B = "model.layers.0.a_proj.weight", "model.layers.1.b_proj.weight"
 SIZES = {A: (6, 8), B: (5, 12)}

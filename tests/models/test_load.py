@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sparse_continual.bases.facts import facts_of
 from sparse_continual.errors import UserError
-from sparse_continual.models.facts import facts_of
 from sparse_continual.models.load import (
     load_model,
     load_tokenizer,

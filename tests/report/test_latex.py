@@ -108,7 +108,7 @@ def test_missing_numbers_one_checkpoint_and_odd_names():
 def test_a_claim_of_noninferiority_says_that_this_is_what_was_shown(rule, verdict, expected):
     import pandas
 
-    from sparse_continual.report.contents import primary_rows
+    from sparse_continual.report.page_tables import primary_rows
 
     row = {"contrast": "lock", "metric": "forgetting", "minus": "unlocked", "role": "primary", "scale": "raw"}
     claim = {"contrast": "lock", "metric": "forgetting", "stream": "people", "claim": "kept", "rule": rule}

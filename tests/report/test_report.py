@@ -12,9 +12,9 @@ import pytest
 from sparse_continual.errors import UserError
 from sparse_continual.report import environment, rates
 from sparse_continual.report.differ import differ
+from sparse_continual.report.html_table import LIMIT, table
 from sparse_continual.report.limits import limits
 from sparse_continual.report.render import write
-from sparse_continual.report.view import LIMIT, table
 from sparse_continual.report.words import Words
 from sparse_continual.statistics import columns, tables
 

@@ -9,7 +9,7 @@ import pytest
 from sparse_continual.errors import UserError
 from sparse_continual.report.sentences import details, finding, seen
 from sparse_continual.report.words import Words
-from sparse_continual.statistics.verdict import WORDS
+from sparse_continual.verdicts.verdict import WORDS
 
 EN, ZH = Words("en"), Words("zh")
 LOCK = {"name": "lock", "plus": ["sparse"], "minus": ["unlocked"], "estimand": "lock"}

@@ -10,7 +10,7 @@ from sparse_continual.errors import UserError
 from sparse_continual.report.guard import STRONG
 from sparse_continual.report.words import LANGUAGES, TEMPLATES, Words, digits, points, signed
 from sparse_continual.statistics import columns
-from sparse_continual.statistics.verdict import WORDS
+from sparse_continual.verdicts.verdict import WORDS
 
 CATALOGUES = {language: Words(language) for language in LANGUAGES}
 

@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from sparse_continual.budgets.demand import priced
-from sparse_continual.config import ConfigError, checked
-from sparse_continual.study import Study
+from sparse_continual.errors import ConfigError
+from sparse_continual.study.config import checked
+from sparse_continual.study.study import Study
 
 DEFAULT = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
 STREAM = "people"

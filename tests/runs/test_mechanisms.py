@@ -6,11 +6,11 @@ import torch
 from scipy.stats import chisquare
 
 from sparse_continual.models.load import load_model, prunable
-from sparse_continual.models.train import CLIP, adamw, step
 from sparse_continual.runs.mechanism import random_places
 from sparse_continual.runs.mechanisms.replay import Mechanism as Replay
-from sparse_continual.streams.batches import collate, loss_of
 from sparse_continual.streams.tasks import load_tasks
+from sparse_continual.training.batches import collate, loss_of
+from sparse_continual.training.loop import CLIP, adamw, step
 
 STEPS = 20
 RATE = 3e-3

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from sparse_continual.runs.attach import start
 from sparse_continual.runs.run import run_condition, weights_path
-from sparse_continual.runs.start import start
-from sparse_continual.streams.measure import measure
 from sparse_continual.streams.tasks import load_tasks
+from sparse_continual.training.measure import measure
 
 SINGLE = {"kind": "single"}
 

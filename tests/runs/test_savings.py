@@ -5,13 +5,13 @@ from safetensors.torch import load_file
 
 from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
-from sparse_continual.models.train import adamw, rate, step
 from sparse_continual.runs import savings
+from sparse_continual.runs.attach import start
 from sparse_continual.runs.run import run_condition, weights_path
-from sparse_continual.runs.start import start
-from sparse_continual.streams.batches import batch_rows, collate, loss_of
-from sparse_continual.streams.measure import Measured, measure
 from sparse_continual.streams.tasks import load_tasks
+from sparse_continual.training.batches import batch_rows, collate, loss_of
+from sparse_continual.training.loop import adamw, rate, step
+from sparse_continual.training.measure import Measured, measure
 
 
 @pytest.mark.parametrize("arm", ["sparse", "masked lora", "replay"])

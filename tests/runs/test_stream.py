@@ -17,8 +17,8 @@ from sparse_continual.runs import resume as resumes
 from sparse_continual.runs import stream
 from sparse_continual.runs.resume import Resume
 from sparse_continual.runs.run import finish, run_condition, weights_path
-from sparse_continual.streams.batches import collate, loss_of
 from sparse_continual.streams.tasks import load_tasks
+from sparse_continual.training.batches import collate, loss_of
 
 STOPS = {
     "steps": {"steps": 5},

@@ -8,8 +8,8 @@ from sparse_continual.errors import UserError
 from sparse_continual.models.load import load_model
 from sparse_continual.scores import evaluate
 from sparse_continual.scores.calibrate import calibrated, content_free, prior
-from sparse_continual.streams.measure import measure
 from sparse_continual.streams.tasks import Task, make_split
+from sparse_continual.training.measure import measure
 
 BOS, CUE = [1], [7, 9]
 OPTIONS = [[20], [21, 22], [23, 24, 25]]

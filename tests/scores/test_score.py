@@ -19,8 +19,8 @@ from sparse_continual.models.load import load_model
 from sparse_continual.runs.run import weights_path
 from sparse_continual.scores import evaluate, table
 from sparse_continual.scores.score import score_saved
-from sparse_continual.streams.batches import collate, loss_of
 from sparse_continual.streams.tasks import load_tasks, save_tasks
+from sparse_continual.training.batches import collate, loss_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SCORING = {"batch_size": 5, "calibrated_options": False}

@@ -8,7 +8,7 @@ import pytest
 import synthetic_tables
 
 from sparse_continual.errors import UserError
-from sparse_continual.statistics import compare, components, linear, matrices, metrics, outcomes
+from sparse_continual.statistics import compare, components, linear, matrices, metric_table, metrics
 
 CONTRAST = {"name": "x", "plus": ["sparse"], "minus": ["dense"], "estimand": "same_shape"}
 
@@ -38,11 +38,11 @@ def item_frame(runs):
 
 def table(runs, bases=None, contrasts=(CONTRAST,), items=None, repeated=None):
     """Components of runs {(condition, block): R}."""
-    values = outcomes.metric_table(matrices.of_stream(synthetic_tables.frame(runs)))
+    values = metric_table.metric_table(matrices.of_stream(synthetic_tables.frame(runs)))
     bases = bases or {block: block for _, block in runs}
     again = None
     if repeated:
-        again = compare.index(outcomes.metric_table(matrices.of_stream(synthetic_tables.frame(repeated))))
+        again = compare.index(metric_table.metric_table(matrices.of_stream(synthetic_tables.frame(repeated))))
     found = components.component_table(compare.index(values), contrasts, bases, items, again)
     return found.set_index(["metric", "condition_or_contrast", "component"])
 

@@ -13,19 +13,16 @@ from sparse_continual.statistics import (
     collect,
     columns,
     compare,
-    deviations,
     estimate,
-    findings,
     flags,
-    instrument,
-    judge,
     matrices,
+    metric_table,
     metrics,
-    outcomes,
     paired,
     summary,
     tables,
 )
+from sparse_continual.verdicts import deviations, findings, instrument, judge
 
 WOBBLE = np.array([0.01, -0.01, 0.02, -0.02, 0.005, -0.005, 0.012, -0.012, 0.003, -0.003])
 SAME_SHAPE = {"name": "x", "plus": ["sparse"], "minus": ["dense"], "estimand": "same_shape"}
@@ -42,7 +39,7 @@ def study(arms, blocks=10, chance=0.0, ceiling=1.0):
 
 
 def indexed(scores):
-    return compare.index(outcomes.metric_table(matrices.of_stream(scores), matrices.of_base(scores)))
+    return compare.index(metric_table.metric_table(matrices.of_stream(scores), matrices.of_base(scores)))
 
 
 def compared(arms, contrasts=(SAME_SHAPE,), blocks=10, bases=None, margin=0.05, **more):
@@ -174,7 +171,7 @@ def test_base_retention_comes_from_position_zero():
 
 def test_summary_counts_blocks_without_a_value():
     arms = {"dense": (np.r_[0.05, np.full(9, 0.8)], np.r_[0.05, 0.3 + WOBBLE[1:]])}  # block 1 gained nothing
-    values = outcomes.metric_table(matrices.of_stream(study(arms)))
+    values = metric_table.metric_table(matrices.of_stream(study(arms)))
     found = summary.summary_table(values, 0.05, {str(b): str(b) for b in range(1, 11)})
     row = found[(found.metric == "fraction_lost") & (found.scale == "raw")].iloc[0]
     assert row.n == 9 and row.note == "not defined in 1 of 10 blocks"

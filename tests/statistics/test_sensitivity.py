@@ -8,7 +8,7 @@ import pytest
 import synthetic_tables
 from scipy import stats
 
-from sparse_continual.statistics import compare, matrices, metrics, outcomes, sensitivity, specification
+from sparse_continual.statistics import compare, matrices, metric_table, metrics, sensitivity, specification
 
 CONTRAST = {"name": "x", "plus": ["sparse"], "minus": ["dense"], "estimand": "same_shape"}
 NAMES = {"1": ["a", "b", "c"], "2": ["c", "a", "b"], "3": ["b", "c", "a"], "4": ["a", "c", "b"]}
@@ -77,7 +77,7 @@ def test_two_tasks_and_one_block_leave_little_to_leave_out():
 
 def specifications(runs, scores=None, bases=None):
     frame = synthetic_tables.frame(runs) if scores is None else scores
-    indexed = compare.index(outcomes.metric_table(matrices.of_stream(frame)))
+    indexed = compare.index(metric_table.metric_table(matrices.of_stream(frame)))
     bases = bases or {b: b for b in NAMES}
     return specification.specification_table(indexed, [CONTRAST], 0.05, bases)
 

@@ -1,16 +1,12 @@
 """A tiny untrained Llama on the generated vocabulary, and that vocabulary's tokenizer."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sparse_continual.streams import lexicon
-
-sys.path.append(str(Path(__file__).parent))  # for byte_pairs
 
 
 @pytest.fixture(scope="session")

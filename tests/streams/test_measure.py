@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from sparse_continual.errors import UserError
-from sparse_continual.streams.batches import batch_rows, collate, loss_of, mixture_rows, refuse_beyond
-from sparse_continual.streams.measure import judge_options, measure
 from sparse_continual.streams.sources import cl_benchmark, drift, facts, rules
 from sparse_continual.streams.tasks import Task, make_split, whole
+from sparse_continual.training.batches import batch_rows, collate, loss_of, mixture_rows, refuse_beyond
+from sparse_continual.training.measure import judge_options, measure
 
 
 def single(model, row, answer):

@@ -9,10 +9,10 @@ from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
 from sparse_continual.errors import UserError
 from sparse_continual.streams import lexicon
 from sparse_continual.streams.build import build_mixture, build_stream
+from sparse_continual.streams.calibration import rows_of_files
 from sparse_continual.streams.encode import Encoder
 from sparse_continual.streams.sources import cl_benchmark, drift, facts, rules, text
 from sparse_continual.streams.tokens import added, as_text, count_marks, encode, generated, marks_of, start_of
-from sparse_continual.topologies.calibration import rows_of_files
 
 TEXTS = [
     "Ada plays the piano.",

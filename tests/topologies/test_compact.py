@@ -4,9 +4,10 @@ import pytest
 import torch
 from layers import method
 
+from sparse_continual import prune
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import load_model, prunable, save_model
-from sparse_continual.topologies import compact, prune
+from sparse_continual.topologies import compact
 
 BASE = {
     "vocab_size": 64,

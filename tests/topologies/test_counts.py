@@ -5,7 +5,8 @@ import random
 import pytest
 
 from sparse_continual.errors import UserError
-from sparse_continual.topologies.counts import kept_counts, matrices, parse_pattern, spread
+from sparse_continual.pruning.allocations import uniform
+from sparse_continual.topologies.counts import kept_total, matrices, parse_pattern, refuse_empty, spread
 
 
 def test_names_and_sizes_are_those_of_a_real_llama(llama, shape):
@@ -42,16 +43,18 @@ def test_unstructured_counts_add_up_to_the_rounded_target(shape):
     sizes = matrices(shape)
     total = sum(rows * columns for rows, columns in sizes.values())
     for sparsity in (0, 0.1, 0.3, 0.5, 0.7, 0.77, 0.9, 0.995):
-        counts = kept_counts(sizes, "unstructured", sparsity)
+        counts = uniform.kept(sizes, kept_total(sizes, "unstructured", sparsity))
         assert list(counts) == list(sizes)
         assert sum(counts.values()) == round((1 - sparsity) * total)
 
 
 def test_n_of_m_counts(shape):
-    counts = kept_counts(matrices(shape), "1:4")
+    sizes = matrices(shape)
+    total = kept_total(sizes, "1:4")
+    counts = uniform.kept(sizes, total)
     assert counts["model.layers.0.self_attn.q_proj.weight"] == 32 * 32 // 4
-    assert kept_counts(matrices(shape), "1:4", 0.75) == counts
-    assert kept_counts({"a": (3, 8)}, "dense") == {"a": 24}
+    assert kept_total(sizes, "1:4", 0.75) == total
+    assert kept_total({"a": (3, 8)}, "dense") == 24
 
 
 @pytest.mark.parametrize(
@@ -61,13 +64,19 @@ def test_n_of_m_counts(shape):
         ({"a": (4, 4)}, "2:4", 0.7, "sparsity 0.7.*0.5"),
         ({"a": (4, 4)}, "unstructured", None, "needs a sparsity"),
         ({"a": (4, 4)}, "unstructured", 1, "sparsity 1"),
-        ({"a": (400, 400), "tiny": (1, 2)}, "unstructured", 0.9, "tiny.*no weight"),
         ({}, "2:4", None, "no linear layers"),
     ],
 )
 def test_mistakes(sizes, pattern, sparsity, words):
     with pytest.raises(UserError, match=words):
-        kept_counts(sizes, pattern, sparsity)
+        kept_total(sizes, pattern, sparsity)
+
+
+def test_a_matrix_that_would_keep_no_weight_is_refused():
+    sizes = {"a": (400, 400), "tiny": (1, 2)}
+    counts = uniform.kept(sizes, kept_total(sizes, "unstructured", 0.9))
+    with pytest.raises(UserError, match="tiny.*no weight"):
+        refuse_empty(counts, "uniform")
 
 
 @pytest.mark.parametrize("pattern", ["4:4", "4:2", "0:4", "2 of 4", 124, ""])

@@ -8,14 +8,13 @@ import torch
 from layers import error, hessian, layer, least_squares, measured, method
 from transformers import GPT2Config, GPT2LMHeadModel, MixtralConfig, MixtralForCausalLM
 
-from sparse_continual import registry
+from sparse_continual import prune, registry
 from sparse_continual.errors import UserError
 from sparse_continual.models.experts import experts_apart
 from sparse_continual.models.load import load_model, matrix_of, prunable, save_model
+from sparse_continual.pruning.make import make_topology
 from sparse_continual.streams.lexicon import tokenizer
-from sparse_continual.topologies import prune
 from sparse_continual.topologies.counts import Count, fit
-from sparse_continual.topologies.make import make_topology
 
 TRAINED = {"steps": 4, "batch_size": 3, "warmup": 1, "learning_rate": 1e-2}
 OPTIONS = {
@@ -30,7 +29,7 @@ OPTIONS = {
     "wandapp": {"samples": 4, "rounds": 2, "learning_rate": 1e-3},
 }
 READY = ("dense", "counted")  # which prune nothing
-PRUNERS = [name for name in registry.names("topologies.methods") if name not in READY]
+PRUNERS = [name for name in registry.names("pruning.methods") if name not in READY]
 STEPS = [  # (pattern, sparsity) before, and after
     (("unstructured", 0.5), ("unstructured", 0.7)),
     (("unstructured", 0.7), ("2:4", None)),
@@ -42,7 +41,7 @@ CASES = [
     (name, first, then)
     for name in PRUNERS
     for first, then in STEPS
-    if ("N:M" if ":" in then[0] else then[0]) in registry.load("topologies.methods", name).PATTERNS
+    if ("N:M" if ":" in then[0] else then[0]) in registry.load("pruning.methods", name).PATTERNS
 ]
 
 
@@ -95,7 +94,7 @@ def test_methods_that_prune_nothing(llama):
     """`counted` takes the zeros as they are, and `dense` refuses them."""
     model = llama()
     prune(model, "magnitude", "unstructured", 0.5)
-    counted = registry.load("topologies.methods", "counted").read(model)
+    counted = registry.load("pruning.methods", "counted").read(model)
     assert all(torch.equal(mask, ~zeros_of(model)[name]) for name, mask in counted.masks.items())
     with pytest.raises(UserError, match=r"method dense: .* \(0.5\) are exactly zero.*method counted"):
         prune(model, "dense", "dense")
@@ -117,7 +116,7 @@ def test_the_sparsity_that_a_model_has_changes_no_byte(llama, rows, name):
 )  # N:M has no sparsity of its own
 def test_a_lower_sparsity_than_the_models_is_refused(llama, rows, name):
     model = llama()
-    if "unstructured" in registry.load("topologies.methods", name).PATTERNS:
+    if "unstructured" in registry.load("pruning.methods", name).PATTERNS:
         prune(model, "magnitude", "unstructured", 0.7)
         words, then = r"^sparsity 0.5: .* \(0.7\) are exactly zero.*at least 0.7", ("unstructured", 0.5)
     else:

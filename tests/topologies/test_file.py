@@ -10,9 +10,9 @@ from safetensors.numpy import load_file, save_file
 
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import prunable
-from sparse_continual.topologies import bits
+from sparse_continual.topologies import file
 from sparse_continual.topologies.density import densities_of_masks
-from sparse_continual.topologies.mask import Topology
+from sparse_continual.topologies.topology import Topology
 
 Q, DOWN = "model.layers.10.self_attn.q_proj.weight", "model.layers.2.mlp.down_proj.weight"
 
@@ -28,18 +28,18 @@ def topology():
 def test_bits_are_row_major_and_little_endian():
     mask = np.zeros((2, 5), dtype=bool)
     mask[0, 0] = mask[0, 3] = mask[1, 4] = True  # flat places 0, 3 and 9
-    assert bits.pack(mask).tolist() == [0b00001001, 0b00000010]
-    assert bits.count(bits.pack(mask)) == 3
+    assert file.pack(mask).tolist() == [0b00001001, 0b00000010]
+    assert file.count(file.pack(mask)) == 3
 
 
 def test_pack_and_unpack_are_inverse():
     draw = np.random.default_rng(0)
     for rows, columns in [(1, 1), (3, 3), (8, 8), (5, 13), (1, 64)]:
         mask = draw.random((rows, columns)) < 0.5
-        packed = bits.pack(mask)
+        packed = file.pack(mask)
         by_hand = [int(mask.flat[i]) << (i % 8) for i in range(mask.size)]
         assert packed.tolist() == [sum(by_hand[i : i + 8]) for i in range(0, mask.size, 8)]
-        assert (bits.unpack(packed, (rows, columns)) == mask).all()
+        assert (file.unpack(packed, (rows, columns)) == mask).all()
 
 
 def test_round_trip(topology, tmp_path):

@@ -1,13 +1,8 @@
 import os
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parent))  # for driver
-
 from driver import checked_out, command, copied, tiny  # noqa: E402
 
 

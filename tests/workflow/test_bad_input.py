@@ -11,9 +11,9 @@ import pytest
 import yaml
 from driver import ROOT, TINY, command, snakemake, tiny
 
-from sparse_continual.config import ConfigError, checked
-from sparse_continual.errors import UserError
-from sparse_continual.study import Study
+from sparse_continual.errors import ConfigError, UserError
+from sparse_continual.study.config import checked
+from sparse_continual.study.study import Study
 
 
 def changed(path, value):

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from driver import ROOT, checked_out, copied, planned, snakemake
 
-from sparse_continual.config import checked
-from sparse_continual.study import Study
+from sparse_continual.study.config import checked
+from sparse_continual.study.study import Study
 
 SHORTER = {  # than the default study; the rest is as there
     "topologies": {"wanda_2of4": {"method": "wanda", "pattern": "2:4", "calibration": {"sequences": 8}}},
@@ -99,11 +99,11 @@ def _change_a_metric(study):
 
 
 def _change_the_pruning_of_one(study):
-    study.append("topologies/methods/wanda.py")
+    study.append("pruning/methods/wanda.py")
 
 
 def _change_masks(study):
-    study.append("topologies/mask.py")
+    study.append("topologies/topology.py")
 
 
 def _change_the_scorer(study):
@@ -283,7 +283,7 @@ def test_a_start_imports_nothing_heavy(wide):
     """Every start and every dry run resolves the study: torch alone would take it seconds."""
     code = (
         "import sys, yaml; from sparse_continual.budgets.demand import priced; "
-        "from sparse_continual.config import checked; from sparse_continual.study import Study; "
+        "from sparse_continual.study.config import checked; from sparse_continual.study.study import Study; "
         "study = Study(checked(yaml.safe_load(open('config.yaml')))); study.runs('people'); "
         "priced(study, 'people'); print({'torch', 'transformers', 'pandas', 'scipy'} & set(sys.modules))"
     )

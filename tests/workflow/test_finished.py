@@ -16,9 +16,9 @@ import pytest
 import yaml
 from driver import TINY, command, copied, planned, snakemake, tiny
 
-from sparse_continual.config import checked
 from sparse_continual.runs.run import weights_path
-from sparse_continual.study import Study
+from sparse_continual.study.config import checked
+from sparse_continual.study.study import Study
 
 RESULTS, STREAM = "results/tiny", "people"
 STUDY = Study(checked(yaml.safe_load(TINY.read_text())))

@@ -4,20 +4,16 @@ import csv
 import io
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from driver import ROOT, checked_out, command, planned
-
-sys.path.append(str(ROOT / "tests" / "models"))  # for encoded, fake_hub
-
 from encoded import bitmask, encode, shard  # noqa: E402
 from fake_hub import FakeHub, files_of  # noqa: E402
 
-from sparse_continual.models.published import entry  # noqa: E402
+from sparse_continual.bases.published import entry  # noqa: E402
 
 TOKEN = "good-token"
 FIGURES = yaml.safe_load((ROOT / "config.yaml").read_text())["figures"]
@@ -272,7 +268,7 @@ def test_jobs_ask_the_hub_for_nothing(stories):
 
 
 def test_zeros_are_counted_and_kept(stories):
-    from sparse_continual.topologies.mask import Topology
+    from sparse_continual.topologies.topology import Topology
 
     counted = {
         row["topology"]: row["pattern"]
@@ -324,7 +320,7 @@ def test_what_is_done_is_done(stories):
 def test_the_8b_study_runs_on_stand_ins(world):
     from sparse_continual.files import read_manifest
     from sparse_continual.models.load import load_model
-    from sparse_continual.topologies.mask import Topology
+    from sparse_continual.topologies.topology import Topology
 
     streams = {"people": {"tasks": 2, "people": 4, "employers": 8}}
     # the arms whose absent weights are free differ from these in nothing that is downloaded

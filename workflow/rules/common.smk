@@ -5,12 +5,12 @@ from pathlib import Path
 
 import sparse_continual
 from sparse_continual import code as code_digests
-from sparse_continual.config import ConfigError, checked, merged
-from sparse_continual.errors import UserError
+from sparse_continual.errors import ConfigError, UserError
 from sparse_continual.identity import canonical
 from sparse_continual.statistics import registration
-from sparse_continual.study import Study
-from sparse_continual.topologies.check import variants as topology_variants
+from sparse_continual.study.config import checked, merged
+from sparse_continual.study.study import Study
+from sparse_continual.pruning.check import variants as topology_variants
 
 
 wildcard_constraints:
@@ -126,7 +126,7 @@ def made_from(stage, name, *roles):
 
 def variants(arm):
     """Modules that an arm's training is looked up in by name, besides what its script imports."""
-    mask = ["topologies.mask"] if (arm["sparse"] and arm["locked"]) or arm["writes"] != "all" else []
+    mask = ["topologies.topology"] if (arm["sparse"] and arm["locked"]) or arm["writes"] != "all" else []
     return [f"runs.mechanisms.{arm['mechanism']['kind']}", *mask]
 
 

@@ -13,7 +13,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from sparse_continual.errors import UserError
+from sparse_continual.errors import ConfigError, UserError
 
 NOT_COUNTED_STATUS = 3  # of `audit`
 
@@ -44,8 +44,6 @@ def _write_anything() -> None:
 
 def _run(arguments) -> tuple[str, int]:
     """What a command has to say, and its exit status."""
-    from sparse_continual.config import ConfigError
-
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
@@ -132,8 +130,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _register(options) -> tuple[str, int]:
-    from sparse_continual.statistics import registration
-    from sparse_continual.study import ROOT, Study
+    from sparse_continual.study.study import ROOT, Study
+    from sparse_continual.verdicts import registration
 
     study = Study(checked_config(options.configfile))
     path = registration.path_of(study.name)
@@ -156,7 +154,7 @@ def _register(options) -> tuple[str, int]:
 
 
 def _reanalyse(options) -> tuple[str, int]:
-    from sparse_continual.statistics.reanalysis import reanalyse
+    from sparse_continual.reanalysis.reanalysis import reanalyse
 
     return reanalyse(options.file), 0
 
@@ -164,16 +162,16 @@ def _reanalyse(options) -> tuple[str, int]:
 def _audit(options) -> tuple[str, int]:
     """The text to print, and the exit status: 1 where a checkpoint could not be audited (its line is on stderr, the
     others are reported), else NOT_COUNTED_STATUS where a verdict is that nothing was counted."""
+    from sparse_continual.auditing import view
+    from sparse_continual.auditing.audit import NOT_COUNTED, audit, compare, locate
     from sparse_continual.files import write, write_json
-    from sparse_continual.topologies import audit_view
-    from sparse_continual.topologies.audit import NOT_COUNTED, audit, compare, locate
 
     if options.json and Path(options.json).is_dir():  # `--json FOLDER`: no file has the name of a folder
         options.paths, options.json = [options.json, *options.paths], "-"
     if not options.paths:
         raise UserError("audit: found no checkpoint, expected a folder or a repository")
     if options.figure:
-        audit_view.form_of(options.figure)
+        view.form_of(options.figure)
     for path in (options.figure, options.csv, None if options.json == "-" else options.json):
         if path:
             _check_place(Path(path))
@@ -196,16 +194,16 @@ def _audit(options) -> tuple[str, int]:
         report["compared"] = [pair for pair in pairs if report["path"] in (pair["first"], pair["second"])]
     if options.figure:  # the first, since there may be nothing to draw
         with _told(options.figure):
-            audit_view.draw(reports, options.figure)
+            view.draw(reports, options.figure)
     if options.csv:
         with _told(options.csv):
-            write(options.csv, audit_view.as_csv(reports))
+            write(options.csv, view.as_csv(reports))
     if options.json == "-":
         return json.dumps(reports, indent=1), status
     if options.json:
         with _told(options.json):
             write_json(options.json, reports)
-    return audit_view.as_text(reports, pairs), status
+    return view.as_text(reports, pairs), status
 
 
 def _as_text(name: str) -> str:
@@ -236,8 +234,8 @@ def _told(path, what="written"):
 
 def checked_config(overlays) -> dict:
     """config.yaml changed by the files `overlays`, checked."""
-    from sparse_continual.config import checked, merged
-    from sparse_continual.study import ROOT
+    from sparse_continual.study.config import checked, merged
+    from sparse_continual.study.study import ROOT
 
     return checked(merged([ROOT / "config.yaml", *overlays]))
 

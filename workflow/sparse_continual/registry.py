@@ -18,7 +18,7 @@ ROOT = "sparse_continual"
 
 
 def names(package: str) -> list[str]:
-    """Sorted names of the variants in `package`, for example `names("topologies.methods")`."""
+    """Sorted names of the variants in `package`, for example `names("pruning.methods")`."""
     path = importlib.import_module(f"{ROOT}.{package}").__path__
     return sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
 

@@ -4,10 +4,9 @@ import math
 from itertools import product
 
 from sparse_continual import registry
-from sparse_continual.config import COUNTED
 from sparse_continual.identity import sha256
-from sparse_continual.topologies.calibration import DEFAULTS as CALIBRATION
-from sparse_continual.topologies.check import needs_text
+from sparse_continual.pruning.check import COUNTED, needs_text
+from sparse_continual.streams.calibration import DEFAULTS as CALIBRATION
 
 
 def priced(study, stream: str) -> list[dict]:
@@ -88,7 +87,7 @@ def lengths(study, base: str) -> list[int]:
 
 
 def _making(study, condition: str, topology: str) -> dict | None:
-    """What `budgets.making.making` needs to know of a topology beside the shape; None where no method makes it.
+    """What `budgets.pruning.making` needs to know of a topology beside the shape; None where no method makes it.
 
     topology: its settings; text: {sequences, tokens, written} of what is read, None where nothing is.
     """

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from sparse_continual.budgets.arithmetic import Shape, forward_flops, training_flops
 from sparse_continual.budgets.demand import preparation, priced, prunings
-from sparse_continual.budgets.known import declared
-from sparse_continual.budgets.making import making
+from sparse_continual.budgets.made import declared
 from sparse_continual.budgets.price import STEP_SECONDS, aligned, hours, number, price, table, unknown_flops
+from sparse_continual.budgets.pruning import making
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json, read_manifest
 from sparse_continual.streams.tasks import HANDLING
@@ -198,8 +198,8 @@ def _methods(topologies: list[dict]) -> list[str]:
 
 def _power(study) -> list[str]:
     """What the planned blocks can show of the study's claims."""
-    from sparse_continual.statistics.findings import power_rows
-    from sparse_continual.statistics.registration import in_words, path_of, pilot_of
+    from sparse_continual.verdicts.findings import power_rows
+    from sparse_continual.verdicts.registration import in_words, path_of, pilot_of
 
     design = {
         "claims": study.claims,

@@ -1,8 +1,7 @@
 """What the plan says of the model of a topology, for the job that makes it."""
 
 from sparse_continual.budgets.arithmetic import Shape, parameters
-from sparse_continual.config import COUNTED
-from sparse_continual.topologies.check import check
+from sparse_continual.pruning.check import COUNTED, check
 from sparse_continual.topologies.counts import matrices
 
 

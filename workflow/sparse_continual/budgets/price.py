@@ -19,10 +19,10 @@ from sparse_continual.budgets.arithmetic import (
     parameters,
     training_flops,
 )
-from sparse_continual.budgets.making import NOTHING, making
+from sparse_continual.budgets.pruning import NOTHING, making
 from sparse_continual.errors import UserError
-from sparse_continual.topologies.counts import kept_counts, matrices
-from sparse_continual.topologies.export import kept_weights
+from sparse_continual.topologies.counts import kept_total, matrices
+from sparse_continual.topologies.structured_counts import kept_weights
 
 THROUGHPUT = 7e10  # FLOP/s
 STEP_SECONDS = 0.013  # of Python, launches, optimiser per training step
@@ -102,7 +102,7 @@ def _planned(shape: Shape, c: dict) -> int:
     sizes, sparsity = matrices(shape.settings()), c.get("sparsity")
     if c["pattern"] == "structured":
         return sum(kept_weights(sizes, shape.kv_heads, sparsity, "masked", c["whole"], 0).values())
-    return sum(kept_counts(sizes, c["pattern"], sparsity).values())
+    return kept_total(sizes, c["pattern"], sparsity)
 
 
 def _written(shape: Shape, c: dict, existing: int) -> int:

@@ -1,1 +1,1 @@
-"""Where a base model comes from, and how it is loaded and trained."""
+"""A language model on disk and in memory: its files, its shape, its prunable matrices."""

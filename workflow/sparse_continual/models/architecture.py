@@ -139,7 +139,7 @@ def count(model, name: str) -> dict:
         fields = {key: _whole(config, key) for key in EXPERTS if _whole(config, key)}
         raise UserError(
             f"{name}: model_type {config.model_type!r} has experts ({experts}; {fields or 'no number of them'}), "
-            "expected a base without: a mixture can be pruned by `sparse_continual.topologies.prune` and audited, but "
+            "expected a base without: a mixture can be pruned by `sparse_continual.prune` and audited, but "
             "a study cannot price it yet"
         )
     try:

@@ -54,7 +54,7 @@ def shape_of_config(config: dict, name="config.json", lengths=(), code_folder=No
         if isinstance(config.get(key), int) and config[key] > 1:
             raise UserError(
                 f"{name}: {key!r} is {config[key]}, expected a base without experts: a mixture can be pruned by "
-                "`sparse_continual.topologies.prune` and audited, but a study cannot price it yet"
+                "`sparse_continual.prune` and audited, but a study cannot price it yet"
             )
     wanted = {str(tokens): f"-{tokens}" for tokens in sorted(set(lengths))}
     place = Path(FOLDER) / _key(config, code_folder)

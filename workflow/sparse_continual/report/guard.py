@@ -1,6 +1,6 @@
 """Refuses a verdict that the numbers of its own row do not carry.
 
-Verdicts are given elsewhere, by statistics/verdict.py. Nothing is printed on the strength of a word in
+Verdicts are given elsewhere, by verdicts/verdict.py. Nothing is printed on the strength of a word in
 a table alone: here the word is held against the row's numbers once more, so that a table that was edited,
 or made by other code, stops the page instead of reaching it.
 """
@@ -9,9 +9,9 @@ import re
 
 from sparse_continual.errors import UserError
 from sparse_continual.report.words import absent
-from sparse_continual.statistics.judge import KEEPS_MORE, UNGATED
 from sparse_continual.statistics.tables import true
-from sparse_continual.statistics.verdict import MINIMUM_BLOCKS, WORDS
+from sparse_continual.verdicts.judge import KEEPS_MORE, UNGATED
+from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS, WORDS
 
 STRONG = ("shown", "contradicted", "equivalent")
 

@@ -7,10 +7,10 @@ from sparse_continual.report.sentences import cannot_reach
 from sparse_continual.report.words import Words, absent
 from sparse_continual.statistics.compare import bases_of
 from sparse_continual.statistics.contrasts import shared
-from sparse_continual.statistics.findings import planned_n
-from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
 from sparse_continual.streams.settings import filled
 from sparse_continual.streams.sources.facts import MEMORY, SCHEMA
+from sparse_continual.verdicts.findings import planned_n
+from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 
 BITS_PER_WEIGHT = 2  # that a model can store (arXiv 2404.05405)
 SAME_MODEL = 0.05  # relative difference in weights below which two matched controls are nearly one

@@ -5,7 +5,7 @@ Described only, and only in studies that measure their topologies (`study.measur
 
 import math
 
-from sparse_continual.report.view import table
+from sparse_continual.report.html_table import table
 from sparse_continual.report.words import Words, digits, points
 
 STAGES = ("base", "pruned", "trained", "recovered")

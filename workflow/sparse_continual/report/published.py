@@ -1,10 +1,10 @@
 """What is declared of published checkpoints, beside what was counted in them."""
 
-from sparse_continual.report.view import table
+from sparse_continual.report.html_table import table
 from sparse_continual.report.words import Words, absent
 from sparse_continual.topologies.counts import parse_pattern
 from sparse_continual.topologies.density import common_pattern, implies
-from sparse_continual.topologies.patterns import GROUPS
+from sparse_continual.topologies.zeros import GROUPS
 
 TOLERANCE = 0.01  # of sparsity: declared figures are rounded to whole percents
 

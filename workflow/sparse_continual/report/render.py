@@ -11,17 +11,17 @@ from pathlib import Path
 
 from sparse_continual import files
 from sparse_continual.errors import UserError
-from sparse_continual.report import contents, latex, published, rates
+from sparse_continual.report import latex, page_tables, published, rates
 from sparse_continual.report.differ import differ
+from sparse_continual.report.html_table import figure, in_order
 from sparse_continual.report.limits import bases_kind, limits, units
 from sparse_continual.report.methods import MEASURED, of_methods
 from sparse_continual.report.sentences import details, finding, names_in, seen
 from sparse_continual.report.tasks import of_tasks
-from sparse_continual.report.view import figure, in_order
 from sparse_continual.report.words import TEMPLATES, Words, absent, decimal, signed
 from sparse_continual.statistics import tables
 from sparse_continual.statistics.columns import METRICS, TABLES
-from sparse_continual.statistics.instrument import refuse_failed
+from sparse_continual.verdicts.instrument import refuse_failed
 
 STUDY = ("claims", "power", "loads", "deviations")  # tables of the whole study
 STREAM = (  # tables of a stream
@@ -57,7 +57,7 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
     ]
     claims = _claims(facts, rows, chosen, figures, words)
     primary = {
-        name: contents.primary_rows(stream["contrasts"], name, study["claims"], words)
+        name: page_tables.primary_rows(stream["contrasts"], name, study["claims"], words)
         for name, stream in found.items()
     }
     n, unit = units(facts)
@@ -66,7 +66,7 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
         "facts": facts,
         "claims": claims,
         "counts": _counts(claims, words),
-        "claim_table": contents.of_claims(study["claims"], words),
+        "claim_table": page_tables.of_claims(study["claims"], words),
         "questions": [
             {**contrast, "differ": differ(contrast, facts["conditions"], chosen, words)}
             for contrast in facts["study"]["contrasts"]
@@ -74,21 +74,21 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
         "published": published.provenance(facts, words),
         "limits": limits(facts, budget, found, study["claims"], words),
         "streams": [
-            contents.of_stream(root / name, name, found[name], primary[name], budget, facts, words)
+            page_tables.of_stream(root / name, name, found[name], primary[name], budget, facts, words)
             | {
                 "methods": of_methods(name, found[name], facts, words),
                 "tasks": of_tasks(root, name, built, words),
             }
             for name in found
         ],
-        "equivalence": contents.of_equivalence(study["claims"], words),
-        "loads": contents.of_loads(study["loads"], words),
-        "deviations": contents.of_deviations(study["deviations"], words),
-        "power": contents.of_power(study["power"], words),
+        "equivalence": page_tables.of_equivalence(study["claims"], words),
+        "loads": page_tables.of_loads(study["loads"], words),
+        "deviations": page_tables.of_deviations(study["deviations"], words),
+        "power": page_tables.of_power(study["power"], words),
         "figures": figures,
         "methods": list(words.catalogue["page"]["methods"]),
-        "environment": contents.of_environment(environment, words),
-        "digests": contents.of_digests(root / "index.csv", words),
+        "environment": page_tables.of_environment(environment, words),
+        "digests": page_tables.of_digests(root / "index.csv", words),
         "metric_meanings": {
             name: words.meaning("metrics", name, english) for name, english in METRICS.items()
         },
@@ -146,7 +146,7 @@ def _claims(facts, rows, chosen, figures, words) -> list[dict]:
                 "stream": "" if absent(row["stream"]) else row["stream"],
                 "same": _same(row, rows, words),
                 "figure": _claim_figure(claim, row, figures),
-                "members": contents.of_members(name, members, words) if members else None,
+                "members": page_tables.of_members(name, members, words) if members else None,
                 "reason": claim.get("reason", {}).get(words.language, ""),
             }
         )
@@ -157,9 +157,9 @@ def _same(row, rows, words) -> str:
     """Which other claims rest on the same differences, so that nobody counts them as further evidence."""
     if absent(row["contrast"]):
         return ""
-    own = contents.rests_on(row)
+    own = page_tables.rests_on(row)
     test = [row["rule"], row["direction"]]
-    others = [other for other in rows.values() if other is not row and contents.rests_on(other) == own]
+    others = [other for other in rows.values() if other is not row and page_tables.rests_on(other) == own]
     found = []
     for key, same in (("test", True), ("differences", False)):
         named = [

@@ -7,7 +7,7 @@ more than the whole. Names of conditions stand in backticks, which the page turn
 
 from sparse_continual.report.guard import check, gated, keeper, undefined, withheld
 from sparse_continual.report.words import Words, absent, decimal, points, signed
-from sparse_continual.statistics.verdict import MINIMUM_BLOCKS
+from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 
 COUNTED = ("forgetting", "forward_transfer")  # metrics of which one has less or more
 TESTED = ("shown", "contradicted", "not distinguished", "equivalent")

@@ -13,8 +13,8 @@ from itertools import chain
 import torch
 
 from sparse_continual.identity import seed_of
-from sparse_continual.streams.batches import batch_rows
-from sparse_continual.topologies.physical import AllPlaces, Ends, FixedPlaces
+from sparse_continual.training.batches import batch_rows
+from sparse_continual.training.trainables import AllPlaces, Ends, FixedPlaces
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Mechanism:
         self.frozen = self._frozen_digest()
 
     def attach(self):
-        """Make the block matrices writable. Returns their trainable (as in topologies/physical.py)."""
+        """Make the block matrices writable. Returns their trainable (as in training/trainables.py)."""
         setting = self.setting
         if setting.writable is None:
             return AllPlaces(setting.linears)

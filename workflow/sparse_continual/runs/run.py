@@ -5,18 +5,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sparse_continual.files import sha256_of, write, write_json
-from sparse_continual.models.train import prepare
+from sparse_continual.runs.attach import start
 from sparse_continual.runs.references import pools_of
 from sparse_continual.runs.resume import Resume, clear
-from sparse_continual.runs.start import start
 from sparse_continual.runs.stream import train_stream
 from sparse_continual.streams.tasks import load_tasks
+from sparse_continual.training.loop import prepare
 
 
 def run_condition(job: dict, threads: int, device: str = "cpu", scorer=None) -> dict:
     """Train one run and write the weights after each task. `finish` writes run.json, last.
 
-    job: {folder, resume, identity, arm, order, training, learning_rate, seed}, what runs.job.located
+    job: {folder, resume, identity, arm, order, training, learning_rate, seed}, what runs.inputs.located
     gives, and `reference` of a reference run (runs/references.py). scorer(model, position) -> plain data is
     called before the stream and after each task.
 

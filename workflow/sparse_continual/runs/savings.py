@@ -7,12 +7,12 @@ at the arm's tuned rate, on a schedule of k steps, and the last task is no old o
 
 from sparse_continual.errors import UserError
 from sparse_continual.files import sha256_of
-from sparse_continual.models.train import prepare
+from sparse_continual.runs.attach import start
 from sparse_continual.runs.run import weights_path
-from sparse_continual.runs.start import start
 from sparse_continual.runs.stream import train_stream
-from sparse_continual.streams.measure import measure
 from sparse_continual.streams.tasks import load_tasks
+from sparse_continual.training.loop import prepare
+from sparse_continual.training.measure import measure
 
 COLUMNS = ("task", "position", "steps", "score_old", "score_base")
 ROWS = 256  # rows scored at once

@@ -7,10 +7,10 @@ import time
 import torch
 
 from sparse_continual.identity import seed_of
-from sparse_continual.models.train import adamw, rate, step
-from sparse_continual.streams.batches import collate, loss_of, refuse_beyond
-from sparse_continual.streams.measure import measure
 from sparse_continual.streams.tasks import concatenate
+from sparse_continual.training.batches import collate, loss_of, refuse_beyond
+from sparse_continual.training.loop import adamw, rate, step
+from sparse_continual.training.measure import measure
 
 WARMUP = 10  # the rate warms up over one in so many of a task's steps, then falls to a tenth as a cosine
 VALIDATION_ROWS = 256  # rows at a time when the validation loss is looked at

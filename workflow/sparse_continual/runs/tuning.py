@@ -10,12 +10,12 @@ import math
 import numpy as np
 
 from sparse_continual.files import read_json, write_json
-from sparse_continual.models.train import prepare
+from sparse_continual.runs.attach import start
 from sparse_continual.runs.resume import Resume
-from sparse_continual.runs.start import start
 from sparse_continual.runs.stream import train_stream
-from sparse_continual.streams.measure import measure
 from sparse_continual.streams.tasks import load_tasks
+from sparse_continual.training.loop import prepare
+from sparse_continual.training.measure import measure
 
 ROWS = 256  # rows at a time when validation splits are scored
 COLUMNS = ("block", "learning_rate", "after", "task", "position", "score", "loss", "chance", "ceiling")
@@ -25,7 +25,7 @@ def tune(job: dict, threads: int, device: str = "cpu") -> list[dict]:
     """Try every rate of the grid on every tuning block. Returns the rows of trials.csv (COLUMNS).
 
     job: {resume, identity, arm, learning_rates, training, blocks: [{block, order, seed, and what
-    runs.job.located gives}]}. A trial that is done is kept in the resume folder and not repeated.
+    runs.inputs.located gives}]}. A trial that is done is kept in the resume folder and not repeated.
     """
     prepare(threads, job["blocks"][0]["seed"])
     rows = []

@@ -10,8 +10,8 @@ conditional PMI of Holtzman et al., arXiv 2104.08315.
 import numpy as np
 
 from sparse_continual.errors import UserError
-from sparse_continual.streams.measure import Measured, judge_options, measure, option_losses
 from sparse_continual.streams.tasks import Split, Task, make_split
+from sparse_continual.training.measure import Measured, judge_options, measure, option_losses
 
 # digits of a difference of losses in nats: what lies beyond is rounding of float32, which would break ties at random
 DIGITS = 5

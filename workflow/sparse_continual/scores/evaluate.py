@@ -8,7 +8,7 @@ import numpy as np
 
 from sparse_continual.csv_text import csv_text
 from sparse_continual.scores.calibrate import calibrated
-from sparse_continual.streams.measure import measure
+from sparse_continual.training.measure import measure
 
 COLUMNS = ("after", "task", "position", "part", "score", "loss", "items", "chance", "ceiling")
 TABLES = {"scores": COLUMNS, "items": ("after", "task", "position", "scores"), "calibrated": COLUMNS}

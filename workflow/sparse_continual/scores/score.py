@@ -4,12 +4,12 @@ from pathlib import Path
 
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_manifest, sha256_of
-from sparse_continual.models.train import prepare
+from sparse_continual.runs.attach import start
 from sparse_continual.runs.run import weights_path
-from sparse_continual.runs.start import start
 from sparse_continual.scores.evaluate import score, texts
 from sparse_continual.scores.table import asked, key_of, leave
 from sparse_continual.streams.tasks import load_tasks
+from sparse_continual.training.loop import prepare
 
 
 def scorer(job: dict, settings: dict):

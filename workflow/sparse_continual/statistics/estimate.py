@@ -12,7 +12,7 @@ from sparse_continual.statistics import (
     contrasts,
     frontier,
     matrices,
-    outcomes,
+    metric_table,
     retention,
     sensitivity,
     specification,
@@ -51,11 +51,11 @@ def estimate(
     contrasts.check(compared, dict.fromkeys(scores.condition))
     entries = matrices.of_stream(scores, read.get("references"))
     calibrated = matrices.of_stream(read["calibrated"]) if "calibrated" in read else None
-    values = outcomes.metric_table(entries, matrices.of_base(scores), read.get("savings"), calibrated)
+    values = metric_table.metric_table(entries, matrices.of_base(scores), read.get("savings"), calibrated)
     indexed = compare.index(values)
     repeated = None
     if "repeats" in read:
-        repeated = compare.index(outcomes.metric_table(matrices.of_stream(read["repeats"])))
+        repeated = compare.index(metric_table.metric_table(matrices.of_stream(read["repeats"])))
     curves = frontier.frontier_table(read["trials"])
     curve_blocks = frontier.block_table(curves, compared)
     held = retention.retention_table(scores)

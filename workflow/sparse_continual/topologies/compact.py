@@ -24,7 +24,7 @@ import torch
 
 from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
-from sparse_continual.topologies.export import ATTENTION, MLP, TRIAL
+from sparse_continual.topologies.structured_counts import ATTENTION, MLP, TRIAL
 
 READ = {"v_proj": "o_proj", "up_proj": "down_proj"}  # whose dead lines the other one reads as zeros
 PLAIN = (bool, int, float, str, tuple, list, type(None))

@@ -114,16 +114,6 @@ def kept_total(sizes: dict[str, tuple[int, int]], pattern: str, sparsity=None) -
     return round((1 - Fraction(str(sparsity))) * weights)
 
 
-def kept_counts(sizes: dict[str, tuple[int, int]], pattern: str, sparsity=None) -> dict[str, int]:
-    """Name -> number of kept weights of each matrix of `sizes`, of the same density in every one.
-
-    Raises UserError as `kept_total`, and naming a matrix that would be left empty.
-    """
-    from sparse_continual.topologies.allocations import uniform
-
-    return refuse_empty(uniform.kept(sizes, kept_total(sizes, pattern, sparsity)), "uniform")
-
-
 def fit(shares: list[int], room: list[int]) -> list[int]:
     """`shares` with none above its `room`; what does not fit goes to the others.
 

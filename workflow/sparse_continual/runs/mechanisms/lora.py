@@ -66,7 +66,7 @@ class Product(torch.nn.Module):
 
 
 class Adapter:
-    """Named adapter tensors, with the interface of the trainables in topologies/physical.py."""
+    """Named adapter tensors, with the interface of the trainables in training/trainables.py."""
 
     def __init__(self, named: dict):
         self.named = named

@@ -14,7 +14,7 @@ import numpy as np
 
 from sparse_continual.identity import seed_of
 from sparse_continual.runs.mechanism import Mechanism as Base
-from sparse_continual.streams.batches import batch_rows
+from sparse_continual.training.batches import batch_rows
 
 SCHEMA = {
     "type": "object",

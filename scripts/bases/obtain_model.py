@@ -1,0 +1,25 @@
+"""Obtain one base model from its source: pretrain it, or find it in a folder or on the hub."""
+
+from sparse_continual.script import job
+
+with job(snakemake):
+    import os
+    from pathlib import Path
+
+    if snakemake.rule == "download_model":  # before anything imports huggingface_hub
+        os.environ["HF_HUB_OFFLINE"] = os.environ["SPARSE_CONTINUAL_HF_HUB_OFFLINE"]
+
+    from sparse_continual import registry
+    from sparse_continual.files import write_manifest
+    from sparse_continual.streams.mixture import load_mixture
+    from sparse_continual.training.loop import prepare
+
+    settings = snakemake.params.settings
+    folder = Path(snakemake.output[0]).parent
+    seed = settings.get("seed", 0)
+    prepare(snakemake.threads, seed)
+    mixture = load_mixture(snakemake.input.get("mixture"))
+    facts = registry.load("bases.sources", settings["source"]).obtain(
+        settings, seed, folder / "model", mixture
+    )
+    write_manifest(snakemake.output[0], facts.pop("folder", folder / "model"), **facts)

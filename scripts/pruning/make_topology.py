@@ -1,0 +1,38 @@
+"""Make one sparse (or dense) model: prune, train on with the topology fixed, count what is left."""
+
+from sparse_continual.script import job
+
+with job(snakemake):
+    import importlib
+    from pathlib import Path
+
+    from sparse_continual.csv_text import csv_text
+    from sparse_continual.files import read_manifest, write, write_manifest
+    from sparse_continual.pruning.make import make_topology
+    from sparse_continual.streams.mixture import load_mixture
+    from sparse_continual.training.loop import prepare
+
+    settings = snakemake.params.settings
+    folder = Path(snakemake.output.manifest).parent
+    prepare(snakemake.threads, settings["seed"])
+    mixture = load_mixture(snakemake.input.get("mixture"))
+    model = read_manifest(snakemake.input.model)
+    trusted = model.get("trust_remote_code", False)
+    teacher = snakemake.input.get("teacher")
+    teacher = read_manifest(teacher)["folder"] if teacher else None
+    watch = None
+    if settings.get("measure"):
+        # by name, not by import: models that are not measured must not depend on how others are
+        measure = importlib.import_module("sparse_continual.pruning.measure")
+        watch = measure.Watch(measure.mixture_of(snakemake.input.get("mixture")), settings["seed"])
+    # by name, not by import: a topology does not depend on the code that prices it
+    planned = importlib.import_module("sparse_continual.budgets.planned").planned
+    planned = planned(settings["topology"], model.get("shape") or snakemake.params.shape)
+    facts, densities = make_topology(
+        settings, model["folder"], mixture, folder, settings["seed"], trusted, teacher, watch, planned
+    )
+    write(snakemake.output.densities, csv_text(densities, list(densities[0])))
+    if watch:
+        for name, columns in measure.TABLES.items():
+            write(snakemake.output[name], csv_text(watch.rows[name], columns[2:]))
+    write_manifest(snakemake.output.manifest, facts.pop("folder"), **facts)

@@ -1,9 +1,0 @@
-from sparse_continual.script import job
-
-with job(snakemake):
-    from sparse_continual.statistics.findings import judge_study
-
-    given, plan = snakemake.input, snakemake.params.plan
-    kinds = ("differences", "flags", "instrument")
-    streams = {name: {kind: given[kind][i] for kind in kinds} for i, name in enumerate(plan["streams"])}
-    judge_study(streams, given.deviations, given.budget, plan, snakemake.output)

@@ -1,0 +1,57 @@
+DOWNLOADED = sorted(
+    {
+        STUDY.model(condition, STUDY.blocks[0]).name
+        for condition in STUDY.conditions
+        if STUDY.fetched(STUDY.condition(condition)["base"])
+    }
+)
+NOTHING = "(?!)"  # matches no name
+
+
+def model_code(wc):
+    source = STUDY.get("models", wc.model).settings["source"]
+    return code("scripts/bases/obtain_model.py", f"bases.sources.{source}")
+
+
+rule obtain_model:
+    input:
+        unpack(lambda wc: made_from("models", wc.model, "mixture")),
+    output:
+        "results/store/models/{model}/manifest.json",
+    log:
+        "results/store/logs/obtain_model/{model}.log",
+    wildcard_constraints:
+        model=f"(?!(?:{'|'.join(DOWNLOADED) or NOTHING})/)[A-Za-z0-9_-]+",
+    threads: 1
+    resources:
+        mem_mb=memory("models", "model", 24),
+        runtime=240,
+    params:
+        settings=lambda wc: STUDY.get("models", wc.model).settings,
+        code=model_code,
+    script:
+        "../../scripts/bases/obtain_model.py"
+
+
+# where there is a network: on a cluster that is the login node alone
+use rule obtain_model as download_model with:
+    log:
+        "results/store/logs/download_model/{model}.log",
+    wildcard_constraints:
+        model="|".join(DOWNLOADED) or NOTHING,
+
+
+rule download:
+    input:
+        sorted(
+            {
+                STUDY.model(condition, STUDY.blocks[0]).manifest
+                for condition in STUDY.conditions
+                if not STUDY.generated(condition)
+            }
+        ),
+    localrule: True
+
+
+localrules:
+    download_model,

@@ -1,0 +1,61 @@
+from sparse_continual import registry
+from sparse_continual.pruning.measure import TABLES as MEASURES
+
+MEASURED = tuple(MEASURES) if STUDY.study["measure_topologies"] else ()
+
+
+def topology_code(wc):
+    made = STUDY.get("topologies", wc.topology).settings
+    chosen, recovery = made["topology"], made["recovery"] or {}
+    found = chosen["method"] == "dense" or hasattr(registry.load("pruning.methods", chosen["method"]), "read")
+    by_name = [] if found else ["pruning.prune"]
+    by_name += ["training.distillation"] if "distillation" in recovery else []
+    by_name += ["pruning.measure"] if MEASURED else []
+    return code("scripts/pruning/make_topology.py", *topology_variants(chosen), *by_name)
+
+
+rule make_topology:
+    input:
+        unpack(lambda wc: made_from("topologies", wc.topology, "model", "mixture", "teacher")),
+    output:
+        **{name: f"results/store/topologies/{{topology}}/{name}.csv" for name in MEASURED},
+        manifest="results/store/topologies/{topology}/manifest.json",
+        densities="results/store/topologies/{topology}/densities.csv",
+    log:
+        "results/store/logs/make_topology/{topology}.log",
+    threads: 1
+    resources:
+        mem_mb=memory("topologies", "topology", 32 if MEASURED else 28),
+        runtime=240,
+    params:
+        settings=lambda wc: STUDY.get("topologies", wc.topology).settings,
+        code=topology_code,
+        # functions of `input` are no reason to make again: it is held against what is made
+        shape=lambda wc, input: STUDY.shape_of_model(STUDY.get("topologies", wc.topology)),
+    script:
+        "../../scripts/pruning/make_topology.py"
+
+
+rule collect_measures:
+    input:
+        **{
+            name: (
+                lambda wc, name=name: [
+                    f"{made.path}/{name}.csv" for _, _, made in STUDY.topologies(wc.stream)
+                ]
+            )
+            for name in MEASURES
+        },
+    output:
+        **{name: f"{RESULTS}/{{stream}}/tables/{name}.csv" for name in MEASURES},
+    log:
+        f"{RESULTS}/logs/collect_measures/{{stream}}.log",
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        topologies=lambda wc: [[name, block] for name, block, _ in STUDY.topologies(wc.stream)],
+        code=code("scripts/pruning/collect_measures.py"),
+    script:
+        "../../scripts/pruning/collect_measures.py"

@@ -1,0 +1,1 @@
+"""What kind of sparsity a checkpoint has."""

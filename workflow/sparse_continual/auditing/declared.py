@@ -1,0 +1,111 @@
+"""What a checkpoint says of its sparsity, to be held against the count: published declarations have been wrong.
+
+Three places declare: a topology file beside the model; the sparsity block of config.json, which
+compressed-tensors writes (`sparsity_config` inside `quantization_config`, by its older name `compression_config`);
+an entry of the registry of published models. The first that is there is taken.
+"""
+
+import re
+from pathlib import Path
+
+from sparse_continual.errors import UserError
+from sparse_continual.models.checkpoint import BLOCKS
+from sparse_continual.topologies import file as topology_file
+from sparse_continual.topologies.density import implies
+
+TOPOLOGY = "topology.safetensors"
+TOLERANCE = 0.01  # of sparsity; declarations are rounded, and some count every parameter, embeddings included
+WORDS = ("dense", "unstructured", "structured")
+STRUCTURES = {"0:0": "unstructured"}  # another word of compressed-tensors for no structure
+
+
+def read(folder, config: dict, entry: dict | None) -> tuple[dict | None, topology_file.Bits | None]:
+    """({"source", "format" or None, "pattern", "sparsity"} or None, the topology file or None) of the checkpoint in
+    `folder`, with its parsed config.json and its entry in the registry or None.
+
+    The topology file is that in the folder, or beside a folder called "model", where the workflow puts it. In
+    config.json global_sparsity is a percentage; the sparsity block may stand in the config of the text model.
+
+    Raises UserError when the topology file is damaged or its masks are not those that it records, and for a sparsity
+    block that cannot be read.
+    """
+    folder = Path(folder)
+    beside = [folder] + ([folder.resolve().parent] if folder.resolve().name == "model" else [])
+    for place in beside:
+        if (place / TOPOLOGY).is_file():
+            file = topology_file.load(place / TOPOLOGY)
+            sparsity = 1 - file.nonzeros / file.weights
+            return _declared(TOPOLOGY, None, file.pattern, sparsity), file
+    where = f"{folder / 'config.json'}"
+    for fields, inside in ((config, ""), (config.get("text_config"), "text_config.")):
+        for key in BLOCKS if isinstance(fields, dict) else ():
+            outer = _fields(where, inside + key, fields.get(key))
+            block = _fields(where, f"{inside}{key}.sparsity_config", outer.get("sparsity_config"))
+            if block:
+                return _declared(f"config.json: {inside}{key}", *_read(where, block)), None
+    if entry:
+        return _declared("registry", None, entry["pattern"], entry["sparsity"]), None
+    return None, None
+
+
+def _declared(source, form, pattern, sparsity) -> dict:
+    return {"source": source, "format": form, "pattern": pattern, "sparsity": sparsity}
+
+
+def _fields(where: str, key: str, value) -> dict:
+    if value is not None and not isinstance(value, dict):
+        raise UserError(f"{where}: {key} is {value!r:.40}, expected fields in braces; mend or remove it")
+    return value or {}
+
+
+def _read(where: str, block: dict) -> tuple:
+    """(format, pattern, sparsity) of a sparsity block; None for what it does not say."""
+    form, structure, percent = (block.get(key) for key in ("format", "sparsity_structure", "global_sparsity"))
+    number = isinstance(percent, int | float) and not isinstance(percent, bool)
+    for key, value, right, expected in (
+        ("format", form, isinstance(form, str), "a word"),
+        ("sparsity_structure", structure, _is_pattern(structure), "N:M, unstructured or structured"),
+        ("global_sparsity", percent, number and 0 <= percent <= 100, "a percentage"),
+    ):
+        if value is not None and not right:
+            raise UserError(f"{where}: {key} is {value!r:.40}, expected {expected}; mend or remove it")
+    return form, STRUCTURES.get(structure, structure), None if percent is None else percent / 100
+
+
+def _is_pattern(structure) -> bool:
+    if not isinstance(structure, str):
+        return False
+    groups = re.fullmatch(r"([0-9]+):([0-9]+)", structure)
+    return bool(groups and 0 < int(groups[1]) < int(groups[2])) or structure in (*STRUCTURES, *WORDS)
+
+
+def contradictions(declared: dict, counted: dict) -> list[str]:
+    """Clauses on where the count contradicts the declaration; [] where it does not.
+
+    counted: {"format": as stored, "pattern", "finest": that of the zeros however few they are, "sparsity" of the block
+    weights, "overall" of all weights}. A declared N:M is contradicted where a group keeps more than N, or nothing is
+    sparse; "unstructured" where there is an N:M. How much is absent is for the sparsity to tell.
+    """
+    found = []
+    form, pattern, sparsity = declared["format"], declared["pattern"], declared["sparsity"]
+    if form and form != counted["format"]:
+        found.append(f"says format {form}, stored as {counted['format']}")
+    # whole lines that are absent are no pattern of their own to the count: they can be any
+    if pattern and pattern != "structured" and _is_wrong(pattern, sparsity, counted):
+        found.append(f"says {pattern}, counted {counted['pattern']}")
+    if sparsity is not None and all(
+        abs(sparsity - counted[share]) > TOLERANCE for share in ("sparsity", "overall")
+    ):
+        found.append(
+            f"says sparsity {sparsity:.1%}, counted {counted['sparsity']:.1%} of the block weights and "
+            f"{counted['overall']:.1%} of all"
+        )
+    return found
+
+
+def _is_wrong(pattern: str, sparsity, counted: dict) -> bool:
+    if ":" in pattern:
+        return not implies(counted["finest"], pattern)
+    if pattern == "unstructured":
+        return ":" in counted["pattern"] or (sparsity is None and counted["finest"] == "dense")
+    return pattern != counted["pattern"]

@@ -1,0 +1,397 @@
+"""Files of a model repository on the Hugging Face hub, through huggingface_hub: chosen, fetched, verified.
+
+The files go to the cache that all programs of the reader share (HF_HOME) and are used there: what is there
+already is not fetched again and needs no network; HF_HUB_OFFLINE=1 forbids all requests. The token is the
+reader's own (HF_TOKEN, or `hf auth login`). A connection that is cut is taken up again where it broke, five
+times; of a process that was killed, whole files stay, and a file that it was at is begun anew.
+
+Small files come first, so that a closed or unsuitable repository is refused before gigabytes are fetched;
+then the disk is asked for room. Sizes are compared with the hub's listing, and so is the SHA-256 of every
+file that the hub keeps one of, which all weights are (huggingface_hub itself compares sizes only). A file
+that differs is removed from the cache. Small files that the hub keeps no SHA-256 of go by their size alone.
+
+Every failure is a UserError of one line: repository and revision, what happened, how to mend it.
+"""
+
+import errno
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+
+from sparse_continual.bases import convert
+from sparse_continual.errors import UserError
+from sparse_continual.files import read_json, sha256_of
+
+COMMIT = re.compile("[0-9a-f]{40}")
+SHA256 = re.compile("[0-9a-f]{64}")
+SMALL = ("*.json", "tokenizer*", "*.model", "merges.txt", "vocab.txt", "*.jinja")
+CODE = ("*.py",)
+WEIGHTS = ("*.safetensors",)
+CONFIGS = ("config.json", "*_config.json")
+OTHER_COPIES = ("consolidated*",)  # the same weights again, in their author's own format
+MASKS = ("*.npz",)
+ONLY = {"masks": MASKS, "config": ("config.json",)}  # kind -> what is fetched in place of weights
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # not for a process that opens pickles
+
+
+def check_name(repo: str) -> None:
+    """Raise UserError when `repo` cannot be owner/name of a repository; no network is used."""
+    part = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
+    if not re.fullmatch(f"{part}/{part}", repo) or ".." in repo or "--" in repo:
+        raise UserError(f"hub: repo is {repo!r}, expected owner/name")
+
+
+def check_commit(repo: str, revision: str) -> None:
+    """Raise UserError when `revision` is no whole commit hash; no network is used."""
+    if not COMMIT.fullmatch(revision):
+        raise UserError(
+            f"hub: revision of {repo} is {revision!r}, expected the 40 hex digits of a commit, because "
+            "branches and tags can move; copy it from the repository's list of commits"
+        )
+
+
+def fetch(
+    repo: str,
+    revision: str | None,
+    folder=None,
+    convert_pickles: bool = False,
+    trust_remote_code: bool = False,
+    kind: str = "weights",
+    to_load: bool = True,
+) -> Path:
+    """The folder with the verified files of `repo` at `revision`: config, tokenizer and weights.
+
+    revision: commit, branch or tag; None is the default branch. The folder is that of the commit in the
+    cache; or `folder`, made anew, where the repository offers pickled weights alone and `convert_pickles`
+    allows to convert them there, in a process of their own. kind "masks" fetches `.npz` masks, with whatever
+    small files lie beside them, and kind "config" config.json and its like (`CONFIGS`) alone, for models too
+    large to download. Model code (`*.py`) is fetched with `trust_remote_code` alone; without it, a model that
+    transformers itself does not know is refused, unless it is not `to_load`, but only to be read.
+
+    Raises UserError, one line, for everything that the reader can mend.
+    """
+    check_name(repo)
+    name = f"hub: {repo} at {revision or 'its default branch'}"
+    with _told(name, repo):
+        commit, files, path = _listing(name, repo, revision, kind)
+        offline = path is not None
+        weights, pickled = _choose(files, kind)
+        _refuse_weights(name, files, weights, kind, pickled and not convert_pickles)
+        small = _small(files, kind, CODE if trust_remote_code else ())
+        if not offline:
+            path = _take(repo, commit, small)
+        if to_load and kind == "weights":
+            _refuse_code(name, path, trust_remote_code)
+        if not offline:
+            _refuse_full_disk(name, path, [files[file] for file in weights], folder if pickled else None)
+            path = _take(repo, commit, small + weights)
+        for file in small + weights:
+            _verify(name, path / file, files[file])
+    return _converted(name, path, Path(folder)) if pickled else path
+
+
+def record(folder) -> dict[str, dict]:
+    """{file: {"bytes", "sha256"}} of the files that were fetched into `folder`; each is read once."""
+    kinds = SMALL + CODE + WEIGHTS + convert.PICKLES + MASKS
+    found = sorted(path for path in Path(folder).iterdir() if path.is_file() and _matches(path.name, kinds))
+    return {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in found}
+
+
+def planned(entry: dict) -> dict:
+    """What downloading an entry of the registry will take, found without any request to the hub.
+
+    {"bytes" (declared, or None), "licence", "gated", "token": whether the reader has one, "cached": whether
+    all files of this revision are in the cache, "free": bytes on the cache's disk}.
+    """
+    from huggingface_hub import constants, get_token
+
+    return {
+        "bytes": entry["bytes"],
+        "licence": entry["licence"],
+        "gated": entry["gated"],
+        "token": get_token() is not None,
+        "cached": cached(entry["repo"], entry["revision"], entry["kind"]) is not None,
+        "free": _free(constants.HF_HUB_CACHE),
+    }
+
+
+def cached(repo: str, revision: str | None, kind: str = "weights") -> Path | None:
+    """The folder in the cache with the files that `fetch` takes of `repo` at `revision`, or None.
+
+    No request is made. What belongs there is read from the hub's listing where the cache holds it; programs
+    that fetch single files leave none, and then what is there counts as all.
+    """
+    from huggingface_hub import get_cached_repo_tree, snapshot_download
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError, LocalEntryNotFoundError
+
+    try:
+        path = Path(snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=[]))
+    except LocalEntryNotFoundError:
+        return None
+    held = {file.name for file in path.iterdir()}
+    try:
+        listed = _top(get_cached_repo_tree(repo, revision=path.name))
+    except CachedRepoTreeNotFoundError:
+        listed = held
+    weights, _ = _choose(listed, kind)
+    wanted = {*weights, *_small(listed, kind)}
+    return path if weights and wanted <= held else None
+
+
+def _listing(name: str, repo: str, revision: str | None, kind: str):
+    """(commit, {file: its entry}, None) as the hub lists the top folder; where the hub is out of reach,
+    (commit, {file: None}, folder) of the cache."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HTTPError,
+        OfflineModeIsEnabled,
+        RevisionResolutionError,
+    )
+
+    api = HfApi()
+    try:
+        commit = api.resolve_revision(repo, revision=revision).resolved
+        return commit, _top(api.list_repo_tree(repo, revision=commit, recursive=True)), None
+    except (OfflineModeIsEnabled, HTTPError, RevisionResolutionError) as error:
+        if isinstance(error, RevisionResolutionError):
+            error = error.__cause__
+        if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
+            raise
+        path = cached(repo, revision, kind)
+        if path is None:
+            raise UserError(
+                f"{name}: not in the Hugging Face cache and not downloadable ({_first_line(error)}); "
+                "run this where there is a network"
+            ) from None
+        return path.name, dict.fromkeys(file.name for file in path.iterdir()), path
+
+
+def _top(entries) -> dict:
+    """{file: entry} of the files in the top folder of a listing."""
+    return {entry.path: entry for entry in entries if hasattr(entry, "size") and "/" not in entry.path}
+
+
+def _choose(files, kind: str) -> tuple[list[str], bool]:
+    """Which of the `files` are the weights (or what else the `kind` is), and whether these are pickles."""
+    if kind in ONLY:
+        return [file for file in files if _matches(file, ONLY[kind])], False
+    whole = [file for file in files if _matches(file, WEIGHTS) and not _matches(file, OTHER_COPIES)]
+    pickles = [file for file in files if _matches(file, convert.PICKLES)]
+    return whole or pickles, bool(pickles and not whole)
+
+
+def _small(files, kind: str, more=()) -> list[str]:
+    """Which of the `files` come with what `_choose` chose, `more` patterns included."""
+    patterns = (CONFIGS if kind == "config" else SMALL) + more
+    return [file for file in files if _matches(file, patterns)]
+
+
+def _matches(file: str, patterns) -> bool:
+    return any(fnmatch(file, pattern) for pattern in patterns)
+
+
+def _take(repo: str, commit: str, files: list[str]) -> Path:
+    """The folder of `commit` in the cache, with `files` in it."""
+    from huggingface_hub import snapshot_download
+
+    wanted = [glob.escape(file) for file in files]
+    try:
+        return Path(snapshot_download(repo, revision=commit, allow_patterns=wanted))
+    except RuntimeError as error:  # what hf_xet raises for whatever breaks on its way
+        raise OSError(_first_line(error)) from error
+
+
+def _refuse_weights(name: str, files, weights: list[str], kind: str, pickles_forbidden: bool) -> None:
+    if pickles_forbidden:
+        raise UserError(
+            f"{name}: offers pickled weights alone ({weights[0]}), which can run code when they are read; "
+            "allow them to be converted to safetensors, as plain tensors and in a process of their own, with "
+            "convert_pickles: true"
+        )
+    if not weights:
+        expected = {"masks": "masks (*.npz)", "config": "config.json"}.get(kind, "safetensors weights")
+        found = ", ".join(sorted(files)[:5]) or "nothing"
+        raise UserError(f"{name}: offers no {expected}; found {found}; name a commit that has {expected}")
+
+
+def _refuse_code(name: str, folder: Path, trusted: bool) -> None:
+    """Raise UserError for a model that only its own code can build."""
+    from transformers import CONFIG_MAPPING, __version__
+
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{name}: offers no config.json; expected a model in Hugging Face format")
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind in CONFIG_MAPPING:
+        return
+    if not isinstance(config, dict) or "auto_map" not in config:
+        raise UserError(
+            f"{name}: config.json has model_type {kind!r}, which transformers {__version__} does not know; "
+            "expected an architecture that it knows"
+        )
+    if not trusted:
+        raise UserError(
+            f"{name}: its architecture ({kind}) is built by the repository's own code alone, and no code was "
+            "fetched; read that code, then allow it for this model with trust_remote_code: true"
+        )
+
+
+def _refuse_full_disk(name: str, path: Path, weights: list, folder) -> None:
+    """Raise UserError when the weights that the cache lacks, or converted ones in `folder`, do not fit."""
+    from huggingface_hub import constants
+
+    cache = constants.HF_HUB_CACHE
+    needed = {cache: sum(entry.size for entry in weights if not (path / entry.path).exists())}
+    if folder is not None:
+        place = cache if _device(cache) == _device(folder) else str(folder)
+        needed[place] = needed.get(place, 0) + sum(entry.size for entry in weights)
+    for place, size in needed.items():
+        if size > _free(place):
+            raise UserError(
+                f"{name}: needs {_words(size)} on the disk of {place}, where {_words(_free(place))} are free; "
+                "make room there, or choose another disk for the cache with HF_HOME"
+            )
+
+
+def _existing(place) -> Path:
+    place = Path(place).expanduser().absolute()
+    return next(parent for parent in (place, *place.parents) if parent.exists())
+
+
+def _free(place) -> int:
+    return shutil.disk_usage(_existing(place)).free
+
+
+def _device(place) -> int:
+    return _existing(place).stat().st_dev
+
+
+def _words(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e7 else f"{size} bytes"
+
+
+def _verify(name: str, file: Path, entry) -> None:
+    """Raise UserError when `file` in the cache is not what the hub lists; it is removed then."""
+    found = file.stat().st_size
+    if entry is not None and found != entry.size:
+        _remove(file)
+        raise UserError(
+            f"{name}: {file.name} has {found} bytes, and the hub lists {entry.size}; "
+            "it was removed from the cache; run this again to fetch it anew"
+        )
+    blob = Path(os.readlink(file)).name if file.is_symlink() else ""  # what the hub calls the content
+    expected = entry.lfs.sha256 if entry is not None and entry.lfs else blob
+    if SHA256.fullmatch(expected) and (digest := sha256_of(file)) != expected:
+        _remove(file)
+        raise UserError(
+            f"{name}: {file.name} has SHA-256 {digest}, and the hub lists {expected}; "
+            "it was removed from the cache; run this again to fetch it anew"
+        )
+
+
+def _remove(file: Path) -> None:
+    """Remove a file of the cache with everything that its link leads to."""
+    links = [file]
+    while links[-1].is_symlink():
+        links.append(links[-1].parent / os.readlink(links[-1]))
+    for link in links:
+        link.unlink(missing_ok=True)
+
+
+def _converted(name: str, source: Path, folder: Path) -> Path:
+    """`folder` with the safetensors that a process of its own made of the pickles in `source`."""
+    import sparse_continual
+
+    environment = {key: value for key, value in os.environ.items() if key not in SECRETS}
+    environment["PYTHONPATH"] = str(Path(sparse_continual.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", convert.__name__, str(source), str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == convert.REFUSED:
+        raise UserError(f"{name}: {done.stderr}")
+    if done.returncode < 0:
+        raise UserError(
+            f"{name}: converting its pickles was killed by signal {-done.returncode}; a shard and its copy must fit "
+            "into memory: give the job more"
+        )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return folder
+
+
+@contextmanager
+def _told(name: str, repo: str):
+    """Turn what huggingface_hub, the network and the disk raise into one line that says how to mend it."""
+    from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
+
+    try:
+        yield
+    except (OSError, HTTPError) as error:
+        if isinstance(error, LocalEntryNotFoundError) and error.__cause__:
+            error = error.__cause__  # why there was no file
+        raise UserError(f"{name}: {_mending(error, repo)}") from None
+
+
+def _mending(error: Exception, repo: str) -> str:
+    """What happened, and what the reader can do about it."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError):
+        return _answered(error, repo)
+    place, number = constants.HF_HUB_CACHE, getattr(error, "errno", None)
+    if number == errno.ENOSPC:
+        free = _words(_free(place))
+        return f"the disk of {place} is full ({free} free); make room there, or choose another with HF_HOME"
+    if number in NOT_WRITABLE:
+        return (
+            f"the cache cannot be written ({_first_line(error)}); mend that, or choose another with HF_HOME"
+        )
+    return f"the download broke off ({_first_line(error)}); run this again: whole files are kept"
+
+
+def _answered(error, repo: str) -> str:
+    """What a refusal by the hub means, and what the reader can do about it."""
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    token, page = get_token(), f"{constants.ENDPOINT}/{repo}"
+    if isinstance(error, GatedRepoError):
+        if token is None:
+            return f"gated, and you have no token; ask for access at {page}, then set HF_TOKEN or run `hf auth login`"
+        return (
+            f"gated, and your token is not admitted; ask for access at {page}, or set HF_TOKEN to one that is"
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return "no such commit in this repository; expected one of its list of commits"
+    if isinstance(error, RepositoryNotFoundError):
+        return _absent(token)
+    status = error.response.status_code
+    invalid = "your token is not valid; set HF_TOKEN to one that is, or run `hf auth login`"
+    lines = {
+        401: invalid if token else _absent(token),
+        403: f"access is refused; ask for it at {page}, and set HF_TOKEN to a token that is admitted",
+        404: _absent(token),
+        429: "the hub asks for fewer requests; wait a few minutes and run this again",
+    }
+    return lines.get(status, f"the hub answers {status} ({_first_line(error)}); run this again later")
+
+
+def _absent(token: str | None) -> str:
+    private = "" if token else ", or a token for a private or gated one (HF_TOKEN, or `hf auth login`)"
+    return f"no such public repository; expected owner/name of a model{private}"
+
+
+def _first_line(error) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

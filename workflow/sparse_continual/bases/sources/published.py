@@ -1,0 +1,168 @@
+"""A published checkpoint by its name in the registry (bases/published.yaml), downloaded and decoded.
+
+    bases: {sparse_llama: {registry: Sparse-Llama-3.1-8B-2of4}, llama: {dense_of: sparse_llama}}
+
+`dense_of` names the checkpoint that another base was pruned from. The files go to the Hugging Face cache and are used
+there, whatever way their zeros are stored; written into the results are only those that must be made first: weights
+converted from pickles (`convert_pickles`), and of an entry that is a set of masks its dense parent with the masks
+applied. What the registry declares of pattern and sparsity is for the plan and the report: which weights exist is
+counted (method `counted`).
+
+Every block starts from this one model: results hold for this checkpoint. Gated models need the reader's own login
+(`hf auth login`). Cost: the download, and one look at the headers; the weights are first loaded by the jobs that use
+them. Limits: those of the `local` source.
+"""
+
+import shutil
+from pathlib import Path
+
+from sparse_continual.bases.download import check_commit, check_name, fetch, planned, record
+from sparse_continual.bases.facts import check_vocabulary
+from sparse_continual.bases.published import entry
+from sparse_continual.errors import UserError
+from sparse_continual.models.checkpoint import check_checkpoint
+from sparse_continual.models.load import load_tokenizer
+from sparse_continual.models.shape import shape_of
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["registry"],
+    "properties": {
+        "registry": {"type": "string", "description": "Name of the entry in bases/published.yaml."},
+        "revision": {
+            "type": "string",
+            "description": "Commit of the repository, 40 hex digits; needed where the registry pins none.",
+        },
+        "dense_revision": {
+            "type": "string",
+            "description": "Commit of the dense parent that masks are applied to, of an entry that is a set of masks.",
+        },
+        "convert_pickles": {
+            "type": "boolean",
+            "default": False,
+            "description": "Convert weights that are offered as pickles alone, in a process of their own.",
+        },
+        "trust_remote_code": {
+            "type": "boolean",
+            "default": False,
+            "description": "Run the model code that the repository brings along.",
+        },
+    },
+}
+DECLARED = "repo licence pattern sparsity method tokens_of_recovery distillation".split()
+
+
+def check(settings: dict) -> None:
+    """Raise UserError for a name that the registry does not have, and where no commit is known; no network is used."""
+    own = entry(settings["registry"])
+    if own["quantised"]:
+        raise UserError(
+            f"registry: the weights of {settings['registry']!r} are quantised, so they can be audited and not trained; "
+            "expected an entry with plain floating-point weights"
+        )
+    if "dense_revision" in settings and own["kind"] != "masks":
+        raise UserError(
+            f"dense_revision: of no use to {settings['registry']}, whose weights are published themselves; drop it"
+        )
+    for key, name, found, revision in _parts(settings):
+        check_name(found["repo"])
+        if revision is None:
+            raise UserError(
+                f"missing key {key!r}: the registry pins no commit of {name}; give the 40 hex digits of one of the "
+                f"commits of {found['repo']}"
+            )
+        check_commit(found["repo"], revision)
+
+
+def fingerprint(settings: dict) -> list[dict]:
+    """Repository and commit of everything that is downloaded: they name the files."""
+    return [{"repo": found["repo"], "revision": revision} for _, _, found, revision in _parts(settings)]
+
+
+def shape(settings: dict, lengths=()) -> dict:
+    """Shape settings of the model where its config.json is in the cache, counted on that config's model, with FLOPs of
+    rows of these `lengths`; else as the registry has them; or {}."""
+    from huggingface_hub import try_to_load_from_cache
+
+    _, _, weights, revision = _parts(settings)[-1]
+    found = try_to_load_from_cache(weights["repo"], "config.json", revision=revision)
+    if isinstance(found, str):
+        return shape_of(Path(found).parent, settings.get("trust_remote_code", False), lengths)
+    if weights["shape"] is None and weights["counterpart"] == "parent":
+        weights = entry(weights["dense"])
+    return weights["shape"] or {}
+
+
+def downloads(settings: dict) -> list[dict]:
+    """What obtaining will fetch, of one or two repositories: {"repo", "revision", "written"}, and what
+    `download.planned` says. `written`: bytes that are made of it in the results, None where not known."""
+    parts, rows = _parts(settings), []
+    for _, _, found, revision in parts:
+        # once where pickles are converted, once where masks are applied
+        copies = (found["files"] == "pickles") + (found["kind"] == "weights" and len(parts) > 1)
+        written = 0 if not copies else found["bytes"] and copies * found["bytes"]
+        one = {"repo": found["repo"], "revision": revision, "written": written}
+        rows.append(one | planned({**found, "revision": revision}))
+    return rows
+
+
+def declared(settings: dict) -> dict:
+    """What is declared of the checkpoint: registry, repo, revision, licence, pattern, sparsity, pruned_by,
+    tokens_of_recovery, distillation (None: not known), and `unconfirmed`, those that were not seen in their source."""
+    own = entry(settings["registry"])
+    facts = {{"method": "pruned_by"}.get(key, key): own[key] for key in DECLARED}
+    told = {
+        {"method": "pruned_by"}.get(key, key): source["confirmed"] for key, source in own["sources"].items()
+    }
+    unconfirmed = [key for key in facts if not told.get(key, True)]
+    revision = settings.get("revision") or own["revision"]
+    return {"registry": settings["registry"], **facts, "revision": revision, "unconfirmed": unconfirmed}
+
+
+def obtain(settings: dict, seed: int, folder, mixture) -> dict:
+    """Download what the cache lacks, apply masks to their parent, and return what the manifest says of the model:
+    folder, trust_remote_code, shape, repo, commit, and `downloaded`, size and digest of every file.
+
+    folder: where files go that must be made first; seed and mixture are not used.
+
+    Raises UserError, one line, for everything that keeps a model from being fetched or read.
+    """
+    check(settings)
+    folder, trusted = Path(folder), settings["trust_remote_code"]
+    masks, (_, _, weights, revision) = _parts(settings)[:-1], _parts(settings)[-1]
+    # converted weights of a parent are no result: they lie beside the result, which is made from them
+    made = folder.with_name("parent") if masks else folder
+    path = fetch(weights["repo"], revision, made, settings["convert_pickles"], trusted)
+    facts = {"repo": weights["repo"], "commit": revision, "downloaded": record(path)}
+    for _, _, found, commit in masks:
+        path, facts = _masked(path, found, commit, folder), {**facts, "masks": found["repo"]}
+    check_checkpoint(path)
+    size = shape_of(path, trusted)
+    check_vocabulary(path, load_tokenizer(path, trusted), size["vocabulary"])
+    return {"folder": str(path), "trust_remote_code": trusted, "shape": size, **facts}
+
+
+def _masked(parent: Path, masks: dict, commit: str, folder: Path) -> Path:
+    """`folder`, made anew: the checkpoint `parent` with published masks applied."""
+    from sparse_continual.models.formats.maskllm import apply_masks
+
+    found = sorted(fetch(masks["repo"], commit, kind="masks").glob("*.npz"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise UserError(f"hub: {masks['repo']} at {commit}: found {names} of masks, expected one .npz file")
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier making
+    apply_masks(parent, found[0], folder)
+    return folder
+
+
+def _parts(settings: dict) -> list[tuple[str, str, dict, str | None]]:
+    """(key of its revision, name, entry, revision) of what is fetched: masks if the entry is some, weights last."""
+    name = settings["registry"]
+    found = entry(name)
+    own = ("revision", name, found, settings.get("revision") or found["revision"])
+    if found["kind"] != "masks":
+        return [own]
+    parent = entry(found["dense"])
+    revision = settings.get("dense_revision") or parent["revision"]
+    return [own, ("dense_revision", found["dense"], parent, revision)]

@@ -1,0 +1,35 @@
+"""What a topology's method has pass through the model that it is made of: tokens, and FLOPs of these passes alone."""
+
+from sparse_continual.budgets.arithmetic import Shape, costs, forward_flops, training_flops
+from sparse_continual.errors import UserError
+from sparse_continual.pruning.cost import planned
+
+NOTHING = dict.fromkeys(("method_forward_tokens", "method_backward_tokens", "method_flops"), 0)
+
+
+def making(topology: dict, shape: Shape, text: dict | None) -> dict[str, float]:
+    """method_forward_tokens, method_backward_tokens (through all blocks) and method_flops of one model.
+
+    topology: settings as `pruning.cost.planned` takes them; text: {sequences, tokens, written} of what is read,
+    None where nothing is. FLOPs are executed ones, those of the dense model, None where they are not known; embeddings,
+    head and norms get no gradient.
+    """
+    if not text:
+        return NOTHING
+    passes, tokens = planned(topology, shape.settings(), **text), text["tokens"]
+    try:
+        block = costs(shape, tokens)
+    except UserError:
+        flops = None
+    else:
+        flops = (
+            passes.trained * training_flops(shape, tokens, ends_trained=False)
+            + passes.written * forward_flops(shape, tokens)["total"]
+            + passes.read * block.block_forward
+            + passes.learnt * block.block_backward
+        )
+    return {
+        "method_forward_tokens": passes.trained + passes.written + passes.read / shape.layers,
+        "method_backward_tokens": passes.trained + passes.learnt / shape.layers,
+        "method_flops": flops,
+    }

@@ -1,0 +1,1 @@
+"""From a dense model and a method to a topology."""

@@ -1,0 +1,140 @@
+"""A topology's settings against a model's shape, before any model is made. No torch."""
+
+import importlib
+
+from sparse_continual import registry
+from sparse_continual.errors import UserError
+from sparse_continual.schema import check_schema
+from sparse_continual.streams import calibration
+from sparse_continual.topologies.counts import kept_total, matrices, parse_pattern, refuse_empty
+
+COUNTED = "counted"  # the method that takes a topology from the weights of a checkpoint
+ON_SPARSE = ("keep", "refuse")  # what becomes of a model that lacks weights before; the first is the default
+
+
+def agreed(settings: dict, users: tuple = ()):
+    """(method's module, allocation's name, allocation's options) of a topology's `settings`, after a look at
+    whether the method defines what they combine.
+
+    `settings`: {method, pattern, allocation, counts, on_sparse, ...}; without a pattern, dense; without counts,
+    exact; without on_sparse, keep; without an allocation, the first that the method defines. An allocation is a
+    name, or {name, its own settings}. `users`: methods that use this one.
+
+    Raises UserError naming the method and what it does not define, one that uses itself, settings of it that
+    contradict each other, an unknown allocation or setting of one, and for a malformed pattern.
+    """
+    name, pattern = settings["method"], settings.get("pattern", "dense")
+    if name in users:
+        raise UserError(f"method {name}: found itself as the method that it uses, expected another one")
+    method = registry.load("pruning.methods", name)
+    kind = "N:M" if parse_pattern(pattern) else pattern
+    found = f"pattern {pattern!r}" if "pattern" in settings else "no pattern"
+    if method.PATTERNS or "pattern" in settings:
+        _one_of(name, kind, found, method.PATTERNS)
+    if "counts" in settings:
+        _one_of(name, settings["counts"], f"counts {settings['counts']!r}", method.COUNTS)
+    if "on_sparse" in settings:
+        prunes = kind != "dense" and not hasattr(method, "read")
+        found = f"on_sparse {settings['on_sparse']!r:.40}"
+        _one_of(name, settings["on_sparse"], found, ON_SPARSE if prunes else ())
+    chosen = settings.get("allocation", method.ALLOCATIONS[0])
+    options = dict(chosen) if isinstance(chosen, dict) else {"name": chosen}
+    allocation = options.pop("name", None)
+    if not isinstance(allocation, str):
+        raise UserError(
+            f"method {name}: found allocation {chosen!r:.40}, expected a name, or {{name, its own settings}}, of "
+            f"{' or '.join(method.ALLOCATIONS)}"
+        )
+    schema = registry.schema("pruning.allocations", allocation)
+    _one_of(name, allocation, f"allocation {allocation!r}", method.ALLOCATIONS)
+    if kind == "N:M" and allocation != "uniform":
+        raise UserError(
+            f"pattern {pattern}: found allocation {allocation!r}, expected uniform: every matrix keeps the same share"
+        )
+    if hasattr(method, "check"):
+        method.check(settings)
+    for other in _based_on(method, settings):
+        agreed({**settings, "method": other, "allocation": chosen}, (*users, name))
+    return method, allocation, options_of(f"allocation {allocation}", schema, options)
+
+
+def _based_on(method, settings: dict) -> list[str]:
+    """Names of other methods that a method uses under these settings."""
+    return method.based_on(settings) if hasattr(method, "based_on") else []
+
+
+def _one_of(method: str, value, found: str, defined: tuple) -> None:
+    if value not in defined:
+        raise UserError(f"method {method}: found {found}, expected {' or '.join(defined) or 'none'}")
+
+
+def options_of(where: str, schema: dict, options: dict) -> dict:
+    """`options` with the defaults of `schema`, but for calibration, which is a tensor where this is asked.
+
+    Raises UserError naming `where` and each option that the schema does not have or allow.
+    """
+    properties = {key: member for key, member in schema["properties"].items() if key != "calibration"}
+    options = dict(options)
+    lines = check_schema(where, options, {**schema, "properties": properties})
+    if lines:
+        raise UserError("; ".join(lines))
+    return options
+
+
+def needs_text(settings: dict) -> bool:
+    """Whether a topology's `settings` make the model read calibration rows."""
+    method, allocation, _ = agreed(settings)
+    methods = [method, *(registry.load("pruning.methods", other) for other in _based_on(method, settings))]
+    inputs = registry.load("pruning.allocations", allocation).NEEDS == "inputs"
+    return inputs or any(method.NEEDS_CALIBRATION for method in methods)
+
+
+def variants(settings: dict) -> list[str]:
+    """Modules that a topology's `settings` are looked up in by name, besides what its script imports."""
+    method, allocation, _ = agreed(settings)
+    methods = [settings["method"], *_based_on(method, settings)]
+    return [*(f"pruning.methods.{name}" for name in methods), f"pruning.allocations.{allocation}"]
+
+
+def check(settings: dict, shape: dict) -> int | None:
+    """How many weights all matrices of a `shape` (`counts.matrices`) keep under a topology's `settings`.
+
+    With an empty `shape`, which is not known yet, only what needs none is checked, and the result is None.
+    `settings`: {method, pattern, sparsity, allocation, counts, on_sparse, and what the method's SCHEMA has}; without a
+    pattern, dense. Under N:M it is the most that can stay: of a model that lacks weights before, fewer may.
+
+    Raises UserError for a method that is unknown or does not define the combination, a pattern that is
+    malformed or does not fit a matrix (named), a sparsity that is missing or contradicts it, an allocation
+    that would leave a matrix empty as far as shapes tell, a structured export that changes the shape, and a
+    calibration file that is not there.
+    """
+    _, allocation, options = agreed(settings)
+    pattern = settings.get("pattern", "dense")
+    if pattern == "dense" and "sparsity" in settings:
+        raise UserError(f"method {settings['method']}: found sparsity {settings['sparsity']}, expected none")
+    calibration.check(settings.get("calibration", {}))
+    whole = _whole(settings) if pattern == "structured" else None
+    if not shape:
+        return None
+    sizes = matrices(shape)
+    if whole:
+        # by name, as above: no other topology depends on this code
+        counted = importlib.import_module("sparse_continual.topologies.structured_counts").kept_weights
+        return sum(counted(sizes, shape["kv_heads"], settings.get("sparsity"), **whole).values())
+    total = kept_total(sizes, pattern, settings.get("sparsity"))
+    module = registry.load("pruning.allocations", allocation)
+    if module.NEEDS == "shapes":
+        refuse_empty(module.kept(sizes, total, **options), allocation)
+    return total
+
+
+def _whole(settings: dict) -> dict:
+    """{export, first, last} of a topology whose whole heads and channels go. Raises UserError for another shape."""
+    options = importlib.import_module("sparse_continual.topologies.structured_counts").SETTINGS
+    own = {key: settings.get(key, member["default"]) for key, member in options.items()}
+    if own["export"] != "masked":
+        raise UserError(
+            f"method {settings['method']}: found export {own['export']!r}, expected masked in a study, whose arms "
+            "share a shape; for the smaller dense model call sparse_continual.prune and give it as a base"
+        )
+    return own

@@ -1,0 +1,189 @@
+"""obc: weights go one by one, each time the one that costs the layer least, and all that are left in its row make
+up for it (ExactOBS, Frantar & Alistarh 2022, arXiv 2208.11580, sections 4 and 5; IST-DASLab/OBC).
+
+Per row, with G = H^-1 over what is left: p = argmin w_p^2 / G_pp; the loss grows by w_p^2 / (2 G_pp); w -= G_:,p
+w_p / G_pp; G -= G_:,p G_p,: / G_pp. Unstructured, `rows: global`: every row is run to its end, and of all R * C
+growths the smallest are taken, which says how many weights each row loses (`equal`: the same everywhere);
+N:M: a group that has lost M - N is closed. The weights of a row are then the least-squares ones for its mask.
+
+H is not damped where it can be factorised; else by 1e-8 of its mean diagonal, ten times more until it can,
+which the record says. The authors add a fixed 1 instead, which depends on the inputs' scale, and take H from
+the dense model; here blocks follow one another as for SparseGPT, unless `one_pass` says as the authors do.
+
+Knobs: `calibration`, `rows`, `max_columns`, `one_pass`. Cost: R C^3 per matrix of R outputs and C inputs in float64.
+Limits: only for narrow matrices (a 4096 x 4096 one takes 3e17 operations): wider ones are refused. Greedy: over
+a few columns up to 8 times the best possible loss.
+"""
+
+from sparse_continual.errors import UserError
+from sparse_continual.pruning.input_statistics import SecondMoments as Statistics
+from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "calibration": CALIBRATION,
+        "rows": {
+            "enum": ["global", "equal"],
+            "default": "global",
+            "description": "whether rows of a matrix compete for the weights that stay; N:M: they do not",
+        },
+        "max_columns": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 2048,
+            "description": "inputs of a matrix up to which this is tried",
+        },
+        "one_pass": {  # no default, which would give every topology without it a new name
+            "type": "boolean",
+            "description": "measure every block on what the dense model puts into it; not when left out",
+        },
+    },
+}
+PATTERNS = ("unstructured", "N:M")
+ALLOCATIONS = ("uniform", "erk", "owl")
+COUNTS = ("exact",)
+NEEDS_CALIBRATION = True
+BATCH = 1 << 24  # numbers in the inverses of the rows that are worked on at once
+
+
+def passes(options, text):
+    """What the walk has pass (pruning/cost.py); with `one_pass` the last block is run too."""
+    return text.walked() + text.passes(read=text.size if options.get("one_pass") else 0)
+
+
+def prune_block(block, job, one_pass=False, **options):
+    """Prune the matrices of a `walk.Block`; with `one_pass` the next one reads what this one put out while dense."""
+    measured = block.measure(Statistics)
+    if one_pass:
+        block.run_all()
+    for name in block.linears:
+        job.prune_one(prune_matrix, name, measured[name], **options)
+
+
+def prune_matrix(weight, statistics, count, rows="global", max_columns=2048):
+    """(mask bool[R, C], weight float64 [R, C]) of one matrix; `statistics`: Statistics, `count`: a `counts.Count`.
+
+    Raises UserError when the matrix is too wide, or H is no second moment even after damping.
+    """
+    import torch
+
+    from sparse_continual.pruning.select import keep_largest, rows_kept
+
+    outputs, columns = weight.shape
+    if columns > max_columns:
+        raise UserError(
+            f"method obc: found {columns} inputs, expected at most {max_columns}: the cost grows with their "
+            "cube; use sparsegpt, or raise `max_columns`"
+        )
+    weight = weight.double()
+    inverse, dead = _inverse(statistics)
+    step = max(1, BATCH // columns**2)
+    parts = weight.split(step)
+    absent = [None] * len(parts) if count.existing is None else (~count.existing).split(step)
+    parts = [
+        remove_all(part, inverse, dead, count.groups, lacking)
+        for part, lacking in zip(parts, absent, strict=True)
+    ]
+    order, growth = (torch.cat(found) for found in zip(*parts, strict=True))
+    if count.groups:
+        kept, of = count.groups
+        gone = [columns // of * (of - kept)] * outputs
+        if count.existing is not None:
+            left = count.existing.view(outputs, -1, of).sum(2).clamp(max=kept).sum(1)
+            gone = (columns - left).tolist()
+    elif rows == "equal":
+        gone = [columns - kept for kept in rows_kept(count, outputs, columns)]
+    else:  # the smallest growths of all; only how many of them are a row's own counts, not which
+        gone = (~keep_largest(growth, count.kept)).sum(1).tolist()
+    mask = torch.ones_like(weight, dtype=torch.bool)
+    for row, many in enumerate(gone):
+        mask[row, order[row, :many]] = False
+    new = [refit(w, m, inverse) for w, m in zip(weight.split(step), mask.split(step), strict=True)]
+    return mask, torch.cat(new)
+
+
+def _inverse(statistics):
+    """(H^-1 float64 [C, C], dead bool[C]): with the least damping by which H can be factorised."""
+    import torch
+
+    hessian = statistics.hessian().double()
+    dead = hessian.diagonal() == 0
+    hessian.diagonal()[dead] = 1
+    mean = hessian.diagonal().mean()
+    for damping in (0.0, *(10.0**power for power in range(-8, 0))):
+        damped = hessian + damping * mean * torch.eye(
+            len(hessian), dtype=hessian.dtype, device=hessian.device
+        )
+        factor, failed = torch.linalg.cholesky_ex(damped)
+        # a pivot at the rounding error of the diagonal's: the factor exists by luck and says nothing
+        if not failed and (factor.diagonal().square() > 1e-13 * damped.diagonal()).all():
+            inverse = torch.cholesky_inverse(factor)
+            if torch.isfinite(inverse).all():
+                statistics.notes |= {"damping": damping, "dead": int(dead.sum())}
+                return inverse, dead
+    raise UserError(
+        "the inputs' second moments are not positive definite even at a damping of a tenth: activations are broken"
+    )
+
+
+def remove_all(weight, inverse, dead, groups=None, absent=None):
+    """Remove every weight of every row (N:M: until all groups are full), the cheapest first.
+
+    weight: float64 [B, C]; inverse: H^-1 [C, C]; dead: bool[C], inputs that were always zero, which go first
+    and for nothing; groups: (N, M) or None; absent: bool[B, C] of weights that do not exist before, which go before all
+    others, or None.
+
+    Returns (order int64 [B, steps]: the column that each step removes; growth [B, steps]: by how much the
+    row's 1/2 (v - w) H (v - w)^T grows with it, -1/2 where the weight did not exist). Equal scores: the first column.
+    With `absent` and `groups`, a row's steps after all its groups are closed mean nothing.
+    """
+    import torch
+
+    weight = weight.clone()
+    many, columns = weight.shape
+    steps = columns
+    if groups is not None:
+        steps = columns // groups[1] * (groups[1] - groups[0])
+        if absent is not None:  # a group that lacks more than M - N weights loses these
+            lacking = absent.view(many, -1, groups[1]).sum(2).clamp(min=groups[1] - groups[0])
+            steps = int(lacking.sum(1).max())
+    inverses = inverse.expand(many, columns, columns).clone()
+    closed = torch.zeros_like(weight, dtype=torch.bool)
+    removed = torch.zeros_like(closed)
+    each = torch.arange(many, device=weight.device)
+    order = torch.zeros(many, steps, dtype=torch.int64, device=weight.device)
+    growth = weight.new_zeros(many, steps)
+    for step in range(steps):
+        diagonal = inverses.diagonal(dim1=1, dim2=2).masked_fill(removed, 1)
+        scores = (weight.square() / diagonal).masked_fill(dead, 0).masked_fill(closed | removed, torch.inf)
+        if absent is not None:
+            scores.masked_fill_(absent & ~removed, -1)
+        place = scores.argmin(1)
+        growth[:, step] = scores[each, place] / 2
+        order[:, step] = place
+        pull = inverses[each, :, place]
+        pivot = diagonal[each, place]
+        weight -= pull * (weight[each, place] / pivot)[:, None]
+        inverses.baddbmm_(pull[:, :, None], (pull / pivot[:, None])[:, None], alpha=-1)
+        removed[each, place] = True
+        weight[each, place] = 0
+        inverses[each, place] = 0  # exactly: what is left of it is rounding error
+        inverses[each, :, place] = 0
+        if groups:
+            lost = removed.view(many, -1, groups[1]).sum(2) >= groups[1] - groups[0]
+            closed = lost.repeat_interleave(groups[1], 1)
+    return order, growth
+
+
+def refit(weight, mask, inverse):
+    """Least-squares weights [B, C] on `mask`, zero elsewhere: w - G_:,P (G_PP)^-1 w_P, P what went of the row."""
+    import torch
+
+    gone = ~mask
+    system = torch.where(gone[:, :, None] & gone[:, None, :], inverse, 0)
+    system.diagonal(dim1=1, dim2=2).add_(mask)
+    factor = torch.linalg.cholesky(system)
+    pull = torch.cholesky_solve((weight * gone)[:, :, None], factor)[:, :, 0]
+    return (weight - pull @ inverse).masked_fill(gone, 0)

@@ -1,0 +1,118 @@
+"""shuffled: the topology of another method, permuted at random (control).
+
+`within: matrix` keeps each matrix's count alone, `row` how many inputs each output reads, `group` every N of M
+(the only one that N:M allows). The weights that exist afterwards have their dense values at the new places:
+an update by the other method is not taken over. Where the model lacks weights before, only the places of weights
+that it has are permuted: a line keeps as many as the other method kept there, each of them with its weight.
+
+Source: none; the control that says how much of a result is owed to where in a row or matrix weights stay.
+The other method sees what it would see without the shuffle: blocks are shuffled after the next block has
+read what it left.
+
+Knobs: `of`, `options` (the other method's settings), `within`, `calibration`. Cost: the other method's, and a
+copy of one block. Limits: only methods that work on single matrices or blocks of a trained model can be shuffled.
+"""
+
+from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["of"],
+    "properties": {
+        "of": {"type": "string", "description": "the method whose topology is shuffled"},
+        "options": {"type": "object", "default": {}, "description": "its settings, without calibration"},
+        "within": {
+            "enum": ["matrix", "row", "group"],
+            "default": "row",
+            "description": "inside what places are permuted; N:M always inside its groups",
+        },
+        "calibration": CALIBRATION,
+    },
+}
+PATTERNS = ("unstructured", "N:M")
+ALLOCATIONS = ("uniform", "erk", "owl", "global")
+COUNTS = ("exact", "reference")
+NEEDS_CALIBRATION = False  # but for that of the other method
+
+
+def based_on(settings):
+    """Names of the methods that these settings use."""
+    return [settings["of"]] if "of" in settings else []
+
+
+def prune_block(block, job, of, options, within):
+    """Prune a block by the other method, let the next one read it, and put the shuffled topology in its place."""
+    from sparse_continual.identity import seed_of
+    from sparse_continual.models.load import matrix_of
+
+    method, options = _method(of, options)
+    dense = {name: module.weight.clone() for name, module in block.linears.items()}
+    if hasattr(method, "prune_block"):
+        method.prune_block(block, job, **options)
+    else:
+        measured = block.measure(method.Statistics) if method.NEEDS_CALIBRATION else {}
+        for name in block.linears:
+            job.prune_one(method.prune_matrix, name, measured.get(name), **options)
+    masks = {name: matrix_of(module, job.masks[name]) for name, module in block.linears.items()}
+    if block.outputs is None:  # else the method has said what the next block reads
+        block.run_all()
+    for name, mask in masks.items():
+        wanted = (mask, seed_of("shuffled topology", job.seed, name))
+        job.prune_one(prune_matrix, name, wanted, dense[name], within=within)
+
+
+def passes(options, text):
+    """What the other method has pass (pruning/cost.py), and the last block once more as it left it, which counts
+    twice where the other method runs it already.
+    """
+    method, _ = _method(options["of"], options["options"])
+    other = text.of(options["of"], options["options"]) if method.NEEDS_CALIBRATION else text.walked(0)
+    return other + text.passes(read=text.size)
+
+
+def prune_matrix(weight, statistics, count, within="row"):
+    """(mask bool[R, C], weight) of one matrix; `statistics`: (mask bool[R, C] to be shuffled, seed)."""
+    import torch
+
+    mask, seed = statistics
+    width = {"matrix": mask.numel(), "row": mask.shape[1]}.get(within)
+    if count.groups:
+        width = count.groups[1]
+    elif width is None:
+        from sparse_continual.errors import UserError
+
+        raise UserError(
+            "method shuffled: found within 'group' under pattern unstructured, expected matrix or row"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    draw = torch.rand(mask.numel() // width, width, generator=generator, dtype=torch.float64)
+    places, lines = None, mask.reshape(-1, width)
+    if count.existing is not None:  # those that exist first, by index in `places` and at random in `order`
+        absent = ~count.existing.reshape(-1, width)
+        places = absent.byte().argsort(dim=1, stable=True)
+        draw = draw.masked_fill(absent.to(draw.device), 2.0)
+    order = draw.argsort(dim=1, stable=True).to(mask.device)
+    shuffled = lines.gather(1, order)
+    if places is not None:
+        shuffled = torch.zeros_like(lines).scatter_(1, places, shuffled)
+    return shuffled.view_as(mask), weight
+
+
+def scores(weight, statistics, of, options, within):
+    """float32 [R, C] of the other method, for allocation `global`."""
+    return _method(of, options)[0].scores(weight, statistics)
+
+
+def _method(of, options):
+    """(module, options with defaults) of the other method."""
+    from sparse_continual import registry
+    from sparse_continual.errors import UserError
+    from sparse_continual.pruning.check import options_of
+
+    method = registry.load("pruning.methods", of)
+    if hasattr(method, "gather"):
+        raise UserError(
+            f"method shuffled: found of {of!r}, expected a method that works on single matrices or blocks"
+        )
+    return method, options_of(f"method shuffled: options of {of}", method.SCHEMA, options)

@@ -1,0 +1,60 @@
+"""snip: weights go whose removal would change the loss least, judged by one gradient (Lee et al. 2019, arXiv
+1810.02340; namhoonlee/snip-public). Made for pruning before training.
+
+Score |w dL/dw|, which is |dL/dc| for a gate c = 1 on the weight; L the mean loss per token over all calibration
+rows as one batch; compared over all matrices (allocation `global`, the only one). Kept weights do not change.
+
+The authors prune biases too and draw weights by variance scaling; here biases stay, and the model is the one
+that is given.
+
+Knobs: `calibration`. Cost: two forward and a backward pass over the rows; memory: a dense gradient and one block's
+activations. Limits: at high sparsity it empties whole matrices, which is refused; on a trained model usually worse than
+magnitude.
+"""
+
+from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
+
+SCHEMA = {"type": "object", "additionalProperties": False, "properties": {"calibration": CALIBRATION}}
+PATTERNS = ("unstructured",)
+ALLOCATIONS = ("global",)
+COUNTS = ("exact",)
+NEEDS_CALIBRATION = True
+AT_INIT = True  # its choice means something before training too
+BATCH, TOKENS = 8, 2048  # rows and tokens whose gradient is taken at once; their sum does not depend on it
+
+
+def passes(options, text):
+    """What the gradient has pass (pruning/cost.py); blocks are run again for it."""
+    return text.passes(trained=text.size, read=text.size * text.blocks)
+
+
+def gather(job):
+    """name -> gradient [R, C] of the mean loss per token over all rows."""
+    import torch
+
+    from sparse_continual.models.load import matrix_of
+    from sparse_continual.training.gradual import loss_by_blocks, only_matrices
+
+    predicted = sum(len(row) - 1 for row in job.rows)
+    batch = max(1, min(BATCH, TOKENS // max(map(len, job.rows))))
+    gradients = {}
+    with only_matrices(job), torch.enable_grad():
+        for at in range(0, len(job.rows), batch):
+            loss = loss_by_blocks(job, job.rows[at : at + batch], reduction="sum") / predicted
+            loss.backward()  # adds up
+        for name, module in job.linears.items():
+            none = module.weight.grad is None  # an expert that no token reached
+            gradients[name] = torch.zeros_like(module.weight) if none else module.weight.grad
+    return lambda name: matrix_of(job.linears[name], gradients[name])
+
+
+def scores(weight, statistics):
+    """float32 [R, C]; `statistics`: the gradient."""
+    return (weight * statistics).float().abs()
+
+
+def prune_matrix(weight, statistics, count):
+    """(mask bool[R, C], weight) of one matrix; `statistics`: the gradient, `count`: a `counts.Count`."""
+    from sparse_continual.pruning.select import keep
+
+    return keep(scores(weight, statistics), count), weight

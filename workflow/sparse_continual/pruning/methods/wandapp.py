@@ -1,0 +1,148 @@
+"""wandapp: Wanda with the gradients of each decoder block, and the block trained a little to stay what it was
+(Wanda++, Yang et al. 2025, arXiv 2503.04992; the authors' code is not public).
+
+Regional gradients: score (alpha * G + a) * |W|, a the norm of each input over all calibration tokens as in
+Wanda, G_ij = sqrt(mean over sequences of (d ||f(X)||_2 / dW_ij)^2), f the decoder block; compared as in Wanda.
+Regional optimisation: `rounds` times, draw `samples` sequences, prune by the score (G as it was, a of these
+sequences), and take one RMSprop step per sequence on sum (f_pruned(X) - f_dense(X))^2; absent weights move too
+and may return. Then G and a are measured anew on all sequences and the block is pruned for good, matrix by
+matrix, inputs measured again under what is already pruned (`sequential: false`: all at once, as Wanda).
+
+Knobs: `calibration`, `alpha`, `rounds` (0: gradients alone), `samples`, `learning_rate`, `normalise`,
+`sequential`. a grows with the root of the tokens read, G does not: the authors' alpha belongs to 128 x 2048 of
+them; `normalise: tokens` scales a to that many. Their rate of 3e-7 belongs to 7B models: on small ones larger
+rates are far better; choose it by the error on calibration text.
+Cost: about 2 forward and backward passes of every block over the rows, and 4 forward ones; memory: two copies
+of one block and its gradients. Limits: as Wanda; overfits few rows.
+"""
+
+from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
+
+SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "calibration": CALIBRATION,
+        "alpha": {"type": "number", "minimum": 0, "default": 100, "description": "weight of the gradient"},
+        "rounds": {
+            "type": "integer",
+            "minimum": 0,
+            "default": 5,
+            "description": "rounds of regional optimisation",
+        },
+        "samples": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 32,
+            "description": "sequences drawn per round",
+        },
+        "learning_rate": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "default": 3e-7,
+            "description": "of RMSprop in regional optimisation",
+        },
+        "normalise": {
+            "enum": ["none", "tokens"],
+            "default": "none",
+            "description": "tokens: input norms as if 128 x 2048 tokens had been read",
+        },
+        "sequential": {
+            "type": "boolean",
+            "default": True,
+            "description": "measure again under the matrices of the block that are pruned already",
+        },
+    },
+}
+PATTERNS = ("unstructured", "N:M")
+ALLOCATIONS = ("uniform", "erk", "owl")
+COUNTS = ("exact",)
+NEEDS_CALIBRATION = True
+TOKENS = 128 * 2048  # read by the authors
+
+
+def passes(options, text):
+    """What the walk, the gradients and the optimisation have pass (pruning/cost.py)."""
+    drawn = options["rounds"] * min(options["samples"], text.sequences) * text.tokens
+    # gradients, and where there is optimisation its targets and gradients once more
+    read, learnt = (3 * text.size, 2 * text.size) if drawn else (text.size, text.size)
+    optimised = text.passes(read=text.blocks * (read + 2 * drawn), learnt=text.blocks * (learnt + drawn))
+    return text.walked(text.readings if options["sequential"] else 1) + optimised
+
+
+def prune_matrix(weight, statistics, count):
+    """(mask bool[R, C], weight) of one matrix; `statistics`: (input norms [C], alpha * gradients [R, C])."""
+    from sparse_continual.pruning.select import keep
+
+    norms, gradients = statistics
+    return keep((gradients + norms) * weight.float().abs(), count, "row"), weight
+
+
+def prune_block(block, job, alpha, rounds, samples, learning_rate, normalise, sequential):
+    """Optimise and prune the matrices of one block."""
+    import torch
+
+    from sparse_continual.errors import UserError
+    from sparse_continual.identity import seed_of
+    from sparse_continual.models.load import matrix_of
+    from sparse_continual.pruning.input_statistics import Squares
+
+    everything = range(len(block.inputs))
+
+    def norms_of(squares, rows):
+        read = sum(block.inputs[row].shape[1] for row in rows)
+        return squares.norms() * ((TOKENS / read) ** 0.5 if normalise == "tokens" else 1)
+
+    def choose(name, squares, rows):
+        job.prune_one(prune_matrix, name, (norms_of(squares, rows), alpha * gradients[name]))
+
+    gradients = regional_gradients(block)
+    if rounds:
+        targets = [block.run(row) for row in everything]
+        weights = [module.weight for module in block.linears.values()]
+        optimizer = torch.optim.RMSprop(weights, lr=learning_rate)
+        generator = torch.Generator().manual_seed(seed_of("regional optimisation", job.seed, block.name))
+        for _ in range(rounds):
+            drawn = torch.randperm(len(block.inputs), generator=generator)[:samples].tolist()
+            squares = block.measure(Squares, drawn)
+            for name in block.linears:
+                choose(name, squares[name], drawn)
+            for row in drawn:
+                with torch.enable_grad():
+                    loss = (block.run(row).float() - targets[row].float()).square().sum()
+                    found = torch.autograd.grad(loss, weights, materialize_grads=True)
+                if not torch.isfinite(loss):
+                    raise UserError(f"{block.name}: regional optimisation diverged; lower `learning_rate`")
+                for (name, module), gradient in zip(block.linears.items(), found, strict=True):
+                    if name in job.existing:  # absent before: these do not return
+                        gradient = gradient.masked_fill(~matrix_of(module, job.existing[name]), 0)
+                    module.weight.grad = gradient
+                optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        gradients = regional_gradients(block)
+    waiting = list(block.linears)
+    while waiting:
+        squares = block.measure(Squares)
+        first = squares[waiting[0]]
+        # those that read the same inputs are not changed by each other
+        chosen = [name for name in waiting if squares[name] is first] if sequential else waiting
+        for name in chosen:
+            choose(name, squares[name], everything)
+        waiting = [name for name in waiting if name not in chosen]
+
+
+def regional_gradients(block):
+    """Name -> float32 [R, C]: root mean square over the rows of the gradient of the norm of the block's output."""
+    import torch
+
+    from sparse_continual.models.load import matrix_of
+
+    weights = [module.weight for module in block.linears.values()]
+    sums = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
+    for row in range(len(block.inputs)):
+        with torch.enable_grad():
+            found = torch.autograd.grad(block.run(row).float().norm(), weights, materialize_grads=True)
+        for total, gradient in zip(sums, found, strict=True):
+            total += gradient.float().square()
+    roots = [(total / len(block.inputs)).sqrt() for total in sums]
+    return {n: matrix_of(m, root) for (n, m), root in zip(block.linears.items(), roots, strict=True)}

@@ -1,0 +1,186 @@
+"""Whole attention heads and MLP channels: what belongs together, which of them stay, and the smaller dense model.
+
+A head group is a key-value head with the query heads that read it: rows of q, k, v and columns of o. A channel
+is a row of gate, a row of up and a column of down. Blocks compete within themselves, so all keep equally many.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from sparse_continual.errors import UserError
+from sparse_continual.models.blockwise import block_of
+from sparse_continual.topologies.compact import Changes, text_config, tried
+from sparse_continual.topologies.counts import Count
+from sparse_continual.topologies.density import layer_of, module_of
+from sparse_continual.topologies.existing import at_least
+from sparse_continual.topologies.structured_counts import (
+    ATTENTION,
+    MLP,
+    SETTINGS,
+    kept_groups,
+    kept_weights,
+    pruned_blocks,
+)
+
+INWARD = ("o_proj", "down_proj")  # their lines are columns
+
+
+@dataclass
+class Layer:
+    """One block: `names` part -> weight name; `shapes` part -> (rows, columns); `heads`: of keys and values, each
+    with `width` rows; `channels`: of the MLP.
+    """
+
+    block: str
+    names: dict[str, str]
+    heads: int
+    width: int
+    channels: int
+    shapes: dict[str, tuple[int, int]]
+
+    def left(self, sparsity) -> tuple[int, int]:
+        """(head groups, channels) that stay, as `export.kept_groups` says."""
+        return kept_groups(self.names["gate_proj"], self.heads, self.channels, sparsity)
+
+    def lines(self, part: str, values):
+        """[groups] sums over each group's lines of `values`, one per row of a part (per column, inward)."""
+        return values.view(self.heads if part in ATTENTION else self.channels, -1).sum(1)
+
+    def spread(self, part: str, kept):
+        """bool per row (per column, inward) of a part, of bool[groups] `kept`."""
+        return kept.repeat_interleave(self.size(part) // len(kept))
+
+    def size(self, part: str) -> int:
+        """Lines of a part that are pruned together with others."""
+        return self.shapes[part][1 if part in INWARD else 0]
+
+    def alive(self, parts: tuple, existing: dict, device):
+        """bool[groups]: heads (`parts` ATTENTION) or channels (MLP) of which any weight exists; `existing`: as of a
+        `pruning.Job`.
+        """
+        found = torch.zeros(
+            self.heads if parts == ATTENTION else self.channels, dtype=torch.bool, device=device
+        )
+        for part in parts:
+            mask = existing.get(self.names[part])
+            if mask is None:
+                return torch.ones_like(found)
+            found |= self.lines(part, mask.sum(0 if part in INWARD else 1)).to(device) > 0
+        return found
+
+
+def layers(model, linears: dict) -> list[Layer]:
+    """The blocks of a Llama-like model.
+
+    Raises UserError naming a block that is built otherwise.
+    """
+    blocks = {}
+    for name in linears:
+        blocks.setdefault(block_of(name), []).append(name)
+    found = []
+    for block, own in blocks.items():
+        names = {module_of(name): name for name in own}
+        if set(names) != {*ATTENTION, *MLP} or len(names) < len(own):
+            raise UserError(
+                f"{block}: has {len(own)} matrices, {', '.join(names)}; structured pruning knows blocks of one each of "
+                f"{', '.join(ATTENTION + MLP)}"
+            )
+        shapes = {part: tuple(linears[name].weight.shape) for part, name in names.items()}
+        width = _head_width(model, names["k_proj"], shapes["k_proj"][0])
+        found.append(Layer(block, names, shapes["k_proj"][0] // width, width, shapes["gate_proj"][0], shapes))
+    return found
+
+
+def _head_width(model, name: str, rows: int) -> int:
+    """Rows of a head in the key matrix `name`: what its module says, which may differ between blocks, or the config."""
+    width = getattr(model.get_submodule(name.rsplit(".", 2)[0]), "head_dim", None)
+    if isinstance(width, int):
+        return width
+    config = text_config(model)
+    return rows // (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+
+
+def counts(model, linears: dict, sparsity, options: dict, existing: dict) -> dict[str, Count]:
+    """Weight name -> Count of what a method of these `options` leaves of a Llama-like model, at most: lines that stay
+    may lack weights already (`existing`: as of a `pruning.Job`).
+
+    Raises UserError as `layers`, for a sparsity or blocks left whole that do not fit, and for a sparsity below that
+    of a block whose heads or channels are absent already.
+    """
+    found = layers(model, linears)
+    for layer in pruned_blocks(found, options["first"], options["last"], options["export"]):
+        _refuse_absent(layer, existing, sparsity)
+    own = {key: options[key] for key in SETTINGS}
+    heads = {layer_of(layer.names["k_proj"]): layer.heads for layer in found}
+    sizes = {name: tuple(module.weight.shape) for name, module in linears.items()}
+    kept = kept_weights(sizes, heads, sparsity, **own)
+    return {name: Count(many, existing=existing.get(name)) for name, many in kept.items()}
+
+
+def _refuse_absent(layer: Layer, existing: dict, sparsity) -> None:
+    """Raise UserError where more heads or channels of a block are to stay than it has."""
+    for parts, kept, kind in zip((ATTENTION, MLP), layer.left(sparsity), ("heads", "channels"), strict=True):
+        alive = layer.alive(parts, existing, "cpu")
+        left, many = int(alive.sum()), len(alive)
+        if kept > left:
+            raise UserError(
+                f"sparsity {sparsity}: the model is pruned already: {many - left} of the {many} {kind} of "
+                f"{layer.block} are absent, and sparsity is the share that is absent in the end; choose a sparsity of "
+                f"at least {at_least(many - left, many)}"
+            )
+
+
+def best(importance, kept: int, alive):
+    """bool[groups]: the `kept` most important ones of those that are `alive`; of equal ones the first go."""
+    from sparse_continual.pruning.select import keep_largest
+
+    lowest = torch.finfo(importance.dtype).min
+    return keep_largest(importance.masked_fill(~alive, lowest)[None], kept)[0] & alive
+
+
+def write(job, kernel, layer: Layer, heads, channels) -> None:
+    """Prune the matrices of a block to bool[groups] of `heads` and of `channels`."""
+    for part, name in layer.names.items():
+        lines = layer.spread(part, heads if part in ATTENTION else channels)
+        job.lines[name] = lines, part in INWARD
+        job.prune_one(kernel, name, job.lines[name])
+
+
+def mask_of(weight, statistics):
+    """bool[R, C] of (bool per line that stays, whether lines are columns)."""
+    lines, inward = statistics
+    return (lines[None] if inward else lines[:, None]).expand(weight.shape).clone()
+
+
+def trial(job, sparsity, options: dict):
+    """The `compact.Plan` of a `pruning.Job`, or None: see `compact.tried`. Nothing of the model is changed."""
+    found = layers(job.model, job.linears)
+    chosen = [
+        layer.block for layer in pruned_blocks(found, *(options[k] for k in ("first", "last", "export")))
+    ]
+    left = {layer.block: layer.left(sparsity if layer.block in chosen else 0) for layer in found}
+    return tried(job, found, left, options["export"])
+
+
+@torch.no_grad()
+def compact(job, plan) -> dict:
+    """Make the model of a `pruning.Job` the smaller dense model of the `lines` that stay, by a `plan` from `trial`.
+
+    Returns name -> bool mask of the new shapes: what `masks` has of these lines, True everywhere unless the model
+    lacked further weights before. Biases of lines that went, go.
+    """
+    if plan is None:  # nothing went
+        return job.masks
+    left = {}
+    for layer in layers(job.model, job.linears):
+        kept = {}
+        for parts in (ATTENTION, MLP):
+            stays, _ = job.lines[layer.names[parts[0]]]
+            kept[parts] = layer.lines(parts[0], stays) > 0
+        for name in layer.names.values():
+            stays, inward = job.lines[name]
+            left[name] = job.masks[name][(slice(None), stays) if inward else stays].contiguous()
+        plan.cut(job.model, layer.block, kept, Changes())  # the cut weights are freed with it
+    plan.describe(job.model, Changes())
+    return left

@@ -1,0 +1,1 @@
+"""Other people's logs, judged by this project's statistics."""

@@ -1,0 +1,76 @@
+"""O-LoRA (cmnfriend): its folder `outputs`, {k}-{task}/all_results.json, of a whole order.
+
+Read in its repository at 07117e1 (2024-06), src/run_uie_lora.py and logs_and_outputs/: after task k the tasks 1 .. k
+are predicted, and all_results.json (or predict_results.json) holds `predict_exact_match_for_{dataset}` in percent. So R
+has its lower triangle alone. `predict_exact_match` itself is an average over examples, not over tasks, and is not
+read; keys of groups of datasets (TC, SC, NLI) are told apart by the folders' names. Training alone leaves a file too,
+without these keys: scores are then missing, as in its own order1_seqlora after task 3.
+
+predict_results.json is a part of all_results.json (save_metrics of transformers): where both are there, they agree.
+Only the folder's name gives a task's place. So two folders of one number are refused, be it a backup or what another
+order left: which of them belongs to the run cannot be seen.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from sparse_continual.errors import UserError
+from sparse_continual.files import read_json
+from sparse_continual.reanalysis.foreign import Foreign, entries_of, from_cells
+
+FILES = ("all_results.json", "predict_results.json")
+EXPECTED = "expected folders <k>-<task> with all_results.json"
+PREFIX = "predict_exact_match_for_"
+_FOLDER = re.compile(r"(\d+)-(.+)$")
+
+
+def read(path) -> Foreign:
+    """The matrix of a folder of O-LoRA's outputs. Raises UserError naming what is missing or not known."""
+    path, found = Path(path), {}
+    for folder in entries_of(path, "no outputs of O-LoRA", EXPECTED):
+        match = _FOLDER.match(folder.name)
+        if not match or not folder.is_dir():
+            continue
+        k = int(match[1])
+        if k in found:
+            raise UserError(
+                f"{path}: two folders of task {k}, {found[k][1].name} and {folder.name}; expected one. Move the one"
+                " that is not of this run elsewhere"
+            )
+        # as JSON writes it, in a locale without UTF-8 too
+        found[k] = os.fsencode(match[2]).decode("utf-8", "surrogateescape"), folder
+    if not found:
+        raise UserError(f"{path}: no outputs of O-LoRA; {EXPECTED}")
+    if sorted(found) != list(range(1, len(found) + 1)):
+        raise UserError(f"{path}: outputs of tasks {sorted(found)}, expected those of all from 1 on")
+    tasks = [found[k][0] for k in sorted(found)]
+    cells = {}
+    for k in sorted(found):
+        scores = _results(found[k][1])
+        for position, task in enumerate(tasks[:k], 1):
+            if PREFIX + task in scores:
+                cells[k, position] = scores[PREFIX + task]
+    if not cells:
+        raise UserError(f"{path}: no {PREFIX}{tasks[0]} in any of {', '.join(FILES)}; expected predictions")
+    notes = ["O-LoRA scores nothing before the stream and no task before it is trained"]
+    return from_cells(cells, tasks, path, notes, full=100.0)
+
+
+def _results(folder: Path) -> dict:
+    """The results after one task; none where its prediction was not run, or left no file."""
+    results = {}
+    for file in entries_of(folder, "no results of O-LoRA", EXPECTED):
+        if file.name not in FILES:
+            continue
+        found = read_json(file)
+        if not isinstance(found, dict):
+            raise UserError(f"{file}: not results of O-LoRA; expected {PREFIX}<task> of every task so far")
+        for key, score in found.items():
+            if key.startswith(PREFIX) and key in results and results[key] != score:
+                raise UserError(
+                    f"{file}: {key} is {score}, and {results[key]} in {FILES[0]}; expected files of one run."
+                    " Remove the older one"
+                )
+            results[key] = score
+    return results

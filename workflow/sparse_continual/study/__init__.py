@@ -1,0 +1,1 @@
+"""The config, checked and resolved: conditions, blocks, and every result with its name and inputs."""

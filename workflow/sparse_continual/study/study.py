@@ -1,0 +1,593 @@
+"""A checked config, resolved: every result that a study needs, what it is made of and where it lies.
+
+A result is an `Entity`; its folder is named by a digest over its settings and over the digests of what
+it is made from, never over code, so studies share what is equal and never overwrite each other. All of
+this is known from config (and from digests of the files that it names) before anything is made.
+"""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property, wraps
+from pathlib import Path
+
+from sparse_continual import registry
+from sparse_continual.budgets.arithmetic import Shape, head_share, parameters
+from sparse_continual.budgets.demand import lengths
+from sparse_continual.budgets.shapes import control
+from sparse_continual.errors import UserError
+from sparse_continual.files import digest_of_given, given_path
+from sparse_continual.identity import canonical, seed_of, sha256
+from sparse_continual.pruning.check import COUNTED, needs_text
+from sparse_continual.pruning.check import check as check_topology
+from sparse_continual.pruning.measure import TABLES as MEASURES
+from sparse_continual.streams.lexicon import vocabulary
+from sparse_continual.streams.orders import PILOT, TUNING, order_of_block
+from sparse_continual.verdicts.claims import load as load_claims
+
+ROOT = Path(__file__).resolve().parents[3]  # the checkout: where Snakefile, config.yaml and claims files lie
+STORE = "results/store"
+ENDS = {"vocabulary": len(vocabulary()), "tied": True}  # of every generated base
+MANIFESTS = {"runs": "run.json", "scores": "scores.csv", "tuning": "chosen.json", "savings": "savings.csv"}
+
+
+@dataclass(frozen=True)
+class Entity:
+    """One result: its stage, its label, its canonical settings, and the entities it is made from by role."""
+
+    stage: str
+    label: str
+    settings: dict
+    inputs: dict = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 over settings and the inputs' digests."""
+        made_from = {role: [e.digest for e in _listed(found)] for role, found in self.inputs.items()}
+        return sha256({"stage": self.stage, "settings": self.settings, "inputs": made_from})
+
+    @property
+    def name(self) -> str:
+        """`label-digest8`: the folder's name."""
+        return f"{self.label}-{self.digest[:8]}"
+
+    @property
+    def path(self) -> str:
+        """The folder."""
+        return f"{STORE}/{self.stage}/{self.name}"
+
+    @property
+    def manifest(self) -> str:
+        """The small file that says that the folder is whole: what later rules take as input."""
+        return f"{self.path}/{MANIFESTS.get(self.stage, 'manifest.json')}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the design: a condition on a block, its task order, its run and its scores."""
+
+    condition: str
+    block: str
+    order: list
+    run: Entity
+    score: Entity
+
+
+def _listed(found) -> list:
+    return found if isinstance(found, list) else [found]
+
+
+def _once(method):
+    """Remember what `method` made for the same arguments: every rule asks for the same entities again."""
+
+    @wraps(method)
+    def remembering(self, *arguments):
+        key = (method.__name__, *arguments)
+        if key not in self._made:
+            self._made[key] = method(self, *arguments)
+        return self._made[key]
+
+    return remembering
+
+
+class Study:
+    """The study of a checked config (`config.checked`).
+
+    Raises UserError for what only shows when parts meet: sources that refuse their settings, a pattern
+    that does not fit a model, a matched control that does not exist, fewer tasks than the metrics need.
+    """
+
+    def __init__(self, config: dict):
+        self.config, self.study = config, config["study"]
+        self.name, self.seed = self.study["name"], self.study["seed"]
+        self.streams, self.conditions = self.study["streams"], self.study["conditions"]
+        self.contrasts = self.study["contrasts"]
+        self.claims = self._claims()
+        own = PILOT if self.study["phase"] == "pilot" else ""
+        self.blocks = [f"{own}{number}" for number in range(1, self.study["blocks"] + 1)]
+        self.tuning_blocks = [f"{TUNING}{number}" for number in range(1, self.study["tuning"]["blocks"] + 1)]
+        self._entities: dict = {}
+        self._made: dict = {}
+        self._check()
+
+    def _claims(self) -> list[dict]:
+        if "claims" not in self.study:
+            return []
+        return load_claims(ROOT / given_path(self.study["claims"]), self.study, registry.names("figures"))
+
+    def get(self, stage: str, name: str) -> Entity:
+        """The entity of that stage and folder name, among those that this study needs."""
+        self._all  # noqa: B018 - makes every entity once
+        return self._entities[stage, name]
+
+    @cached_property
+    def _all(self):
+        return [(self.trained(stream), self.savings(stream)) for stream in self.streams]
+
+    def _entity(self, stage, label, settings, **inputs) -> Entity:
+        made_from = {role: found for role, found in inputs.items() if found}
+        entity = Entity(stage, label, canonical(settings), made_from)
+        found = self._entities.setdefault((stage, entity.name), entity)
+        if found.digest != entity.digest:
+            raise AssertionError(f"{entity.path}: two entities of one name; change study.seed")
+        return found
+
+    # what a condition is
+
+    def condition(self, name: str) -> dict:
+        """The condition's section of the config."""
+        return self.config["conditions"][name]
+
+    def base(self, condition: str) -> dict:
+        """The section of the condition's base."""
+        return self.config["bases"][self.condition(condition)["base"]]
+
+    def generated(self, condition: str) -> bool:
+        """Whether every block pretrains a base of its own."""
+        return self.base(condition)["source"] == "generated"
+
+    def fetched(self, base: str) -> bool:
+        """Whether a base of the study is a download."""
+        source = self.config["bases"][base]["source"]
+        return source != "generated" and hasattr(registry.load("bases.sources", source), "downloads")
+
+    def downloads(self, base: str) -> list[dict]:
+        """What a base of the study downloads, and whether it is there: {repo, revision, ...}; [] for other bases."""
+        settings = self.config["bases"][base]
+        if not self.fetched(base):
+            return []
+        return registry.load("bases.sources", settings["source"]).downloads(settings)
+
+    def published(self) -> dict[str, dict]:
+        """base -> what the registry of published checkpoints declares of it, for the bases that are in it."""
+        found = {}
+        for name in sorted({self.condition(condition)["base"] for condition in self.conditions}):
+            settings = self.config["bases"][name]
+            if settings["source"] == "published":
+                found[name] = registry.load("bases.sources", "published").declared(settings)
+        return found
+
+    def counted(self) -> dict[str, str]:
+        """topology, as the tables name it -> base, of those that are counted in their checkpoint."""
+        return {
+            self.topology_name(condition): self.condition(condition)["base"]
+            for condition in self.conditions
+            if self.config["topologies"][self.condition(condition)["topology"]]["method"] == COUNTED
+        }
+
+    def topology_name(self, condition: str) -> str:
+        """A condition's topology as the tables name it: with its base where several have a topology of this name."""
+        found = self.condition(condition)
+        bases = {
+            other["base"]
+            for other in map(self.condition, self.conditions)
+            if other["topology"] == found["topology"]
+        }
+        return found["topology"] if len(bases) == 1 else f"{found['topology']} of {found['base']}"
+
+    def sparse(self, topology: str) -> bool:
+        """Whether the topology lacks weights."""
+        return self.config["topologies"][topology]["method"] != "dense"
+
+    def block_seed(self, block: str) -> int:
+        """The seed that a block's batches derive from."""
+        return seed_of("block", self.seed, block)
+
+    def base_block(self, block: str) -> str:
+        """The block whose base and tasks this block has: its own, or the first of those that share a base."""
+        if block in self.tuning_blocks:
+            return block
+        return self.blocks[
+            self.blocks.index(block) // self.study["blocks_per_base"] * self.study["blocks_per_base"]
+        ]
+
+    def base_seed(self, block: str) -> int:
+        """The seed that a block's base and tasks derive from: they share a world of people and employers."""
+        return seed_of("block", self.seed, self.base_block(block))
+
+    def bases(self) -> dict[str, str]:
+        """block -> its base: blocks of one base replicate orders and streams, not topologies."""
+        if all(self.generated(condition) for condition in self.conditions):
+            return {block: self.base_block(block) for block in self.blocks}
+        return dict.fromkeys(self.blocks, "published")
+
+    @_once
+    def tasks(self, stream: str) -> list[str]:
+        """Names of the stream's tasks, in their own order."""
+        settings = self.config["streams"][stream]
+        return registry.load("streams.sources", settings["source"]).task_names(settings)
+
+    @_once
+    def order(self, stream: str, block: str) -> list[str]:
+        """The block's order of tasks; a tuning block's is cut to the tasks that are tried."""
+        order = order_of_block(self.tasks(stream), self.seed, block)
+        return order[: self.study["tuning"]["tasks"]] if block in self.tuning_blocks else order
+
+    # shapes, from config alone
+
+    @cached_property
+    def _shapes(self) -> dict:
+        return {}
+
+    def base_shape(self, base: str) -> dict:
+        """Shape settings of a base, from its config or its checkpoint's config.json; {} when not downloaded.
+
+        Of the latter, FLOPs of all rows that the study sends through it are counted. Raises UserError naming the base.
+        """
+        if base not in self._shapes:
+            settings = self.config["bases"][base]
+            if settings["source"] == "generated":
+                found = {**settings["shape"], **ENDS}
+            else:
+                source = registry.load("bases.sources", settings["source"])
+                try:
+                    found = source.shape(settings, lengths(self, base))
+                except UserError as error:
+                    raise UserError(f"bases.{base}: {error}") from None
+            self._shapes[base] = found
+        return self._shapes[base]
+
+    @_once
+    def control(self, condition: str):
+        """The matched control's shape and mismatch (budgets.shapes.Control), or None for other conditions."""
+        match = self.condition(condition).get("match")
+        if not match:
+            return None
+        parent = self.base_shape(self.condition(condition)["base"])
+        kept = check_topology(self.config["topologies"][match["to"]], parent)
+        rows = {(self.sizes(s)["row_tokens"], self.sizes(s)["answer_tokens"]) for s in self.streams}
+        if match["on"] == "flops" and len(rows) > 1:
+            raise UserError(
+                f"conditions.{condition}.match: the study's streams have rows of different lengths, so no one shape "
+                "has the FLOPs of the sparse model on all of them; give each stream a study of its own"
+            )
+        sizes = self.sizes(self.streams[0])
+        head = head_share(sizes["row_tokens"], sizes["answer_tokens"])
+        try:
+            return control(Shape(**parent), kept, match["on"], sizes["row_tokens"], head)
+        except UserError as error:
+            raise UserError(f"conditions.{condition}.match: {error}") from None
+
+    def shape(self, condition: str) -> dict:
+        """Shape settings of the condition's model."""
+        if "match" not in self.condition(condition):
+            return self.base_shape(self.condition(condition)["base"])
+        key = ("control", condition)
+        if key not in self._shapes:
+            self._shapes[key] = self.control(condition).shape.settings()
+        return self._shapes[key]
+
+    @_once
+    def sizes(self, stream: str) -> dict:
+        """What a stream's rows and tasks amount to, as its source says from config alone."""
+        settings = self.config["streams"][stream]
+        return registry.load("streams.sources", settings["source"]).sizes(settings)
+
+    def bits(self, stream: str) -> float | None:
+        """Bits that all tasks of a stream ask a model to store; None where no one can say."""
+        return self.sizes(stream).get("bits")
+
+    def shape_of_model(self, entity: Entity) -> dict:
+        """Shape settings of the model that an entity is, or is made from; {} where it was not downloaded yet."""
+        while entity.stage != "models":
+            found = entity.inputs.get("base") or entity.inputs.get("model") or entity.inputs.get("run")
+            entity = _listed(found)[0]
+        settings = entity.settings
+        if settings["source"] == "generated":
+            return {**settings["shape"], **ENDS}
+        return registry.load("bases.sources", settings["source"]).shape(settings)
+
+    def parameters(self, entity: Entity) -> int:
+        """Parameters of the model that an entity is, or is made from; 0 where it was not downloaded yet."""
+        shape = self.shape_of_model(entity)
+        return parameters(Shape(**shape))["total"] if shape else 0
+
+    # entities, in the order of the stages
+
+    @_once
+    def mixture(self, condition: str, block: str) -> Entity | None:
+        """The base's own mixture on a block; None when the base declares none."""
+        base, settings = self.condition(condition)["base"], self.base(condition)
+        if "mixture" not in settings:
+            return None
+        generated = self.generated(condition)
+        seed = self.base_seed(block) if generated else seed_of("mixture", self.seed)
+        return self._entity(
+            "streams",
+            f"{base}_mixture",
+            {"mixture": settings["mixture"], "files": self._fingerprints(settings["mixture"]), "seed": seed},
+            tokenizer=None if generated else self.model(condition, block),
+        )
+
+    @_once
+    def model(self, condition: str, block: str) -> Entity:
+        """The condition's model before any topology."""
+        base, settings = self.condition(condition)["base"], self.base(condition)
+        own = {key: value for key, value in settings.items() if key not in ("mixture", "recovery")}
+        if not self.generated(condition):
+            source = registry.load("bases.sources", settings["source"])
+            return self._entity("models", base, {**own, "files": source.fingerprint(settings)})
+        keys = ("hidden_size", "intermediate_size", "layers", "heads", "kv_heads")
+        own["shape"] = {key: self.shape(condition)[key] for key in keys}
+        return self._entity(
+            "models", base, {**own, "seed": self.base_seed(block)}, mixture=self.mixture(condition, block)
+        )
+
+    @_once
+    def initial(self, condition: str, block: str) -> Entity:
+        """The condition's generated model before its pretraining: what a topology at init is made from."""
+        model = self.model(condition, block)
+        settings = {key: value for key, value in model.settings.items() if key != "pretraining"}
+        return self._entity("models", f"{model.label}_initial", settings)
+
+    @_once
+    def topology(self, condition: str, block: str, like: str | None = None) -> Entity:
+        """The condition's model with its topology (or that of `like`), after recovery.
+
+        One at init is made from the initial model, so it holds the base's pretraining too, and its dense parent,
+        where it is a teacher, is an input of its own.
+        """
+        name, settings = like or self.condition(condition)["topology"], self.base(condition)
+        chosen = dict(self.config["topologies"][name])
+        at_init = chosen.pop("at", "trained") == "init"
+        files = chosen.get("calibration", {}).get("files", ())
+        reads_mixture = (
+            at_init or "recovery" in settings or (needs_text(chosen) and not files and "mixture" in settings)
+        )
+        slice_ = {"topology": chosen, "recovery": settings.get("recovery")}
+        if at_init:
+            slice_["pretraining"] = settings["pretraining"]
+        if self.study["measure_topologies"]:
+            slice_["measure"] = True
+            reads_mixture = "mixture" in settings
+        slice_["files"] = {file: digest_of_given(given_path(file)) for file in files}
+        slice_["seed"] = (
+            self.base_seed(block) if self.generated(condition) else seed_of("topology", self.seed)
+        )
+        distils = "distillation" in settings.get("recovery", {})
+        return self._entity(
+            "topologies",
+            name,
+            slice_,
+            model=self.initial(condition, block) if at_init else self.model(condition, block),
+            mixture=self.mixture(condition, block) if reads_mixture else None,
+            teacher=self.model(condition, block) if at_init and distils else None,
+        )
+
+    @_once
+    def stream(self, stream: str, condition: str, block: str) -> Entity:
+        """The block's tasks, in the tokens of the condition's base."""
+        settings = self.config["streams"][stream]
+        return self._entity(
+            "streams",
+            stream,
+            {"stream": settings, "files": self._fingerprints([settings]), "seed": self.base_seed(block)},
+            tokenizer=None if self.generated(condition) else self.model(condition, block),
+        )
+
+    def arm(self, condition: str) -> dict:
+        """What runs.attach needs to know of a condition."""
+        found = self.condition(condition)
+        return {
+            "mechanism": self.config["mechanisms"][found["mechanism"]],
+            "locked": found["locked"],
+            "sparse": self.sparse(found["topology"]),
+            "writes": found["writes"],
+            "ends": self.study["training"]["ends"],
+        }
+
+    @_once
+    def _made_from(self, stream, condition, block) -> dict:
+        like = self.condition(condition).get("like")
+        return {
+            "base": self.topology(condition, block),
+            "like": self.topology(condition, block, like) if like else None,
+            "stream": self.stream(stream, condition, block),
+        }
+
+    @_once
+    def tuning(self, stream: str, condition: str) -> Entity:
+        """The learning-rate trials of a condition on the tuning blocks."""
+        made = [self._made_from(stream, condition, block) for block in self.tuning_blocks]
+        settings = {
+            "arm": self.arm(condition),
+            "training": self.study["training"],
+            "learning_rates": self.study["tuning"]["learning_rates"],
+            "blocks": [
+                {"block": block, "order": self.order(stream, block), "seed": self.block_seed(block)}
+                for block in self.tuning_blocks
+            ],
+        }
+        inputs = {role: [m[role] for m in made if m[role]] for role in ("base", "like", "stream")}
+        return self._entity("tuning", condition, settings, **inputs)
+
+    @_once
+    def run(self, stream: str, condition: str, block: str, again: bool = False) -> Entity:
+        """The training of a condition on a block's stream; `again`: the same a second time, as its own entity."""
+        own = {"repeat": 1} if again else {}
+        return self._run(stream, condition, block, self.order(stream, block), self.block_seed(block), **own)
+
+    @_once
+    def reference(self, stream: str, condition: str, block: str, kind: str) -> Entity:
+        """A condition's reference run (runs/references.py) on a block's tasks.
+
+        One that does not depend on an order has the stream's own and the seed of the block's base, so that
+        blocks that share a base share it; its batches are those of the base's first block.
+        """
+        tasks, seed, at = self.tasks(stream), self.base_seed(block), {}
+        if kind == "joint":
+            at = {"at": [len(tasks)]}
+            if self.study["references"]["joint_at"] == "all":
+                tasks, seed = self.order(stream, block), self.block_seed(block)
+                at = {"at": list(range(1, len(tasks) + 1))}
+        return self._run(stream, condition, block, tasks, seed, reference={"kind": kind, **at})
+
+    def _run(self, stream, condition, block, order, seed, **own) -> Entity:
+        settings = {
+            "arm": self.arm(condition),
+            "training": self.study["training"],
+            "order": order,
+            "seed": seed,
+            **own,
+        }
+        made = self._made_from(stream, condition, block)
+        return self._entity("runs", condition, settings, tuning=self.tuning(stream, condition), **made)
+
+    def _scored(self, stream, condition, block, run: Entity) -> Run:
+        settings = {
+            **self.study["scoring"],
+            "calibrated_options": self.study["secondary"]["calibrated_options"],
+        }
+        mixture = self.mixture(condition, block)
+        score = self._entity("scores", condition, settings, run=run, mixture=mixture)
+        return Run(condition, block, self.order(stream, block), run, score)
+
+    def score(self, stream: str, condition: str, block: str) -> Entity:
+        """The scores of a run."""
+        return self._scored(stream, condition, block, self.run(stream, condition, block)).score
+
+    # what the rules of a study ask for
+
+    @_once
+    def runs(self, stream: str) -> list[Run]:
+        """Every cell of the design on `stream`, by condition, then block."""
+        return [
+            self._scored(stream, c, b, self.run(stream, c, b)) for c in self.conditions for b in self.blocks
+        ]
+
+    @_once
+    def references(self, stream: str) -> list[tuple[str, Run]]:
+        """(single or joint, reference run) of every condition that asks for it, on every block."""
+        return [
+            (kind, self._scored(stream, c, b, self.reference(stream, c, b, kind)))
+            for kind in ("single", "joint")
+            for c in self.conditions
+            if c in self.study["references"][kind]
+            for b in self.blocks
+        ]
+
+    @_once
+    def repeats(self, stream: str) -> list[Run]:
+        """The first block's second training, of every condition that asks for it."""
+        block, asked = self.blocks[0], self.study["repeat"]["conditions"]
+        return [
+            self._scored(stream, c, block, self.run(stream, c, block, True))
+            for c in self.conditions
+            if c in asked
+        ]
+
+    @_once
+    def savings(self, stream: str) -> list[tuple[str, str, Entity]]:
+        """(condition, block, relearning savings) of every cell, where the study asks for them; else []."""
+        settings = self.study["secondary"].get("savings")
+        if not settings:
+            return []
+        return [
+            (cell.condition, cell.block, self._entity("savings", cell.condition, settings, run=cell.run))
+            for cell in self.runs(stream)
+        ]
+
+    def trained(self, stream: str) -> list[Run]:
+        """Every run that is trained and scored on `stream`: cells, references and repeats."""
+        return [*self.runs(stream), *(run for _, run in self.references(stream)), *self.repeats(stream)]
+
+    def measured(self) -> list[str]:
+        """Names of the tables of measurements that this study collects for each stream."""
+        asked, references = self.study["secondary"], self.study["references"]
+        optional = {
+            "references": references["single"] or references["joint"],
+            "repeats": self.study["repeat"]["conditions"],
+            "savings": "savings" in asked,
+            "calibrated": asked["calibrated_options"],
+        }
+        always = ["scores", "items", "runs", "trials", "densities"]
+        return always + [name for name, wanted in optional.items() if wanted]
+
+    def tunings(self, stream: str) -> list[tuple[str, Entity]]:
+        """(condition, its tuning) in the study's order."""
+        return [(condition, self.tuning(stream, condition)) for condition in self.conditions]
+
+    def topologies(self, stream: str) -> list[tuple[str, str, Entity]]:
+        """(topology, block, entity) of every topology that a base's own shape takes in this study."""
+        found = {}
+        for condition in self.conditions:
+            if "match" not in self.condition(condition):
+                for block in self.blocks:
+                    name = self.topology_name(condition)
+                    found.setdefault((name, block), self.topology(condition, block))
+        return [(name, block, entity) for (name, block), entity in found.items()]
+
+    # checks
+
+    def _check(self) -> None:
+        for name in {self.condition(c)["base"] for c in self.conditions}:
+            base = self.config["bases"][name]
+            self._refuse(f"bases.{name}", "bases.sources", base)
+            for number, entry in enumerate(base.get("mixture", ())):
+                self._refuse(f"bases.{name}.mixture.{number}", "streams.sources", entry, role="base")
+        for name in self.streams:
+            self._refuse(f"streams.{name}", "streams.sources", self.config["streams"][name])
+            tasks = self.tasks(name)
+            if len(tasks) < 2:
+                raise UserError(
+                    f"streams.{name}: found {len(tasks)} task, expected at least 2: the metrics compare tasks"
+                )
+            if len(tasks) < self.study["tuning"]["tasks"]:
+                raise UserError(
+                    f"study.tuning.tasks: found {self.study['tuning']['tasks']}, expected at most the {len(tasks)} "
+                    f"tasks of stream {name!r}"
+                )
+        for condition in self.conditions:
+            found = self.condition(condition)
+            shape = self.shape(condition)
+            for topology in {found["topology"], found.get("like"), found.get("match", {}).get("to")} - {None}:
+                own = topology == found["topology"] or "match" not in found
+                try:
+                    check_topology(self.config["topologies"][topology], shape if own else {})
+                except UserError as error:
+                    raise UserError(f"topologies.{topology}: {error}") from None
+
+        for name in self.config["figures"]:
+            wanted = {Path(table).name for table in registry.load("figures", name).TABLES} & MEASURES.keys()
+            if wanted and not self.study["measure_topologies"]:
+                raise UserError(
+                    f"figures.{name}: shows {', '.join(sorted(wanted))}, found study.measure_topologies false, "
+                    "expected true: models are measured only where a study asks; set it, or leave the figure out"
+                )
+
+    def _refuse(self, where: str, package: str, settings: dict, **role) -> None:
+        try:
+            registry.load(package, settings["source"]).check(settings, **role)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+
+    def _fingerprints(self, sources: list[dict]) -> list:
+        key = json.dumps(sources, sort_keys=True)
+        if key not in self._prints:
+            self._prints[key] = [
+                registry.load("streams.sources", entry["source"]).fingerprint(entry) for entry in sources
+            ]
+        return self._prints[key]
+
+    @cached_property
+    def _prints(self) -> dict:
+        return {}

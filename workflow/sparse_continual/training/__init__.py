@@ -1,0 +1,1 @@
+"""One training loop, what it writes to, its batches and its measures."""

@@ -1,0 +1,206 @@
+"""The loop of methods that train while they choose: language modelling on the calibration rows.
+
+Only the matrices that may be pruned, and a method's own scores, are written; embeddings, head, norms and
+biases are those of the dense model. Training under a topology that is fixed is `recovery`'s affair.
+"""
+
+import math
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from sparse_continual.errors import UserError
+from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
+
+SETTINGS = {  # of every such method
+    "calibration": CALIBRATION,
+    "steps": {"type": "integer", "minimum": 1, "default": 200, "description": "optimizer steps"},
+    "batch_size": {"type": "integer", "minimum": 1, "default": 8, "description": "rows a step"},
+    "learning_rate": {
+        "type": "number",
+        "minimum": 0,
+        "default": 1e-4,
+        "description": "highest rate of the weights' schedule; 0 leaves them as they are",
+    },
+    "warmup": {"type": "integer", "minimum": 0, "default": 10, "description": "steps of linear warm-up"},
+}
+
+
+def passes(options: dict, text, steps=None):
+    """What one training, or so many `steps`, has pass (pruning/cost.py); blocks are run again for the gradient."""
+    tokens = (steps or options["steps"]) * options["batch_size"] * text.tokens
+    return text.passes(trained=tokens, read=tokens * text.blocks)
+
+
+def check_ends(method: str, schema: dict, settings: dict) -> None:
+    """Raise UserError where a schedule's `end` lies before its `start`, both shares of the steps."""
+    start, end = (settings.get(key, schema["properties"][key]["default"]) for key in ("start", "end"))
+    if end < start:
+        raise UserError(f"method {method}: found end {end} before start {start}, expected at least as much")
+
+
+def collate(rows):
+    """(token ids int64 [rows, longest], True where they are real) of 1-D rows, padded at the end."""
+    import torch
+
+    longest = max(len(row) for row in rows)
+    tokens = torch.zeros(len(rows), longest, dtype=torch.int64)
+    real = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        tokens[number, : len(row)] = row
+        real[number, : len(row)] = True
+    return tokens, real
+
+
+def lm_loss(model, rows, reduction="mean"):
+    """Nats a token of predicting each next token of `rows` (1-D tensors), mean or sum over tokens."""
+    import torch
+
+    tokens, real = (tensor.to(model.device) for tensor in collate(rows))
+    logits = model(input_ids=tokens, attention_mask=real.long(), use_cache=False).logits[:, :-1]
+    wanted = tokens[:, 1:].masked_fill(~real[:, 1:], -100)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction=reduction)
+
+
+def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, first=0, clip=1.0) -> None:
+    """Descend `loss_of(step, rows)` from step `first` to `steps`, and call `after(step)` behind every step.
+
+    Rates of the optimizer's groups warm up and fall as a cosine to a tenth (`training.loop.rate`). Rows are
+    drawn anew every step, from `seed` and the step alone: a later start sees the same ones. The tokens that were
+    read are added to the job's facts.
+
+    Raises UserError when the loss is no number any more.
+    """
+    import torch
+
+    from sparse_continual.identity import seed_of
+    from sparse_continual.training.loop import rate
+
+    highest = [group["lr"] for group in optimizer.param_groups]
+    for step in range(first, steps):
+        for group, most in zip(optimizer.param_groups, highest, strict=True):
+            group["lr"] = most * rate(step, steps, warmup)
+        generator = torch.Generator().manual_seed(seed_of("method's batch", seed, step))
+        chosen = torch.randint(len(job.rows), (batch_size,), generator=generator)
+        rows = [job.rows[int(place)] for place in chosen]
+        with torch.enable_grad():
+            loss = loss_of(step, rows)
+            loss.backward()
+        if not math.isfinite(loss.item()):
+            raise UserError(
+                f"training diverged: the loss at step {step + 1} of {steps} is {loss.item()}; lower the learning rates"
+            )
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if clip:
+            torch.nn.utils.clip_grad_norm_(parameters, clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        job.facts["tokens"] = job.facts.get("tokens", 0) + sum(len(row) for row in rows)
+        if after:
+            after(step)
+
+
+@contextmanager
+def only_matrices(job):
+    """Context in which gradients reach the job's matrices alone, and begin with none; afterwards every parameter needs
+    one, and has one, as before. Weights that did not exist before (`job.existing`) have a gradient of zero, so an
+    optimizer without weight decay leaves them at zero.
+    """
+    from sparse_continual.models.load import matrix_of
+
+    def mask(absent, weight):
+        weight.grad.masked_fill_(absent, 0)
+
+    before = {name: (p.requires_grad, p.grad) for name, p in job.model.named_parameters()}
+    for name, parameter in job.model.named_parameters():
+        parameter.requires_grad_(name in job.linears)
+        parameter.grad = None
+    hooks = []
+    for name, existing in job.existing.items():
+        module = job.linears[name]
+        hook = partial(mask, matrix_of(module, ~existing))
+        hooks.append(module.weight.register_post_accumulate_grad_hook(hook))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for name, parameter in job.model.named_parameters():
+            needed, parameter.grad = before[name]
+            parameter.requires_grad_(needed)
+
+
+def loss_by_blocks(job, rows, stand_in=None, reduction="mean"):
+    """`lm_loss` of the job's model, of which a decoder block keeps its inputs alone for the backward pass, and is run
+    again for it: so one block's activations are in memory, and not all blocks' (Chen et al. 2016, arXiv 1604.06174).
+
+    stand_in(name): tensor that is read in place of one of the job's matrices; asked for whenever its block runs, and
+    the same each time.
+    """
+    from torch.utils.checkpoint import set_checkpoint_early_stop
+
+    from sparse_continual.models.blockwise import block_of
+
+    names = {}  # of each block's matrices
+    for name in job.linears:
+        names.setdefault(block_of(name), []).append(name)
+
+    def read(block):
+        return {name.removeprefix(f"{block}."): stand_in(name) for name in names[block]} if stand_in else {}
+
+    # early stop: else how much is run again hangs on the last operation
+    with ExitStack() as blocks, set_checkpoint_early_stop(False):
+        for name in names:
+            blocks.enter_context(_run_again(job.model.get_submodule(name), partial(read, name)))
+        return lm_loss(job.model, rows, reduction)
+
+
+@contextmanager
+def _run_again(block, read):
+    """Context in which a decoder block, called, is run again for its gradient; `read()`: name within the block ->
+    tensor in place of a parameter.
+    """
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    own = vars(block).get("forward")  # as accelerate's hooks set it
+    whole = torch.nn.Module()  # the block as a part: called itself, it would come back here
+    whole.block, whole.forward = block, block.forward
+
+    def run(*args, **kwargs):
+        weights = {f"block.{name}": tensor for name, tensor in read().items()}
+        return torch.func.functional_call(whole, weights, args, kwargs)
+
+    block.forward = partial(checkpoint, run, use_reentrant=False)
+    try:
+        yield
+    finally:
+        del block.forward
+        if own:
+            block.forward = own
+
+
+def sum_recomputed(value_of, names):
+    """Sum of `value_of(name)`, a tensor each, of whose making nothing is kept: it is made again for the gradient."""
+    from torch.utils.checkpoint import checkpoint
+
+    return sum(checkpoint(value_of, name, use_reentrant=False) for name in names)
+
+
+def uniform(shape, device, *identity):
+    """Draws from [0, 1) that hang on `identity` alone (identity.seed_of), so that they can be drawn again."""
+    import torch
+
+    from sparse_continual.identity import seed_of
+
+    generator = torch.Generator(device).manual_seed(seed_of(*identity))
+    return torch.rand(shape, generator=generator, device=device)
+
+
+def cubic(step: int, first: int, last: int) -> float:
+    """0 up to step `first`, 1 from `last` on, between them 1 - (1 - x)^3 (Zhu & Gupta 2017, eq. 1)."""
+    if step < first:
+        return 0.0
+    if step >= last:
+        return 1.0
+    return 1 - (1 - (step - first) / (last - first)) ** 3

@@ -1,0 +1,105 @@
+"""The optimizer's loop, shared by pretraining, recovery and task streams."""
+
+import math
+import os
+import random
+import time
+
+import numpy as np
+import torch
+
+from sparse_continual.errors import UserError
+from sparse_continual.identity import seed_of
+from sparse_continual.streams.tasks import concatenate
+from sparse_continual.training.batches import collate, loss_of, mixture_rows, refuse_beyond
+
+CLIP = 1.0  # norm of the gradient over everything trainable; equal in all arms
+
+
+def prepare(threads: int, seed: int) -> None:
+    """Make this process deterministic: threads, denormals, deterministic kernels, seeds."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic kernels need it on a GPU
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # moments of never-touched rows become denormal and slow AdamW tenfold
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(seed % 2**63)
+    random.seed(seed)
+
+
+def adamw(parameters: list, learning_rate: float) -> torch.optim.AdamW:
+    """AdamW without weight decay (Loshchilov & Hutter, arXiv 1711.05101), fused."""
+    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, fused=True)
+
+
+def step(loss, optimizer, places) -> None:
+    """One descent step on `loss`: backward, clip, AdamW, and the matrices refreshed from their values."""
+    loss.backward()
+    places.collect()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    places.refresh()
+
+
+def rate(number: int, steps: int, warmup: int) -> float:
+    """Factor of the learning rate at step `number` from 0: linear warm-up, then a cosine to a tenth."""
+    if number < warmup:
+        return (number + 1) / warmup
+    done = (number - warmup) / max(1, steps - warmup)
+    return 0.55 + 0.45 * math.cos(math.pi * done)
+
+
+def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int, loss_of=loss_of) -> dict:
+    """Train on a base's own mixture: pretraining, and recovery under a fixed topology.
+
+    places, ends: the trainables (training/trainables.py); mixture: [(share, Split)]; settings: steps,
+    batch_size, learning_rate, warmup; loss_of(model, batch): what is descended, nats a token unless given.
+
+    Returns {steps, tokens (real ones, padding not counted), final_loss (mean of the last tenth)}.
+
+    Raises UserError when the loss is no number any more, and for a token that the model has no embedding for.
+    """
+    shares, splits = zip(*mixture, strict=True)
+    rows = concatenate(splits)
+    refuse_beyond(model, rows, "the mixture's training rows")
+    sizes = [split.rows for split in splits]
+    firsts = [sum(sizes[:entry]) for entry in range(len(sizes))]
+    optimizer = adamw(places.parameters() + ends.parameters(), settings["learning_rate"])
+    model.train()
+    # One block for all: a scalar kept of every step would cut into the memory that the step frees, and the next step,
+    # which then does not fit there, would take new memory.
+    losses = torch.empty(settings["steps"], device=model.device)
+    tokens, told = 0, time.monotonic()
+    for number in range(settings["steps"]):
+        for group in optimizer.param_groups:
+            group["lr"] = settings["learning_rate"] * rate(number, settings["steps"], settings["warmup"])
+        drawn = mixture_rows(sizes, shares, settings["batch_size"], seed_of("mixture batches", seed), number)
+        taken = [firsts[entry] + chosen for entry, chosen in drawn]
+        batch = collate(rows, np.concatenate(taken), model.device)
+        tokens += int(sum(rows.starts[t + 1].sum() - rows.starts[t].sum() for t in taken))
+        loss = loss_of(model, batch)
+        step(loss, optimizer, places)
+        losses[number] = loss.detach()
+        if time.monotonic() - told > 30:
+            print(f"step {number + 1} of {settings['steps']}: loss {losses[number].item():.4f}", flush=True)
+            told = time.monotonic()
+    model.eval()
+    _refuse_divergence(losses, settings)
+    return {"steps": settings["steps"], "tokens": tokens, "final_loss": final(losses)}
+
+
+def final(values: torch.Tensor) -> float:
+    """Mean of the last tenth of a training's `values` [steps], at least of one."""
+    return values[-max(1, len(values) // 10) :].mean().item()
+
+
+def _refuse_divergence(losses: torch.Tensor, settings: dict) -> None:
+    """Looked at once, at the end: a look at every step would wait for the device each time."""
+    broken = (~losses.isfinite()).nonzero().flatten()
+    if len(broken):
+        first = int(broken[0])
+        raise UserError(
+            f"training on the mixture diverged: the loss at step {first + 1} of {settings['steps']} is "
+            f"{losses[first].item()}; lower its learning_rate of {settings['learning_rate']:g}"
+        )

@@ -1,0 +1,167 @@
+"""The claims of a study: read from their file and checked whole, one line per mistake.
+
+Its schema is `schemas/claims.schema.yaml`. Nothing heavy is imported here: this runs at every
+start.
+"""
+
+from collections import Counter
+
+from sparse_continual.errors import ConfigError, UserError
+from sparse_continual.registry import nearest
+from sparse_continual.schema import check_schema, schema_named
+from sparse_continual.statistics.columns import METRICS
+from sparse_continual.yaml_text import read_yaml
+
+_TEST = {"contrast", "metric", "direction"}
+NEEDS = {
+    "superiority": _TEST,
+    "noninferiority": _TEST | {"margin"},
+    "equivalence": {"contrast", "metric", "margin"},
+    "all_of": {"all_of"},
+    "untested": {"reason"},
+}
+TAKES = {
+    **NEEDS,
+    "superiority": _TEST | {"margin", "stream"},
+    "noninferiority": NEEDS["noninferiority"] | {"stream"},
+    "equivalence": NEEDS["equivalence"] | {"stream"},
+}
+
+# Metrics that compare with runs beside the stream -> the study.references that these are
+REFERENCES = {
+    "forward_transfer_single": "single",
+    "intransigence": "joint",
+    "intransigence_last": "joint",
+}
+RATIOS = ("fraction_lost", "retention_area")  # not defined in a block in which nothing was gained
+
+
+def load(path, study: dict, figures) -> list[dict]:
+    """The claims of the file at `path`, with `stream` filled in where the study has one stream.
+
+    study: the checked `study` section of the config; figures: names of the figures that there are.
+
+    Raises ConfigError with one line per mistake: file, claim and key, what was found and expected.
+    """
+    try:
+        content = read_yaml(path)
+    except UserError as error:
+        raise ConfigError([f"study.claims: {error}"]) from None
+    lines = check_schema("", content, schema_named("claims"))
+    if not lines:
+        claims = [_with_stream(claim, study) for claim in content["claims"]]
+        lines = _mistakes(claims, study, list(figures))
+    if lines:
+        raise ConfigError(f"{path}: {line}" for line in lines)
+    return claims
+
+
+def _with_stream(claim: dict, study: dict) -> dict:
+    """Only where the stream goes without saying: one stream, and a contrast within it."""
+    between = any(c["name"] == claim.get("contrast") and "streams" in c for c in study["contrasts"])
+    if "contrast" not in claim or "stream" in claim or between or len(study["streams"]) > 1:
+        return claim
+    return {**claim, "stream": study["streams"][0]}
+
+
+def _mistakes(claims: list[dict], study: dict, figures: list[str]) -> list[str]:
+    lines = []
+    named = Counter(member for claim in claims for member in claim.get("all_of", ()))
+    by_name = {claim["name"]: claim for claim in claims}
+    contrasts = {contrast["name"]: contrast for contrast in study["contrasts"]}
+    asked = list(dict.fromkeys(claim["contrast"] for claim in claims if "contrast" in claim))
+    typing_error = len(asked) == 1 and nearest(asked[0], contrasts)
+    if asked and not contrasts.keys() & set(asked) and not typing_error:
+        some = ", ".join(asked[:3]) + (", ..." if len(asked) > 3 else "")
+        return [
+            f"found claims on contrasts {some}, of which study {study['name']!r} has none; name the study's own file in"
+            " study.claims, or null for no claims"
+        ]
+    for name, count in Counter(claim["name"] for claim in claims).items():
+        if count > 1:
+            lines.append(f"{name}: the name is used {count} times; give each claim its own")
+    for claim in claims:
+        where, rule, role = claim["name"], claim["rule"], claim["role"]
+        keys = claim.keys() - {"name", "sentence", "rule", "role", "figure"}
+        missing, idle = sorted(NEEDS[rule] - keys), sorted(keys - TAKES[rule])
+        if missing:
+            lines.append(f"{where}: missing key {missing[0]!r}, which rule {rule} needs; give it")
+        if idle:
+            lines.append(f"{where}.{idle[0]}: of no use to rule {rule}; drop it")
+        if role == "component" and rule not in ("superiority", "noninferiority"):
+            lines.append(
+                f"{where}.rule: found {rule!r} in a component, expected superiority or noninferiority"
+            )
+        if role == "component" and named[where] != 1:
+            lines.append(
+                f"{where}.role: found component, named by {named[where]} all_of claims, expected exactly one"
+            )
+        for member in claim.get("all_of", ()):
+            if member not in by_name:
+                lines.append(
+                    f"{where}.all_of: found {member!r}, expected the name of a claim{nearest(member, by_name)}"
+                )
+            elif by_name[member]["role"] != "component":
+                lines.append(
+                    f"{where}.all_of: {member!r} has role {by_name[member]['role']}, expected component; a member is"
+                    " tested through this claim alone"
+                )
+        for key, known, place in (
+            ("contrast", contrasts, "study.contrasts"),
+            ("metric", METRICS, "the metrics"),
+            ("stream", study["streams"], "study.streams"),
+            ("figure", figures, "figures"),
+        ):
+            if key in claim and claim[key] not in known:
+                hint = nearest(claim[key], known)
+                lines.append(f"{where}.{key}: found {claim[key]!r}, expected a name in {place}{hint}")
+        if (
+            contrasts.get(claim.get("contrast"), {}).get("estimand") == "as_published"
+            and role != "exploratory"
+        ):
+            lines.append(
+                f"{where}.role: found {role!r} on contrast {claim['contrast']!r}, whose estimand is as_published,"
+                " expected exploratory: published checkpoints differ in more than their topology"
+            )
+        lines += _metric_mistakes(claim, contrasts, study)
+        if claim.get("contrast") in contrasts:
+            lines += _stream_mistakes(claim, contrasts[claim["contrast"]], study["streams"])
+    return lines
+
+
+def _metric_mistakes(claim: dict, contrasts: dict, study: dict) -> list[str]:
+    """A metric that the study does not measure, or that a confirmatory claim cannot rest on."""
+    metric = claim.get("metric")
+    where = f"{claim['name']}.metric: found {metric!r}"
+    if metric in RATIOS and claim["role"] != "exploratory":
+        return [
+            f"{where} in a {claim['role']} claim, expected a metric that every block has; a block that learnt nothing"
+            " has none of this one, so take forgetting, or make the claim exploratory"
+        ]
+    if metric == "savings" and "savings" not in study["secondary"]:
+        return [f"{where}, which this study does not measure; set study.secondary.savings"]
+    contrast = contrasts.get(claim.get("contrast"))
+    if metric not in REFERENCES or contrast is None:
+        return []
+    references, kind = study["references"], REFERENCES[metric]
+    missing = [arm for arm in (*contrast["plus"], *contrast["minus"]) if arm not in references[kind]]
+    if missing:
+        return [
+            f"{where}, which needs {kind} runs of {', '.join(missing)}; name them in study.references.{kind}"
+        ]
+    if metric == "intransigence" and references["joint_at"] != "all":
+        return [f"{where}, expected intransigence_last, or study.references.joint_at: all"]
+    return []
+
+
+def _stream_mistakes(claim: dict, contrast: dict, streams: list[str]) -> list[str]:
+    if "streams" in contrast and "stream" in claim:
+        return [
+            f"{claim['name']}.stream: contrast {contrast['name']!r} compares two streams, so no one stream is meant;"
+            " drop it"
+        ]
+    if "streams" not in contrast and "stream" not in claim:
+        return [
+            f"{claim['name']}: missing key 'stream'; the study has several, so name one of {', '.join(streams)}"
+        ]
+    return []

@@ -1,0 +1,270 @@
+"""What was planned against what was run.
+
+The study's design is computed again from its config and compared key by key with the registered one, and with what
+the tables say was run. A claim counts as exploratory when runs that it rests on are older than the registration,
+or when it, its contrast, its arms or the runs that its metric needs beside are not the registered ones. All claims
+do when the blocks, their orders, the training, the scoring, the rules or the code that they are judged by are not.
+"""
+
+from datetime import datetime
+
+from sparse_continual import files
+from sparse_continual.errors import UserError
+from sparse_continual.statistics import tables
+from sparse_continual.verdicts.claims import REFERENCES
+from sparse_continual.verdicts.findings import refuse_pilot
+from sparse_continual.verdicts.judge import counted
+from sparse_continual.verdicts.registration import read
+
+COLUMNS = ["kind", "what", "planned", "run"]
+EXPLORATORY = "claim exploratory"
+
+
+def list_deviations(path, planned_path, now: dict, ran: dict, output) -> None:
+    """Write deviations.csv: what was planned against what was run.
+
+    path: where the registration would lie (planned_path: the same, or None where there is none); now: {study, design,
+    analysis} of the config as it is; ran: {scores: stream -> scores.csv, runs: [[stream, condition, block,
+    run.json], ...]}, one for every trained run: cells, references and repeats.
+
+    A study without a registration has no plan to deviate from; that a confirmatory one lacks it is one row
+    of kind `registration`.
+    """
+    import pandas
+
+    current = now["design"]
+    refuse_pilot(current["blocks"], current["phase"])
+    if planned_path is None:
+        rows = []
+        if current["phase"] == "confirmatory":
+            rows = [_row("registration", str(path), "a registration before the first run", "none")]
+    else:
+        registration = read(planned_path)
+        if registration["study"] != now["study"]:
+            raise UserError(
+                f"{planned_path}: found study {registration['study']!r}, expected {now['study']!r}; restore the file"
+            )
+        rows = deviations(registration, now, tabled(ran["scores"]), finish_times(ran["runs"]))
+    tables.write(output, pandas.DataFrame(rows, columns=COLUMNS))
+
+
+def tabled(scores: dict) -> dict:
+    """{stream: {condition: {block: order of tasks}}} of the tables of scores: what was really run."""
+    found: dict = {}
+    for stream, path in scores.items():
+        frame = tables.read(path)
+        rows = frame[(frame.position > 0) & (frame.after == 0) & (frame.part == "all")].sort_values(
+            "position"
+        )
+        for (condition, block), group in rows.groupby(["condition", "block"], sort=False):
+            found.setdefault(stream, {}).setdefault(condition, {})[block] = list(group.task)
+    return found
+
+
+def finish_times(runs: list) -> dict:
+    """{(stream, condition, block): when the first of its runs was finished, or None where a run.json does not say}.
+
+    A cell has its own run, and those of its references and repeat: the oldest counts. Relearning savings start
+    from the cell's last weights, so they are no older than it.
+    """
+    found: dict = {}
+    for stream, condition, block, path in runs:
+        found.setdefault((stream, condition, block), []).append(files.read_json(path).get("finished"))
+    return {
+        key: None if None in times else min(times, key=datetime.fromisoformat) for key, times in found.items()
+    }
+
+
+def deviations(registration: dict, now: dict, ran: dict, finished: dict) -> list[dict]:
+    """Rows {kind, what, planned, run}, one per deviation and one per claim that is exploratory for them.
+
+    registration: as `read`; now: {design, analysis} computed from the config as it is; ran: as `tabled`; finished:
+    as `finish_times`.
+    """
+    planned, current = registration["design"], now["design"]
+    rows = []
+    for kind, key in (("stream", "streams"), ("condition", "conditions")):
+        rows += _keyed(kind, planned[key], current[key])
+    rows += _runs_made_otherwise(planned, current)
+    rows += _blocks(planned, ran)
+    for kind, key in (("contrast", "contrasts"), ("claim", "claims")):
+        rows += _keyed(kind, _named(planned[key]), _named(current[key]))
+    for key in ("statistics", "training", "tuning", "scoring", "references", "repeat", "secondary"):
+        rows += [_row(key, *found) for found in _values("", planned[key], current[key])]
+    for key in ("seed", "phase", "primary_metrics", "exclusion"):
+        if planned[key] != current[key]:
+            rows.append(_row(key, "", planned[key], current[key]))
+    if registration["analysis"]["code"] != now["analysis"]["code"]:
+        codes = registration["analysis"]["code"], now["analysis"]["code"]
+        rows.append(_row("code", "statistics", *codes))
+    rows += [
+        _row("version", *found)
+        for found in _values("", registration["analysis"]["versions"], now["analysis"]["versions"])
+    ]
+    older = sorted(run for run, time in finished.items() if _older(time, registration["registered"]))
+    counts: dict = {}
+    for stream, condition, _ in older:
+        counts[stream, condition] = counts.get((stream, condition), 0) + 1
+    for (stream, condition), count in counts.items():
+        what = f"{condition}, stream {stream}"
+        rows.append(
+            _row("older run", what, "after the registration", f"{count} blocks before it, or without a time")
+        )
+    return rows + _exploratory(rows, planned, current, set(counts))
+
+
+def _older(time: str | None, registered: str) -> bool:
+    return time is None or datetime.fromisoformat(time) <= datetime.fromisoformat(registered)
+
+
+def _exploratory(rows: list[dict], planned: dict, current: dict, older: set) -> list[dict]:
+    """A row for each claim that is no longer the registered one, or rests on runs older than the registration."""
+    changed = {kind: {row["what"] for row in rows if row["kind"] == kind} for kind in _BINDING}
+    frozen = _named(planned["claims"])
+    general = _general(rows, planned["claims"], current["claims"])
+    contrasts, by_name = _named(current["contrasts"]), _named(current["claims"])
+
+    def why(claim: dict) -> str:
+        if _bound(claim) != _bound(frozen.get(claim["name"], {})):
+            return "the claim is not as registered"
+        if general:
+            return general
+        if "contrast" not in claim:
+            return next(filter(None, (why(by_name[name]) for name in claim.get("all_of", ()))), "")
+        beside = next((row for row in rows if (row["kind"], row["what"]) in _beside(claim["metric"])), None)
+        if beside:
+            return f"{beside['kind']} {beside['what']}, for {claim['metric']}, is not as registered"
+        contrast = contrasts[claim["contrast"]]
+        if contrast["name"] in changed["contrast"]:
+            return f"contrast {contrast['name']} is not as registered"
+        for stream in contrast.get("streams") or [claim["stream"]]:
+            for arm in (*contrast["plus"], *contrast["minus"]):
+                if (stream, arm) in older:
+                    return f"runs of {arm} are older than the registration"
+                if {arm, f"{arm}, stream {stream}"} & changed["condition"] or stream in changed["stream"]:
+                    return f"{arm} in stream {stream} is not as registered"
+        return ""
+
+    return [
+        _row(EXPLORATORY, claim["name"], "as registered", reason)
+        for claim in current["claims"]
+        if claim["rule"] != "untested" and (reason := why(claim))
+    ]
+
+
+def _general(rows: list[dict], planned: list[dict], current: list[dict]) -> str:
+    """What makes every claim exploratory, or nothing.
+
+    Another n, other orders, another training or scoring, other rules or another code, or fewer claims to adjust for.
+    """
+    left = {claim["name"] for claim in current if counted(claim)}
+    for claim in planned:
+        if counted(claim) and claim["name"] not in left:
+            return f"claim {claim['name']}, which the others were to be adjusted for, is not tested"
+    for row in rows:
+        if row["kind"] == "code":
+            return "judged by other code than registered"
+        if row["kind"] in _GENERAL or (row["kind"] == "statistics" and row["what"] in _RULES):
+            return " ".join(f"{row['kind']} {row['what']} is not as registered".split())
+    return ""
+
+
+def _bound(claim: dict) -> dict:
+    """What of a claim is binding: all but how it is presented."""
+    return {key: value for key, value in claim.items() if key not in ("figure", "reason")}
+
+
+_BINDING = ("contrast", "condition", "stream")
+_GENERAL = ("block", "order", "training", "scoring", "primary_metrics")
+_RULES = ("level", "learning_margin")
+
+
+def _beside(metric: str) -> set[tuple]:
+    """(kind, what) of the changes in what is run beside the cells that a claim on `metric` rests on."""
+    if metric == "savings":
+        return {("secondary", "savings"), ("secondary", "savings.steps")}
+    if metric in REFERENCES:
+        kind = REFERENCES[metric]
+        return {("references", kind), *([("references", "joint_at")] if kind == "joint" else [])}
+    return set()
+
+
+def _keyed(kind: str, planned: dict, current: dict) -> list[dict]:
+    """Rows for what was added, is missing, or has other settings."""
+    rows = [_row(kind, name, "planned", "missing") for name in planned if name not in current]
+    rows += [_row(kind, name, "not planned", "added") for name in current if name not in planned]
+    for name in planned:
+        if name in current and planned[name] != current[name]:
+            what, before, after = _values("", planned[name], current[name])[0]
+            rows.append(_row(kind, name, f"{what}: {before}", f"{what}: {after}"))
+    return rows
+
+
+def _runs_made_otherwise(planned: dict, current: dict) -> list[dict]:
+    """Conditions whose settings are the same, but not all of what their runs are made of (files, sizes, training)."""
+    named = {
+        name
+        for name in planned["conditions"]
+        if planned["conditions"][name] != current["conditions"].get(name)
+    }
+    return [
+        _row("condition", f"{condition}, stream {stream}", f"made of {digest}", f"made of {found}")
+        for stream, digests in planned["runs"].items()
+        for condition, digest in digests.items()
+        if condition not in named
+        and (found := current["runs"].get(stream, {}).get(condition, digest)) != digest
+        and planned["blocks"] == current["blocks"]
+    ]
+
+
+def _blocks(planned: dict, ran: dict) -> list[dict]:
+    """Blocks that were not planned, or are missing, or had other orders, as the tables say."""
+    rows = []
+    for stream, conditions in ran.items():
+        orders, found = planned["orders"].get(stream, {}), {}
+        for condition, blocks in conditions.items():
+            for block in dict.fromkeys([*orders, *blocks]):
+                change = _change(orders.get(block), blocks.get(block))
+                if change:
+                    found.setdefault((block, change), []).append(condition)
+        for (block, (kind, before, after)), arms in found.items():
+            where = "" if len(arms) == len(conditions) else f" in {', '.join(arms)}"
+            rows.append(_row(kind, f"{block}, stream {stream}", before, after + where))
+    return rows
+
+
+def _change(planned: list | None, ran: list | None) -> tuple | None:
+    """(kind, planned, run) where a block's order of tasks, None for no such block, is another than planned."""
+    if planned == ran:
+        return None
+    if planned is None:
+        return "block", "not planned", "added"
+    if ran is None:
+        return "block", "planned", "missing"
+    return "order", " ".join(planned), " ".join(ran)
+
+
+def _named(entries: list[dict]) -> dict:
+    return {entry["name"]: entry for entry in entries}
+
+
+def _values(where: str, planned, current) -> list[tuple]:
+    """(dotted key, planned, current) of every value that differs, in nested sections too."""
+    if not (isinstance(planned, dict) and isinstance(current, dict)):
+        return [] if planned == current else [(where, planned, current)]
+    keys = list(planned) + [key for key in current if key not in planned]
+    return [
+        found
+        for key in keys
+        for found in _values(f"{where}.{key}".strip("."), planned.get(key), current.get(key))
+    ]
+
+
+def _row(kind, what, planned, run) -> dict:
+    return dict(zip(COLUMNS, (kind, what, *map(_text, (planned, run))), strict=True))
+
+
+def _text(value) -> str:
+    if value is None:
+        return "none"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

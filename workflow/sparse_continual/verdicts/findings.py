@@ -1,0 +1,199 @@
+"""The claims of a whole study, judged: claims.csv, power.csv and loads.csv from the tables of its streams.
+
+Nothing is judged when an instrument check of any stream failed, or when pilot blocks stand among those of
+another study.
+"""
+
+import csv
+import math
+
+from sparse_continual.errors import UserError
+from sparse_continual.statistics import power, tables
+from sparse_continual.statistics.contrasts import arms, shared
+from sparse_continual.statistics.metrics import PRIMARY
+from sparse_continual.statistics.summary import described
+from sparse_continual.streams.orders import PILOT
+from sparse_continual.verdicts.instrument import refuse_failed
+from sparse_continual.verdicts.judge import COLUMNS, LEARNING, counted, gated, judge, stream_of
+
+POWER = (
+    "source stream contrast metric n sd level tests detectable blocks_for_effect effect margin tost_power"
+    " gate_power exact_reaches"
+).split()
+LOADS = "stream bits_per_nonzero contrast estimand metric n mean sd lower upper".split()
+
+
+def judge_study(streams: dict, deviations_path, budget_path, plan: dict, outputs: dict) -> None:
+    """Write the study's claims, power and loads.
+
+    streams: name -> {differences, flags, instrument} (paths); plan: {claims, contrasts, statistics, phase, bases:
+    block -> base, bits: stream -> bits that it asks to be stored (None if unknown), pilot: SDs as
+    `registration.pilot_sds` returns them}; outputs: {claims, power, loads} (paths).
+    """
+    import pandas
+
+    for name, paths in streams.items():
+        refuse_failed(tables.read(paths["instrument"]).to_dict("records"), f"stream {name}")
+    refuse_pilot(plan["bases"], plan["phase"])
+    deviations = tables.read(deviations_path)
+    differences = {name: tables.read(paths["differences"]) for name, paths in streams.items()}
+    statistics, bases = plan["statistics"], plan["bases"]
+    settings = {
+        "level": statistics["level"],
+        "learning_margin": statistics["learning_margin"],
+        "phase": plan["phase"],
+        "registered": "registration" not in set(deviations.kind),
+        "stale": set(deviations.what[deviations.kind == "claim exploratory"]),
+        "bases": bases,
+        "contrasts": plan["contrasts"],
+        "collapsed": collapsed({name: tables.read(paths["flags"]) for name, paths in streams.items()}),
+        "instrument_passed": True,
+    }
+    samples = samples_of(differences, plan["contrasts"])
+    rows = [with_power(row) for row in judge(plan["claims"], samples, settings)]
+    with open(budget_path, newline="", encoding="utf-8") as handle:
+        nonzeros = {
+            (row["stream"], row["condition"]): float(row["nonzeros"]) for row in csv.DictReader(handle)
+        }
+    for name, columns, found in (
+        ("claims", COLUMNS, rows),
+        ("power", POWER, power_rows(plan, rows)),
+        ("loads", LOADS, load_rows(differences, plan, nonzeros)),
+    ):
+        tables.write(outputs[name], pandas.DataFrame(found, columns=columns))
+
+
+def samples_of(differences: dict, contrasts: list[dict]) -> dict:
+    """{(stream, contrast, metric): {block: difference}} on the raw scale, for `judge`.
+
+    differences: stream -> differences.csv as a DataFrame. Of a load contrast, its difference on the first stream
+    less that on the second; raises UserError naming the blocks that only one of them has.
+    """
+    found: dict = {}
+    for stream, frame in differences.items():
+        raw = frame[frame.scale == "raw"]
+        for row in raw.itertuples(index=False):
+            found.setdefault((stream, row.contrast, row.metric), {})[row.block] = row.difference
+    for contrast in contrasts:
+        if "streams" not in contrast:
+            continue
+        name, (first, second) = contrast["name"], contrast["streams"]
+        alone = found[first, name, LEARNING].keys() ^ found[second, name, LEARNING].keys()
+        if alone:
+            raise UserError(
+                f"study.contrasts: {name}: only one of the streams {first} and {second} has block"
+                f" {', '.join(sorted(alone))}; expected both on every block"
+            )
+        for metric in [metric for stream, own, metric in found if (stream, own) == (first, name)]:
+            one, other = found[first, name, metric], found.get((second, name, metric), {})
+            both = {block: one[block] - other[block] for block in one if block in other}
+            found[stream_of({}, contrast), name, metric] = both
+    return found
+
+
+def collapsed(flags: dict) -> dict:
+    """{(stream, condition): blocks in which it collapsed}; flags: stream -> flags.csv as a DataFrame."""
+    found: dict = {}
+    for stream, frame in flags.items():
+        for row in frame[frame.kind == "collapse"].itertuples(index=False):
+            found.setdefault((stream, row.condition), set()).add(row.block)
+    return found
+
+
+def refuse_pilot(blocks, phase: str) -> None:
+    """Raise UserError where a block of a pilot stands in another study: pilot blocks only fix SD and n."""
+    pilots = [block for block in blocks if block.startswith(PILOT)]
+    if pilots and phase != "pilot":
+        raise UserError(
+            f"study.phase: found {phase} with block {pilots[0]}, expected no block of a pilot: these fix the planned SD"
+            " and n, and are not used again"
+        )
+
+
+def with_power(row: dict) -> dict:
+    """A row of claims.csv with what its n and SD could have detected, adjusted as its test was."""
+    if not row["sd"] > 0:
+        return row
+    level = row["level"] / (row["tests"] if row["tests"] >= 1 else 1)
+    seen = {"detectable": power.detectable(int(row["n"]), row["sd"], level)}
+    if row["claim_margin"] > 0:
+        gate = (row["learning_sd"], row["margin"]) if row["gate_side"] else None
+        seen["tost_power"] = power.gated_tost_power(
+            int(row["n"]), row["sd"], row["claim_margin"], level, gate
+        )
+    return row | seen
+
+
+def power_rows(plan: dict, rows: list[dict] = ()) -> list[dict]:
+    """Rows of power.csv: for every tested difference with the planned SD, a pilot's, and the one observed.
+
+    plan: claims, contrasts, statistics, bases and pilot as for `judge_study`; rows: of claims.csv, none before
+    there are results. The planned SD is that of a difference of two arms; of an interaction or a load, the
+    difference of two such taken as independent, it is sqrt(2) times that.
+    """
+    contrasts = {contrast["name"]: contrast for contrast in plan["contrasts"]}
+    statistics, found = plan["statistics"], {}
+    observed = {row["claim"]: (row["sd"], row["learning_sd"]) for row in rows}
+    pilot = {(sd["stream"], sd["contrast"], sd["metric"]): sd["sd"] for sd in plan["pilot"]}
+    tests = sum(map(counted, plan["claims"]))
+    for claim in plan["claims"]:
+        if "contrast" not in claim:
+            continue
+        contrast = contrasts[claim["contrast"]]
+        key = (stream_of(claim, contrast), claim["contrast"], claim["metric"])
+        double = "streams" in contrast or len(contrast["minus"]) == 2
+        planned = statistics["planning_sd"] * (math.sqrt(2) if double else 1)
+        learning = (*key[:2], LEARNING)
+        sds = {
+            "planning": (planned, planned),
+            "pilot": (pilot.get(key, math.nan), pilot.get(learning, math.nan)),
+            "observed": observed.get(claim["name"], (math.nan, math.nan)),
+        }
+        for source, (sd, learning_sd) in sds.items():
+            if sd > 0:
+                gate = (learning_sd, statistics["learning_margin"]) if gated(claim, contrast) else None
+                found.setdefault((source, *key), _power(source, key, sd, gate, claim, plan, max(tests, 1)))
+    return list(found.values())
+
+
+def _power(source, key, sd, gate, claim, plan, tests) -> dict:
+    statistics, margin = plan["statistics"], claim.get("margin", math.nan)
+    seen = power.plan(
+        planned_n(plan["bases"]),
+        sd,
+        margin if margin > 0 else statistics["effect"],
+        statistics["effect"],
+        statistics["level"],
+        tests,
+        gate,
+    )
+    if not margin > 0:
+        seen |= {"margin": math.nan, "tost_power": math.nan}
+    return {"source": source, **dict(zip(("stream", "contrast", "metric"), key, strict=True)), **seen}
+
+
+def planned_n(bases: dict[str, str]) -> int:
+    """Units that the statistics of a study count: its bases where blocks share them, else its blocks."""
+    return len(set(bases.values())) if shared(bases) else len(bases)
+
+
+def load_rows(differences: dict, plan: dict, nonzeros: dict) -> list[dict]:
+    """Rows of loads.csv: each contrast on each stream, beside the bits that this asks of a weight of the plus side.
+
+    nonzeros: (stream, condition) -> nonzero weights of its blocks.
+    """
+    rows, contrasts = [], {contrast["name"]: contrast for contrast in plan["contrasts"]}
+    for stream, frame in differences.items():
+        bits = plan["bits"].get(stream)
+        primary = frame[(frame.scale == "raw") & frame.metric.isin(PRIMARY)]
+        for (name, estimand, metric), group in primary.groupby(
+            ["contrast", "estimand", "metric"], sort=False
+        ):
+            first = arms(contrasts[name])[0]
+            own = dict(zip(group.block, group.difference, strict=True))
+            cells, _ = described(own, plan["bases"], plan["statistics"]["level"])
+            load = bits / nonzeros[stream, first] if bits else math.nan
+            rows.append(
+                dict(zip(LOADS, (stream, load, name, estimand, metric, *cells.values()), strict=True))
+            )
+    return rows

@@ -1,0 +1,210 @@
+"""Whether the study's own instrument can be trusted, before any verdict.
+
+Each check runs the study's metrics, its tables and its judge on data whose right answer is known:
+- `worked example`: the metrics of one small matrix, computed by hand;
+- `planted arm`: an arm that merely learns less, R' = R0 + (R - R0) / 2 of the minus arm of a contrast, must not
+  come out as forgetting less than that arm; `planted arm, transfer`: nor as having more forward transfer;
+- `identical arms`: a copy of every arm under another name, its rows shuffled, differs from it by exactly 0 on every
+  metric and scale, and nothing is shown of it;
+- `nothing forgotten`: an arm whose mechanism cannot forget has a forgetting of exactly 0.
+
+Planted arms and copies go the way of every arm: scores, matrices, metrics, paired differences, judge. What the judge
+can only describe, below six units or where the exact test cannot reach the level, it did not judge: such a check is
+`not applicable`, and not passed. A failed check stops the study before its claims are judged.
+"""
+
+import numpy as np
+
+from sparse_continual.errors import UserError
+from sparse_continual.statistics import compare, matrices, metric_table, metrics, tables
+from sparse_continual.statistics.contrasts import units
+from sparse_continual.verdicts.judge import LEARNING, judge
+from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
+
+COLUMNS = ["check", "arm", "passed", "value", "expected", "why"]
+PASSED, FAILED, IDLE = "true", "false", "not applicable"  # column passed
+# After tasks 0 (before the stream) to 4, of tasks 1 to 4; and by hand, from the definitions.
+WORKED = (
+    (0.40, 0.25, 0.30, 0.20),
+    (0.80, 0.30, 0.20, 0.10),
+    (0.70, 0.80, 0.35, 0.15),
+    (0.75, 0.90, 0.85, 0.40),
+    (0.85, 0.60, 0.65, 0.70),
+)
+BY_HAND = {
+    "forgetting": 0.35 / 3,  # (-.05 + .20 + .20) / 3
+    "forward_transfer": 0.30 / 3,  # (.05 + .05 + .20) / 3
+    "learning_accuracy": 3.15 / 4,  # (.80 + .80 + .85 + .70) / 4
+}
+OTHER = "{} again"  # no name of a condition has a space
+
+
+def check_tables(scores_path, output, plan: dict) -> None:
+    """Write the checks of one stream to `output` (instrument.csv).
+
+    scores_path: tables/scores.csv; plan: {contrasts, level, learning_margin, bases, kept: conditions that cannot
+    forget}.
+    """
+    import pandas
+
+    rows = checks(tables.read(scores_path), plan["contrasts"], plan)
+    tables.write(output, pandas.DataFrame(rows, columns=COLUMNS))
+
+
+def checks(scores, contrasts: list[dict], settings: dict) -> list[dict]:
+    """Rows with the columns COLUMNS, one per check and arm.
+
+    scores: scores.csv as a DataFrame; settings: level, learning_margin, bases ({block: base}), kept (conditions
+    that cannot forget).
+    """
+    scores = scores[(scores.position > 0) & (scores.part == "all")]
+    arms = {condition: rows for condition, rows in scores.groupby("condition", sort=False)}
+    found = [_worked()]
+    minus = dict.fromkeys(c["minus"][0] for c in contrasts if len(c["plus"]) == len(c["minus"]) == 1)
+    for arm in minus:
+        found += _planted(arm, arms[arm], settings)
+    found += [_itself(arm, rows, settings) for arm, rows in arms.items()]
+    return found + [_kept(arm, arms[arm]) for arm in settings["kept"]]
+
+
+def refuse_failed(rows, where: str) -> None:
+    """Raise UserError for the first failed check of `rows` (dicts with the columns COLUMNS).
+
+    where: the stream that they are of.
+    """
+    for row in rows:
+        if str(row["passed"]).lower() == FAILED:
+            raise UserError(
+                f"{where}: instrument check {row['check']!r} of {row['arm']}: found {row['value']}, expected"
+                f" {row['expected']}: {row['why']}; nothing is judged until it is mended"
+            )
+
+
+def forgets(kind: str) -> bool:
+    """Whether the mechanism of that kind can forget: its module's FORGETS, which only those that cannot set."""
+    from sparse_continual import registry
+
+    return getattr(registry.load("runs.mechanisms", kind), "FORGETS", True)
+
+
+def _worked() -> dict:
+    wrong = {}
+    for name, expected in BY_HAND.items():
+        value = metrics.OF_MATRIX[name](np.array(WORKED))
+        if not abs(value - expected) <= 1e-12:
+            wrong[name] = value
+    name = next(iter(wrong), "forgetting")
+    value = wrong.get(name, BY_HAND[name])
+    return _result(
+        "worked example",
+        "",
+        not wrong,
+        f"{name} {value:.6g}",
+        f"{name} {BY_HAND[name]:.6g}",
+        "the metric does not follow its definition on a matrix worked by hand",
+    )
+
+
+def _planted(arm: str, own, settings: dict) -> list[dict]:
+    keys = ["block", "position"]
+    before = own[own.after == 0].set_index(keys).score
+    start = before.loc[list(zip(*(own[key] for key in keys), strict=True))].to_numpy()
+    planted = own.assign(condition=OTHER.format(arm), score=start + (own.score - start) / 2)
+    differences, _ = _differences(arm, own, planted, settings)
+    rows = []
+    for check, metric, direction, words in (
+        ("planted arm", "forgetting", "less", "forgetting less"),
+        ("planted arm, transfer", "forward_transfer", "more", "having more forward transfer"),
+    ):
+        word, idle = _judged(differences, metric, direction, settings)
+        why = (
+            f"an arm that merely learns half as much would count as {words}; set a smaller"
+            " study.statistics.learning_margin, or train the arms until they learn more than twice that margin"
+        )
+        rows.append(_result(check, arm, IDLE if idle else word != "shown", word, "not shown", why))
+    return rows
+
+
+def _itself(arm: str, own, settings: dict) -> dict:
+    copy = own.sample(frac=1, random_state=0).assign(condition=OTHER.format(arm))
+    differences, defined = _differences(arm, own, copy, settings)
+    off = differences[differences.difference != 0]
+    value = "0"
+    if len(off):
+        worst = off.loc[off.difference.abs().idxmax()]
+        value = f"{worst.metric} {abs(worst.difference):.6g}"
+    elif len(differences) != defined:
+        value = f"{len(differences)} differences for {defined} values"
+    word, _ = _judged(differences, "forgetting", "less", settings)
+    return _result(
+        "identical arms",
+        arm,
+        value == "0" and word != "shown",
+        f"{value}, {word}",
+        "0, not shown",
+        "two identical arms differ, so a metric or its pairing does not depend on scores and their blocks alone",
+    )
+
+
+def _kept(arm: str, own) -> dict:
+    forgetting = metrics.OF_MATRIX["forgetting"]
+    largest = max((forgetting(entry.raw) for entry in matrices.of_stream(own)), key=abs)
+    return _result(
+        "nothing forgotten",
+        arm,
+        largest == 0,
+        f"{largest:.6g}",
+        "0",
+        "the arm's mechanism keeps each task's weights apart, yet its scores change",
+    )
+
+
+def _differences(arm: str, own, other, settings: dict) -> tuple:
+    """(differences.csv of `other` less `own`, as estimate makes it; how many values of `own` are defined)."""
+    import pandas
+
+    values = metric_table.metric_table(matrices.of_stream(pandas.concat([own, other], ignore_index=True)))
+    found = compare.difference_table(compare.index(values), [_contrast(arm)], settings["bases"])
+    return found, int(values.value[values.condition == arm].notna().sum())
+
+
+def _contrast(arm: str) -> dict:
+    return {"name": "planted", "plus": [OTHER.format(arm)], "minus": [arm], "estimand": "other"}
+
+
+def _judged(differences, metric: str, direction: str, settings: dict) -> tuple[str, bool]:
+    """The verdict on `metric` being less or more in the plus arm, as the only claim of a study, and whether there
+    could be none."""
+    raw = differences[differences.scale == "raw"]
+    samples = {
+        ("", "planted", name): dict(zip(group.block, group.difference, strict=True))
+        for name, group in raw.groupby("metric", sort=False)
+        if name in (metric, LEARNING)
+    }
+    n = len(units(samples.get(("", "planted", metric), {}), settings["bases"])[0])
+    if n < MINIMUM_BLOCKS:
+        return f"{IDLE} (n < {MINIMUM_BLOCKS})", True
+    claim = {"name": "planted", "rule": "superiority", "role": "confirmatory", "stream": "", "figure": ""}
+    claim |= {"contrast": "planted", "metric": metric, "direction": direction}
+    rules = {
+        "level": settings["level"],
+        "learning_margin": settings["learning_margin"],
+        "bases": settings["bases"],
+        "phase": "demonstration",
+        "registered": None,
+        "stale": (),
+        "contrasts": [{"name": "planted", "plus": ["more"], "minus": ["less"], "estimand": "other"}],
+        "collapsed": {},
+        "instrument_passed": True,
+    }
+    word = judge([claim], samples, rules)[0]["verdict"]
+    if word == "descriptive":
+        return f"{IDLE} (the exact test cannot reach the level)", True
+    return word, False
+
+
+def _result(check, arm, passed, value, expected, why) -> dict:
+    """passed: a bool, or IDLE."""
+    passed = passed if passed == IDLE else PASSED if passed else FAILED
+    row = (check, arm, passed, value, expected, why if passed == FAILED else "")
+    return dict(zip(COLUMNS, row, strict=True))

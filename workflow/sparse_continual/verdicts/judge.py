@@ -1,0 +1,327 @@
+"""From the claims of a study and its paired differences to one row, and one word, per claim.
+
+What a word needs is in `verdict`; here is what is counted for it:
+- the unit is the block, or the base where blocks share one and there are several (`contrasts.units`);
+- an intersection-union claim (rule `all_of`) says that all of its members hold: its p is the largest of
+  theirs, and 1 where they do not point the same way. Its members are tested through it alone
+  (Berger, Technometrics 24 (1982) 295);
+- a claim on forgetting or transfer says that the difference is there and that the side it favours learnt no less, up
+  to the margin. So its p is the larger of the test's and of the learning gate's, on the side that the estimate
+  points to: the family-wise level then holds for gates too (Berger again);
+- a claim whose metric is not defined in every block, which collapses can cause, is described and not judged;
+- Holm's adjustment runs over the separate confirmatory claims. Claims of equivalence hold one place
+  each and are tested at level / number of claims, which keeps the family-wise level over both kinds;
+- claims of non-inferiority test the difference against their margin instead of 0.
+
+Plain numbers in and out, so that a simulation can judge many thousands of studies.
+"""
+
+import math
+
+from sparse_continual.errors import UserError
+from sparse_continual.statistics import paired
+from sparse_continual.statistics.compare import bases_of
+from sparse_continual.statistics.contrasts import arms, is_level, units
+from sparse_continual.statistics.summary import describe, note
+from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS, component, verdict
+
+COLUMNS = (
+    "claim role rule stream contrast estimand metric direction claim_margin n unit mean sd lower upper"
+    " simultaneous_lower simultaneous_upper bootstrap_lower bootstrap_upper p p_source tests holm_p sign_flip_p"
+    " sign_flip_error sign_flip_smallest exact_reaches_level tost_p equivalence_lower"
+    " equivalence_upper detectable tost_power learning_difference learning_lower learning_upper gate_side"
+    " gate_p gate_passed learning_sd members failed_members level margin bases phase verdict figure note"
+).split()
+_TEXT = (
+    "claim role rule stream contrast estimand metric direction unit p_source exact_reaches_level"
+    " gate_side gate_passed members failed_members bases phase verdict figure note"
+).split()
+_ADJUSTED = ("tests", "holm_p")
+LEARNING = "learning_accuracy"
+UNGATED = (LEARNING, "plasticity_loss", "intransigence", "intransigence_last")  # claims on learning itself
+# Which sign of a difference means that the plus side forgets less, where learning less alone would do it.
+KEEPS_MORE = {
+    "forgetting": -1,
+    "forgetting_max": -1,
+    "fraction_lost": -1,
+    "worst_forgetting": -1,
+    "retention_area": 1,
+    "backward_transfer": 1,
+    "base_retention": 1,
+}
+
+
+def judge(claims: list[dict], samples: dict, settings: dict) -> list[dict]:
+    """One row with the columns COLUMNS per claim, in their order; `detectable` and `tost_power` stay NaN.
+
+    claims: as `claims.load` returns them. samples: {(stream, contrast, metric): {block: difference}} on the
+    raw scale, with learning_accuracy for every contrast; the stream of a load contrast is `stream_of`'s.
+    settings: level; learning_margin; phase; registered (True, False or None); stale, names of claims that
+    count as exploratory; bases, {block: base}; contrasts, as in the config; collapsed, {(stream, condition):
+    blocks in which it collapsed}; instrument_passed.
+
+    Raises UserError when the instrument check failed, and for a claim without any difference.
+    """
+    if not settings["instrument_passed"]:
+        raise UserError("claims: the instrument check failed, so nothing is judged; see instrument.csv")
+    contrasts = {contrast["name"]: contrast for contrast in settings["contrasts"]}
+    tests = sum(counted(claim) for claim in claims)
+    found = {}
+    for claim in claims:
+        if claim["rule"] not in ("all_of", "untested"):
+            found[claim["name"]] = _single(claim, contrasts[claim["contrast"]], samples, settings, tests)
+    for claim in claims:
+        if claim["rule"] == "all_of":
+            found[claim["name"]] = _joint([found[name] for name in claim["all_of"]])
+        elif claim["rule"] == "untested":
+            found[claim["name"]] = {}
+    _adjust(claims, found, settings, tests)
+    words = {}
+    for claim in claims:
+        words[claim["name"]] = _word(claim, found[claim["name"]], settings, tests)
+    _members(claims, found, words, settings["level"])
+    return [_row(claim, found[claim["name"]], words[claim["name"]], settings) for claim in claims]
+
+
+def stream_of(claim: dict, contrast: dict) -> str:
+    """The stream that a claim is about; `a - b` for a contrast between two streams."""
+    return " - ".join(contrast["streams"]) if "streams" in contrast else claim["stream"]
+
+
+def counted(claim: dict) -> bool:
+    """Whether a claim holds a place among the tests that are adjusted for each other."""
+    return claim["role"] == "confirmatory" and claim["rule"] != "untested"
+
+
+def gated(claim: dict, contrast: dict) -> bool:
+    """Whether a claim has a learning gate: a level has no other side, and a claim on learning itself needs none."""
+    return claim["metric"] not in UNGATED and not is_level(contrast)
+
+
+def _exploratory(claim: dict, settings: dict) -> bool:
+    phase = settings["phase"]
+    unbound = phase == "pilot" or (phase == "confirmatory" and not settings["registered"])
+    stale = not {claim["name"], *claim.get("all_of", ())}.isdisjoint(settings["stale"])
+    return unbound or stale or claim["role"] == "exploratory"
+
+
+def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: int) -> dict:
+    """What is measured and tested of one contrast on one metric, before any adjustment."""
+    level, metric, stream = settings["level"], claim["metric"], stream_of(claim, contrast)
+    differences = samples.get((stream, claim["contrast"], metric))
+    if not differences:
+        raise UserError(
+            f"claims: {claim['name']}: no difference of {metric} between the arms of {claim['contrast']} in stream"
+            f" {stream}; choose a metric that all of its arms have"
+        )
+    bases = settings["bases"]
+    d, unit = units(differences, bases)
+    sign = -1 if claim.get("direction") == "less" else 1
+    margin = claim.get("margin", math.nan)
+    null = -sign * margin if claim["rule"] == "noninferiority" else 0.0
+    wide = paired.interval(d, level / tests) if tests else (math.nan, math.nan)
+    found = {
+        "stream": stream,
+        "contrast": claim["contrast"],
+        "estimand": contrast["estimand"],
+        "metric": metric,
+        "claim_margin": margin,
+        "unit": unit,
+        **describe(d, level),
+        "simultaneous_lower": wide[0],
+        "simultaneous_upper": wide[1],
+        "note": note(differences, len(bases), bases),
+        "_complete": len(differences) == len(bases),
+        **_gate(claim, contrast, sign, samples, settings, stream),
+    }
+    flip = paired.sign_flip(d - null)
+    found |= {
+        "sign_flip_p": flip.p,
+        "sign_flip_error": flip.error,
+        "sign_flip_smallest": flip.smallest,
+    }
+    gates = found["_gates"]
+    if margin > 0:
+        found["tost_p"], lower, upper = paired.tost(d, margin, level / max(tests, 1))
+        found |= {"equivalence_lower": lower, "equivalence_upper": upper}
+        found["_tost_claim_p"] = _largest(found["tost_p"], gates["both"])
+    if claim["rule"] == "equivalence":
+        gated = gates["both"] < level / max(tests, 1)
+        outside = gated and (wide[0] > margin or wide[1] < -margin)
+        return found | {
+            "p": found["tost_p"],
+            "p_source": "tost",
+            "gate_p": gates["both"],
+            "_claim_p": found["_tost_claim_p"],
+            "_toward": not outside,
+            "_bootstrap": True,
+        }
+    p = paired.t_test(d - null)[1]
+    # without variance between units no t test is defined; the sign-flip test still is
+    found["p"], found["p_source"] = (flip.p, "sign-flip") if math.isnan(p) else (p, "t")
+    found["_toward"] = bool(sign * (d.mean() - null) > 0)
+    found["gate_p"] = gates["claimed" if found["_toward"] else "opposite"]
+    found["_claim_p"] = max(found["p"], found["gate_p"])
+    found["_bootstrap"] = True
+    runs = [(name, arm) for name in contrast.get("streams", [stream]) for arm in arms(contrast)]
+    collapsed = any(settings["collapsed"].get(run) for run in runs)
+    if len(d) >= MINIMUM_BLOCKS and not paired.constant(d) and (collapsed or paired.skewed(d)):
+        lower, upper = paired.bootstrap_t(d, level)
+        found |= {"bootstrap_lower": lower, "bootstrap_upper": upper}
+        found["_bootstrap"] = bool(lower > null or upper < null)
+    return found
+
+
+def _gate(claim: dict, contrast: dict, sign: int, samples: dict, settings: dict, stream: str) -> dict:
+    """Whether the side that learning less would help is shown to learn no less, up to the margin, and with what p.
+
+    For a claim of less forgetting, and for metrics that do not mirror forgetting, that is the plus side;
+    where the minus side is said to forget less, the minus side; for equivalence both.
+    """
+    if not gated(claim, contrast):
+        return {
+            "gate_side": "",
+            "gate_passed": True,
+            "_gates": {"claimed": 0.0, "opposite": 0.0, "both": 0.0},
+        }
+    learning, _ = units(samples[stream, claim["contrast"], LEARNING], settings["bases"])
+    level, margin = settings["level"], settings["learning_margin"]
+    lower, upper = paired.lower_bound(learning, level), -paired.lower_bound(-learning, level)
+    passed = {"plus": bool(lower > -margin), "minus": bool(upper < margin)}
+    p = {"plus": paired.above(learning, -margin), "minus": paired.above(-learning, -margin)}
+    keeps = KEEPS_MORE.get(claim["metric"], 0)
+    side = "minus" if keeps == -sign else "plus"
+    other = side if keeps == 0 else {"plus": "minus", "minus": "plus"}[side]
+    if claim["rule"] == "equivalence":
+        side = "plus" if not passed["plus"] or passed["minus"] else "minus"
+    return {
+        "learning_difference": float(learning.mean()),
+        "learning_lower": lower,
+        "learning_upper": upper,
+        "learning_sd": float(learning.std(ddof=1)) if len(learning) > 1 else math.nan,
+        "gate_side": side,
+        "gate_passed": passed[side],
+        "_gates": {"claimed": p[side], "opposite": p[other], "both": max(p.values())},
+        "_other": other,
+    }
+
+
+def _largest(*values: float) -> float:
+    """The largest of p values; NaN where one of them is."""
+    return math.nan if any(map(math.isnan, values)) else max(values)
+
+
+def _joint(members: list[dict]) -> dict:
+    """The intersection-union of measured members: as strong as its weakest."""
+    found = {
+        "n": min(member["n"] for member in members),
+        "unit": members[0]["unit"],
+        "p_source": "largest of members",
+        "sign_flip_smallest": max(member["sign_flip_smallest"] for member in members),
+        "gate_passed": all(member["gate_passed"] for member in members),
+        "_complete": all(member["_complete"] for member in members),
+        "_bootstrap": all(member["_bootstrap"] for member in members),
+        "_toward": members[0]["_toward"],
+    }
+    agree = len({member["_toward"] for member in members}) == 1
+    for key in ("p", "gate_p", "_claim_p", "sign_flip_p"):
+        found[key] = max(member[key] for member in members) if agree else 1.0
+    weakest = max(members, key=lambda member: member["sign_flip_p"])
+    found["sign_flip_error"] = weakest["sign_flip_error"] if agree else 0.0
+    if all("tost_p" in member for member in members):
+        for key in ("tost_p", "_tost_claim_p"):
+            found[key] = _largest(*(member[key] for member in members))
+        found["claim_margin"] = max(member["claim_margin"] for member in members)
+    streams = dict.fromkeys(member["stream"] for member in members)
+    metrics = dict.fromkeys(member["metric"] for member in members)
+    return found | {"stream": " ".join(streams), "metric": " ".join(metrics)}
+
+
+def _adjust(claims: list[dict], found: dict, settings: dict, tests: int) -> None:
+    """Holm's adjustment over the separate confirmatory claims, in place.
+
+    A claim that counts as exploratory after all, and one of equivalence, keeps its place with p = 1.
+    """
+    family = [claim for claim in claims if counted(claim)]
+    tested = [c for c in family if not _exploratory(c, settings) and c["rule"] != "equivalence"]
+    names = [claim["name"] for claim in tested]
+    padding = [1.0] * (len(family) - len(tested))
+    adjusted = paired.holm([found[name]["_claim_p"] for name in names] + padding)
+    for name, p in zip(names, adjusted, strict=False):
+        found[name]["holm_p"] = float(p)
+    for claim in family:
+        measured = found[claim["name"]]
+        if claim["rule"] == "equivalence" and not _exploratory(claim, settings):
+            measured["holm_p"] = min(1.0, measured["_claim_p"] * tests)
+        measured["tests"] = tests
+    for measured in found.values():
+        if measured:
+            reaches = measured["sign_flip_smallest"] < settings["level"]
+            measured["exact_reaches_level"] = "true" if reaches else "false"
+
+
+def _word(claim: dict, found: dict, settings: dict, tests: int) -> str:
+    if claim["rule"] == "untested":
+        return "not tested"
+    word = verdict(
+        level=settings["level"],
+        rule=claim["rule"],
+        exploratory=_exploratory(claim, settings),
+        n=found["n"],
+        exact_smallest=found["sign_flip_smallest"],
+        complete=found["_complete"],
+        gate_passed=found["gate_passed"],
+        p=found.get("holm_p", found["_claim_p"]),
+        exact_p=found["sign_flip_p"],
+        bootstrap_agrees=found["_bootstrap"],
+        toward=found["_toward"],
+        tost_p=found.get("_tost_claim_p", math.nan),
+        tost_level=settings["level"] / max(tests, 1),
+    )
+    reversed_ = claim["rule"] != "equivalence" and not found["_toward"]
+    if word == "not distinguished" and reversed_ and found["p"] < settings["level"] <= found["gate_p"]:
+        # the other side forgot less, but is not shown to have learnt as much
+        found |= {"gate_passed": False, "gate_side": found.get("_other", "")}
+        return "gate failed"
+    return word
+
+
+def _members(claims: list[dict], found: dict, words: dict, level: float) -> None:
+    """Words of the members of intersection-union claims, and the members that these failed for, in place.
+
+    A member shows the adjusted p values of the claim that it belongs to.
+    """
+    own = dict(words)
+    for claim in claims:
+        if claim["rule"] != "all_of":
+            continue
+        joint, word = found[claim["name"]], words[claim["name"]]
+        factor = (
+            max(1.0, joint.get("holm_p", joint["_claim_p"]) / joint["_claim_p"])
+            if joint["_claim_p"] > 0
+            else 1.0
+        )
+        failed = [
+            name
+            for name in claim["all_of"]
+            if own[name] not in ("shown", "exploratory") or found[name]["_claim_p"] * factor >= level
+        ]
+        joint["members"] = " ".join(claim["all_of"])
+        decided = word in ("shown", "contradicted", "equivalent", "exploratory")
+        joint["failed_members"] = "" if decided else " ".join(failed)
+        adjusted = {key: joint[key] for key in _ADJUSTED if key in joint}
+        for name in claim["all_of"]:
+            words[name] = component(word, own[name])
+            found[name] |= adjusted
+
+
+def _row(claim: dict, found: dict, word: str, settings: dict) -> dict:
+    row = {column: "" if column in _TEXT else math.nan for column in COLUMNS}
+    row |= {key: claim[key] for key in ("role", "rule", "figure")}
+    row |= {"claim": claim["name"], "direction": claim.get("direction", ""), "phase": settings["phase"]}
+    row |= {"level": settings["level"], "margin": settings["learning_margin"], "verdict": word}
+    row |= {"bases": bases_of(settings["bases"])}
+    row |= {key: value for key, value in found.items() if not key.startswith("_")}
+    if found:
+        row["gate_passed"] = "true" if found["gate_passed"] else "false"
+    return row
