@@ -291,6 +291,54 @@ def test_a_digest_changes_with_code_alone(package):
     assert code.digest("a") == before != code.digest("a", "unrelated")
 
 
+TEXTS = """
+    import logging
+
+    SCHEMA = {"properties": {"x": {"type": "integer", "description": "TEXT"}}}
+    COLUMN = dict(meaning="TEXT")
+
+    def f(x):
+        print(f"TEXT {x}")
+        logging.warning("TEXT")
+        if x:
+            raise ValueError(f"{x}: TEXT" + "TEXT")
+        return "word"
+"""
+
+
+def test_rewording_a_text_for_people_changes_no_digest(package, tmp_path):
+    (code.PACKAGE / "texts.py").write_text(textwrap.dedent(TEXTS))
+    before = code.digest("texts")
+    package("texts.py", "TEXT", "other words")
+    assert code.digest("texts") == before
+    for old, new in (
+        ('"word"', '"other"'),
+        ("if x", "if not x"),
+        ('"integer"', '"number"'),
+        ("{x}: ", "{x + 1}: "),
+    ):
+        package("texts.py", old, new)
+        assert code.digest("texts") != before, old
+        before = code.digest("texts")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from sparse_continual.deep import nope",
+        "from sparse_continual import lazy",
+        "import sparse_continual.nope",
+    ],
+)
+def test_an_import_of_ours_that_leads_to_no_file_would_go_unseen(package, line):
+    (code.PACKAGE / "__init__.py").write_text(
+        '__version__ = "1"\n\n\ndef __getattr__(name):\n    return name\n'
+    )
+    package("d.py", "VALUE", f"{line}\n\nVALUE")
+    with pytest.raises(ValueError, match="d.py: line 1: import of sparse_continual.*no file of the package"):
+        code.digest("a")
+
+
 def test_a_script_is_part_of_its_closure(package, tmp_path):
     script = tmp_path / "script.py"
     script.write_text("from sparse_continual.d import VALUE\n")
@@ -329,14 +377,14 @@ def test_training_depends_on_no_scoring_mask_method_or_mechanism():
 
 
 def test_dense_models_depend_on_no_pruning():
-    found = modules_of("topologies/make_topology.py")
+    found = modules_of("pruning/make_topology.py")
     assert {"pruning/make.py", "training/trainables.py", "training/loop.py"} <= found
     assert not found & {"topologies/topology.py", "pruning/prune.py"}
     assert not [name for name in found if name.startswith(("scores/", "runs/", "pruning/methods/"))]
 
 
 def test_obtaining_a_model_depends_on_no_source_topology_or_run():
-    found = modules_of("models/obtain_model.py")
+    found = modules_of("bases/obtain_model.py")
     assert not [name for name in found if name.startswith(("scores/", "runs/"))]
     assert not [name for name in found if name.startswith("bases/sources/") and "__init__" not in name]
 

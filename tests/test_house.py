@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sparse_continual import code
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = PROJECT["dependencies"]
@@ -155,3 +157,21 @@ def test_profiles(profile):
     assert "code" not in settings["rerun-triggers"] and "params" in settings["rerun-triggers"]
     assert settings["rerun-incomplete"] and settings["show-failed-logs"]
     assert "keep-incomplete" not in settings and "quiet" not in settings
+
+
+def test_packages_import_downwards_only_and_in_no_circle():
+    command = ["lint-imports", "--no-cache"]
+    done = subprocess.run(
+        [Path(sys.executable).with_name(command[0]), *command[1:]], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_modules_are_looked_up_by_name_in_the_registry_alone():
+    """And in the package's own `__getattr__`: anything else would drop out of the digests of code."""
+    package = ROOT / "workflow" / "sparse_continual"
+    doors = {package / "registry.py", package / "__init__.py"}
+    paths = [*package.rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]
+    lookups = {path for path in paths if re.search(r"import_module|__import__|runpy", path.read_text())}
+    assert lookups == doors
+    assert code.closure(*map(str, paths))  # raises where a module imports through a door

@@ -3,9 +3,9 @@
 from sparse_continual.script import job
 
 with job(snakemake):
-    import importlib
     from pathlib import Path
 
+    from sparse_continual import registry
     from sparse_continual.csv_text import csv_text
     from sparse_continual.files import read_manifest, write, write_manifest
     from sparse_continual.pruning.make import make_topology
@@ -23,10 +23,10 @@ with job(snakemake):
     watch = None
     if settings.get("measure"):
         # by name, not by import: models that are not measured must not depend on how others are
-        measure = importlib.import_module("sparse_continual.pruning.measure")
+        measure = registry.by_name("pruning.measure")
         watch = measure.Watch(measure.mixture_of(snakemake.input.get("mixture")), settings["seed"])
     # by name, not by import: a topology does not depend on the code that prices it
-    planned = importlib.import_module("sparse_continual.budgets.planned").planned
+    planned = registry.by_name("budgets.planned").planned
     planned = planned(settings["topology"], model.get("shape") or snakemake.params.shape)
     facts, densities = make_topology(
         settings, model["folder"], mixture, folder, settings["seed"], trusted, teacher, watch, planned

@@ -3,9 +3,9 @@
 from sparse_continual.script import job
 
 with job(snakemake):
-    import importlib
     from pathlib import Path
 
+    from sparse_continual import registry
     from sparse_continual.files import read_json, sha256_of
     from sparse_continual.identity import sha256
     from sparse_continual.runs.inputs import located
@@ -21,7 +21,7 @@ with job(snakemake):
         "learning_rate": read_json(given.tuning)["learning_rate"],
     }
     # by name, not by import: the code that scores must be no reason to train again
-    score = importlib.import_module("sparse_continual.scores.score")
+    score = registry.by_name("scores.score")
     beside = score.Beside(job_, params.scoring, given.base, given.stream)
     made_of = [sha256_of(path) for path in given]
     job_["identity"] = sha256([params.settings, params.code, made_of, beside.identity])

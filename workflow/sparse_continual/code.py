@@ -1,10 +1,10 @@
-"""Digest of the code that makes a result, so that a rule re-runs when its code changed and only then.
+"""Digest of the code that makes a result, so that a rule reruns when its code changed and only then.
 
-Snakemake's own `code` trigger looks at a script's time stamp and not at the library behind it.
-Here the static import closure inside the package is hashed, imports inside functions included,
-without comments, docstrings and layout. The package's own `__init__.py` is left out: it holds the version
-alone, and a new version is no reason to make anything again. Variants are looked up by name at run time
-and so are not in the closure: the caller adds the chosen ones.
+Snakemake's own `code` trigger looks at a script's time stamp and not at the library behind it. Here the static import
+closure inside the package is hashed, imports inside functions included. Text that no result depends on is left out:
+comments, layout, docstrings, messages of errors and logs, descriptions of options and meanings of columns. The
+package's own `__init__.py` is left out too: it holds the version and the public names. Modules that are looked up by
+name (`registry`) are not in the closure: the rule adds those that its settings choose.
 """
 
 import ast
@@ -18,8 +18,12 @@ PACKAGE = Path(sparse_continual.__file__).resolve().parent
 NAME = "sparse_continual"
 
 
+DESCRIBING = ("description", "meaning")  # keys and arguments that hold text for people
+LOGS = ("print", "log", "debug", "info", "warning", "error", "exception", "critical")
+
+
 class _Strip(ast.NodeTransformer):
-    """Drops docstrings; `ast.unparse` drops comments and layout."""
+    """Drops docstrings and empties texts for people; `ast.unparse` drops comments and layout."""
 
     def strip(self, node):
         self.generic_visit(node)
@@ -29,24 +33,90 @@ class _Strip(ast.NodeTransformer):
 
     visit_Module = visit_ClassDef = visit_FunctionDef = visit_AsyncFunctionDef = strip
 
+    def visit_Raise(self, node):
+        return _without_texts(node)
+
+    def visit_Call(self, node):
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
+        if called in LOGS:
+            return _without_texts(node)
+        self.generic_visit(node)
+        for keyword in node.keywords:
+            if keyword.arg in DESCRIBING:
+                keyword.value = ast.Constant("")
+        return node
+
+    def visit_Dict(self, node):
+        self.generic_visit(node)
+        for place, key in enumerate(node.keys):
+            if isinstance(key, ast.Constant) and key.value in DESCRIBING:
+                node.values[place] = ast.Constant("")
+        return node
+
+
+def _without_texts(node):
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+            inner.value = ""
+    return node
+
 
 @cache
 def _read(path: Path) -> tuple[str, frozenset[Path]]:
-    """(code without comments and docstrings, package files that it imports) of one file."""
+    """(code without texts for people, package files that it imports) of one file.
+
+    Raises ValueError for a relative import, and for an import of ours that leads to no file: code behind a package's
+    `__getattr__` would be missing from the digest.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    wanted = set()
+    files = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            wanted.update(alias.name for alias in node.names)
+            for alias in node.names:
+                files.update(_imported(path, node, alias.name))
         elif isinstance(node, ast.ImportFrom):
             if node.level:
                 raise ValueError(f"{path}: line {node.lineno}: relative import, expected an absolute one")
-            wanted.add(node.module)
-            wanted.update(f"{node.module}.{alias.name}" for alias in node.names)
-    files = set()
-    for module in wanted:
-        files.update(_module_files(module))
+            for alias in node.names:
+                files.update(_imported(path, node, node.module, alias.name))
     return ast.unparse(_Strip().visit(tree)), frozenset(files)
+
+
+def _imported(path: Path, node, module: str, name: str | None = None) -> list[Path]:
+    """Package files that the import of `module`, or of `name` from it, reaches."""
+    if module.split(".")[0] != NAME:
+        return []
+    for whole in filter(None, (name and f"{module}.{name}", module)):
+        files = _module_files(whole)
+        if whole == NAME or (files and files[-1] in _places(whole)):
+            if whole == module and name is not None and not _defines(_places(module), name):
+                break
+            return files
+    wanted = f"{module}.{name}" if name else module
+    raise ValueError(
+        f"{path}: line {node.lineno}: import of {wanted}, which no file of the package defines; import it from the "
+        "module that defines it"
+    )
+
+
+def _places(module: str) -> tuple[Path, Path]:
+    """Where the code of `module` can lie: a file, or the `__init__.py` of a folder."""
+    place = PACKAGE.joinpath(*module.split(".")[1:])
+    return place.with_suffix(".py"), place / "__init__.py"
+
+
+def _defines(places, name: str) -> bool:
+    """Whether a package binds `name` in its `__init__.py`; a plain module is taken at its word."""
+    module, package = places
+    if module.is_file() or not package.is_file():
+        return True
+    tree = ast.parse(package.read_text(encoding="utf-8"))
+    return any(
+        name in [target.id for target in node.targets if isinstance(target, ast.Name)]
+        if isinstance(node, ast.Assign)
+        else name == getattr(node, "name", None)
+        for node in tree.body
+    )
 
 
 def _module_files(module: str) -> list[Path]:
@@ -67,18 +137,20 @@ def _module_files(module: str) -> list[Path]:
 
 
 def closure(*entries) -> list[Path]:
-    """Sorted files that `entries` (paths, or module names inside the package) reach by static imports."""
+    """Sorted files that `entries` (paths, or module names inside the package) reach by static imports.
+
+    Raises ValueError for an entry that is no module of the package, and as `_read`.
+    """
     waiting = []
     for entry in entries:
         path = Path(entry)
-        if path.suffix != ".py":
-            found = _module_files(f"{NAME}.{entry}")
-            module = PACKAGE / entry.replace(".", "/")
-            if not found or found[-1] not in (module.with_suffix(".py"), module / "__init__.py"):
-                raise ValueError(f"no module {entry!r} in the package")
-            waiting.extend(found)
-        else:
+        if path.suffix == ".py":
             waiting.append(path.resolve())
+            continue
+        files = _module_files(f"{NAME}.{entry}")
+        if not files or files[-1] not in _places(f"{NAME}.{entry}"):
+            raise ValueError(f"no module {entry!r} in the package")
+        waiting.extend(files)
     seen = set()
     while waiting:
         path = waiting.pop()

@@ -59,3 +59,13 @@ def nearest(word: str, known) -> str:
     """A clause `` (did you mean 'x'?)`` for the closest of `known`, or an empty string."""
     close = get_close_matches(str(word), [str(k) for k in known], n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def by_name(module: str) -> ModuleType:
+    """A module of the package, for code that must not depend on it.
+
+    A digest follows imports (`code`), so this module's code is in the digest of a result only where the rule adds it.
+    Use it for what some results alone need (pruning, a teacher), and for what watches a job without changing its
+    result (scores, measures, prices).
+    """
+    return importlib.import_module(f"{ROOT}.{module}")

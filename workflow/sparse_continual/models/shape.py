@@ -6,7 +6,6 @@ the answers are kept in the store, each whole or not at all. Where they cannot b
 permission), every process that asks has them counted. A process that has the libraries counts by itself.
 """
 
-import importlib
 import json
 import os
 import subprocess
@@ -14,14 +13,14 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from sparse_continual import code
+from sparse_continual import code, registry
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json, write_json
 from sparse_continual.identity import sha256
 from sparse_continual.models.load import EXPERTS
 
 FOLDER = "results/store/architectures"  # relative to the working directory, as all results
-COUNTER = "sparse_continual.models.architecture"  # by name, not by import: it changes no result but the plan
+COUNTER = "models.architecture"  # by name, not by import: it changes no result but the plan
 _answers: dict = {}  # path of an answer -> the answer, of this process
 
 
@@ -87,7 +86,7 @@ def _key(config: dict, code_folder) -> str:
             "config": json.dumps(config, sort_keys=True),
             "code": {path.name: path.read_text(encoding="utf-8") for path in brought},
             "libraries": [version(name) for name in ("transformers", "torch")],
-            "counter": code.digest("models.architecture"),
+            "counter": code.digest(COUNTER),
         }
     )[:16]
 
@@ -118,7 +117,7 @@ def _imported() -> bool:
 
 
 def _counted_here(request: dict) -> dict:
-    return importlib.import_module(COUNTER).answer(request)
+    return registry.by_name(COUNTER).answer(request)
 
 
 def _counted_elsewhere(request: dict) -> dict:
@@ -126,7 +125,7 @@ def _counted_elsewhere(request: dict) -> dict:
     own = str(Path(code.PACKAGE).parent)
     paths = os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
-        [sys.executable, "-m", COUNTER],
+        [sys.executable, "-m", f"{registry.ROOT}.{COUNTER}"],
         input=json.dumps(request),
         capture_output=True,
         text=True,
@@ -138,7 +137,8 @@ def _counted_elsewhere(request: dict) -> dict:
         said = (done.stderr.strip() or f"it ended with {done.returncode} and said nothing").splitlines()[-1]
         raise UserError(
             f"{request['name']}: the process that counts its model failed: {said:.300}; run "
-            f"`{Path(sys.executable).name} -m {COUNTER} < /dev/null` to see whether torch and transformers are there"
+            f"`{Path(sys.executable).name} -m {registry.ROOT}.{COUNTER} < /dev/null` to see whether torch and "
+            "transformers are there"
         ) from None
     if "refused" in found:
         raise UserError(found["refused"])

@@ -1,11 +1,10 @@
 """A topology's settings against a model's shape, before any model is made. No torch."""
 
-import importlib
-
 from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.schema import check_schema
 from sparse_continual.streams import calibration
+from sparse_continual.topologies import structured_counts
 from sparse_continual.topologies.counts import kept_total, matrices, parse_pattern, refuse_empty
 
 COUNTED = "counted"  # the method that takes a topology from the weights of a checkpoint
@@ -118,9 +117,11 @@ def check(settings: dict, shape: dict) -> int | None:
         return None
     sizes = matrices(shape)
     if whole:
-        # by name, as above: no other topology depends on this code
-        counted = importlib.import_module("sparse_continual.topologies.structured_counts").kept_weights
-        return sum(counted(sizes, shape["kv_heads"], settings.get("sparsity"), **whole).values())
+        return sum(
+            structured_counts.kept_weights(
+                sizes, shape["kv_heads"], settings.get("sparsity"), **whole
+            ).values()
+        )
     total = kept_total(sizes, pattern, settings.get("sparsity"))
     module = registry.load("pruning.allocations", allocation)
     if module.NEEDS == "shapes":
@@ -130,7 +131,7 @@ def check(settings: dict, shape: dict) -> int | None:
 
 def _whole(settings: dict) -> dict:
     """{export, first, last} of a topology whose whole heads and channels go. Raises UserError for another shape."""
-    options = importlib.import_module("sparse_continual.topologies.structured_counts").SETTINGS
+    options = structured_counts.SETTINGS
     own = {key: settings.get(key, member["default"]) for key, member in options.items()}
     if own["export"] != "masked":
         raise UserError(

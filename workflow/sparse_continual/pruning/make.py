@@ -5,7 +5,6 @@ rows of its dense counterpart, and then recovery. At init a method chooses, and 
 ones, whatever it has trained meanwhile (imp: the lottery ticket, rewound to the start).
 """
 
-import importlib
 from pathlib import Path
 
 import torch
@@ -110,7 +109,7 @@ def make_topology(
 def _distil(trained: tuple, recovery: dict, teacher, seed: int) -> dict:
     """Recovery with a teacher: facts as without, and the last terms and what the teacher has read."""
     # by name, not by import: what has no teacher must not depend on its code
-    module = importlib.import_module("sparse_continual.training.distillation")
+    module = registry.by_name("training.distillation")
     loss = module.Distillation(teacher, **recovery["distillation"])
     facts = train_on_mixture(*trained, recovery, seed, loss)
     parts = {name: final(torch.tensor([found[name] for found in loss.parts])) for name in loss.parts[0]}
@@ -151,7 +150,7 @@ def _prune_initial(model, *how):
 
 def _pruning():
     """The code that prunes, by name and not by import: dense models must not depend on it."""
-    return importlib.import_module("sparse_continual.pruning.prune")
+    return registry.by_name("pruning.prune")
 
 
 def _prune(model, chosen, tokenizer, mixture, seed):

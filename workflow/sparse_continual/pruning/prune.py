@@ -7,7 +7,6 @@ that are routed to it.
 """
 
 import hashlib
-import importlib
 import resource
 import time
 from contextlib import contextmanager
@@ -69,7 +68,7 @@ def prune(
     chosen = agreed(settings | options)[0]
     structured = None
     if pattern == "structured":  # by name, not by import: other methods must not depend on its code
-        structured = importlib.import_module("sparse_continual.pruning.structured")
+        structured = registry.by_name("pruning.structured")
     reads = needs_text(settings | options)
     with experts_apart(model) as experts:
         linears = prunable(model)

@@ -1,6 +1,5 @@
 """An arm at its base: the model, what of it exists and may be written, and the mechanism attached."""
 
-import importlib
 from pathlib import Path
 
 from sparse_continual import registry
@@ -29,6 +28,6 @@ def start(arm: dict, job: dict, device="cpu") -> Mechanism:
 
 def _masks(folder, device) -> dict:
     # by name, not by import: only arms that use a mask may depend on the code that reads one
-    topology = importlib.import_module("sparse_continual.topologies.topology").Topology
+    topology = registry.by_name("topologies.topology").Topology
     masks = topology.load(Path(folder) / topology.FILE).masks
     return {name: exists.to(device) for name, exists in masks.items()}

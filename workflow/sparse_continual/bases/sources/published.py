@@ -145,7 +145,7 @@ def obtain(settings: dict, seed: int, folder, mixture) -> dict:
 
 def _masked(parent: Path, masks: dict, commit: str, folder: Path) -> Path:
     """`folder`, made anew: the checkpoint `parent` with published masks applied."""
-    from sparse_continual.models.formats.maskllm import apply_masks
+    from sparse_continual.bases.maskllm import apply_masks
 
     found = sorted(fetch(masks["repo"], commit, kind="masks").glob("*.npz"))
     if len(found) != 1:

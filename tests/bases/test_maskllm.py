@@ -8,8 +8,8 @@ import torch
 from encoded import bitmask, encode
 from safetensors.torch import load_file, save_file
 
+from sparse_continual.bases.maskllm import apply_masks, masks
 from sparse_continual.errors import UserError
-from sparse_continual.models.formats.maskllm import apply_masks, masks
 from sparse_continual.models.reader import Checkpoint
 from sparse_continual.topologies.zeros import count
 
