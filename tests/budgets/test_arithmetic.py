@@ -12,12 +12,9 @@ from sparse_continual.budgets.arithmetic import (
     head_share,
     lora_training_flops,
     lora_values,
-    mask_bytes,
     masked_lora_training_flops,
-    model_bytes,
     optimizer_bytes,
     parameters,
-    training_bytes,
     training_flops,
 )
 
@@ -99,23 +96,5 @@ def test_training_gradients_that_nobody_needs():
 
 
 def test_bytes_by_hand():
-    shape = Shape(8, 12, 2, 2, 1, 10)
-    masks = 2 * (8 + 4 + 4 + 8 + 3 * 12)
-    assert mask_bytes(shape) == masks
-    assert mask_bytes(Shape(6, 5, 1, 1, 1, 10)) == 4 * 5 + 3 * 4  # 36 and 30 bits
     assert optimizer_bytes(100) == 800
     assert checkpoint_bytes(100) == 400 and checkpoint_bytes(100, resumable=True) == 1200
-    assert model_bytes(shape, shape.prunable) == 4 * parameters(shape)["total"]
-    assert model_bytes(shape, 480, width=2) == 2 * (480 + 120) + masks
-    assert training_bytes(shape, shape.prunable) == 16 * parameters(shape)["total"]
-    assert training_bytes(shape, 480, ends_trained=False) == 20 * 480 + 4 * 960 + masks + 4 * 120
-    per_weight = (training_bytes(shape, 480) - 16 * 120) / 960
-    assert per_weight == 20 * 0.5 + 4.125
-
-
-def test_llama_8b_files_and_memory():
-    half = LLAMA_8B.prunable // 2
-    assert round(mask_bytes(LLAMA_8B) / 1e9, 2) == 0.87
-    assert round(model_bytes(LLAMA_8B, half, 2) / 1e9, 2) == 9.95
-    assert round(model_bytes(LLAMA_8B, LLAMA_8B.prunable, 2) / 1e9, 2) == 16.06
-    assert round(training_bytes(LLAMA_8B, LLAMA_8B.prunable) / 1e9, 1) == 128.5

@@ -24,8 +24,7 @@ rule obtain_model:
         model=f"(?!(?:{'|'.join(DOWNLOADED) or NOTHING})/)[A-Za-z0-9_-]+",
     threads: 1
     resources:
-        mem_mb=memory("models", "model", 24),
-        runtime=240,
+        **resources_of("models", "model"),
     params:
         settings=lambda wc: STUDY.get("models", wc.model).settings,
         code=model_code,

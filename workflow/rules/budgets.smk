@@ -28,9 +28,7 @@ rule compute_budgets:
         f"{RESULTS}/logs/compute_budgets.log",
     threads: 1
     resources:
-        # where rows of a download are counted, another process imports torch
-        mem_mb=1500 if CHECKPOINTS else 300,
-        runtime=5,
+        **OF_TABLES,
     params:
         rows=canonical({stream: priced(STUDY, stream) for stream in STUDY.streams}),
         code=code("scripts/budgets/compute_budgets.py", *PRICED),

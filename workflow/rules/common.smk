@@ -5,9 +5,10 @@ from pathlib import Path
 
 import sparse_continual
 from sparse_continual import code as code_digests
+from sparse_continual.budgets import resources as job_resources
 from sparse_continual.errors import ConfigError, UserError
 from sparse_continual.identity import canonical
-from sparse_continual.statistics import registration
+from sparse_continual.verdicts import registration
 from sparse_continual.study.config import checked, merged
 from sparse_continual.study.study import Study
 from sparse_continual.pruning.check import variants as topology_variants
@@ -130,16 +131,17 @@ def variants(arm):
     return [f"runs.mechanisms.{arm['mechanism']['kind']}", *mask]
 
 
-LARGE = 5e8  # parameters from which training and scoring ask for a GPU
+def resources_of(stage, name):
+    """Memory, time and GPUs of the job that makes an entity, from its price."""
+    return {
+        "mem_mb": lambda wc, attempt: job_resources.megabytes(STUDY, STUDY.get(stage, wc[name]), attempt),
+        "runtime": lambda wc, attempt: job_resources.minutes(STUDY, STUDY.get(stage, wc[name]), attempt),
+        "gpu": lambda wc: job_resources.gpus(STUDY, STUDY.get(stage, wc[name])),
+    }
 
 
-def memory(stage, name, bytes_each):
-    """Megabytes that a job needs: 2 GB for the libraries, and `bytes_each` for every parameter of its model."""
-    return lambda wc, attempt: attempt * int(
-        2000 + bytes_each * STUDY.parameters(STUDY.get(stage, wc[name])) / 1e6
-    )
-
-
-def gpus(stage, name):
-    """GPUs that a job asks for: one from LARGE parameters on."""
-    return lambda wc: int(STUDY.parameters(STUDY.get(stage, wc[name])) >= LARGE)
+# of rules that read and write tables alone
+OF_TABLES = {
+    "mem_mb": lambda wc, attempt: job_resources.table_megabytes(attempt),
+    "runtime": lambda wc, attempt: job_resources.table_minutes(attempt),
+}

@@ -32,8 +32,7 @@ rule draw_figure:
         f"{RESULTS}/logs/draw_figure/{{stream}}/{{figure}}.log",
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **OF_TABLES,
     params:
         figure=lambda wc: {
             **settings("figures", wc.figure),

@@ -25,8 +25,7 @@ rule make_topology:
         "results/store/logs/make_topology/{topology}.log",
     threads: 1
     resources:
-        mem_mb=memory("topologies", "topology", 32 if MEASURED else 28),
-        runtime=240,
+        **resources_of("topologies", "topology"),
     params:
         settings=lambda wc: STUDY.get("topologies", wc.topology).settings,
         code=topology_code,
@@ -52,8 +51,7 @@ rule collect_measures:
         f"{RESULTS}/logs/collect_measures/{{stream}}.log",
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
+        **OF_TABLES,
     params:
         topologies=lambda wc: [[name, block] for name, block, _ in STUDY.topologies(wc.stream)],
         code=code("scripts/pruning/collect_measures.py"),

@@ -80,8 +80,7 @@ rule write_report:
         f"{RESULTS}/logs/write_report/report.log",
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **OF_TABLES,
     params:
         facts=report_facts(),
         built=tasks_built(),

@@ -13,9 +13,7 @@ rule tune_condition:
         "results/store/logs/tune_condition/{tuning}.log",
     threads: 1
     resources:
-        mem_mb=memory("tuning", "tuning", 28),
-        runtime=480,
-        gpu=gpus("tuning", "tuning"),
+        **resources_of("tuning", "tuning"),
     params:
         settings=lambda wc: STUDY.get("tuning", wc.tuning).settings,
         code=lambda wc: code(
@@ -35,9 +33,7 @@ rule train_condition:
         "results/store/logs/train_condition/{run}.log",
     threads: 1
     resources:
-        mem_mb=memory("runs", "run", 28),
-        runtime=480,
-        gpu=gpus("runs", "run"),
+        **resources_of("runs", "run"),
     params:
         settings=lambda wc: STUDY.get("runs", wc.run).settings,
         code=lambda wc: code(
@@ -72,9 +68,7 @@ rule relearn_tasks:
         saving=r"[A-Za-z0-9_-]+",
     threads: 1
     resources:
-        mem_mb=memory("savings", "saving", 28),
-        runtime=240,
-        gpu=gpus("savings", "saving"),
+        **resources_of("savings", "saving"),
     params:
         settings=lambda wc: STUDY.get("savings", wc.saving).settings,
         run=lambda wc: STUDY.get("savings", wc.saving).inputs["run"].settings,

@@ -32,9 +32,7 @@ rule score_run:
         "results/store/logs/score_run/{score}.log",
     threads: 1
     resources:
-        mem_mb=memory("scores", "score", 8),
-        runtime=120,
-        gpu=gpus("scores", "score"),
+        **resources_of("scores", "score"),
     params:
         settings=lambda wc: STUDY.get("scores", wc.score).settings,
         run=lambda wc: STUDY.get("scores", wc.score).inputs["run"].settings,
@@ -53,8 +51,7 @@ rule write_index:
         f"{RESULTS}/logs/write_index.log",
     threads: 1
     resources:
-        mem_mb=300,
-        runtime=5,
+        **OF_TABLES,
     params:
         rows=[
             [stream, cell.condition, cell.block, cell.run.path, cell.score.path]

@@ -26,8 +26,7 @@ rule collect_tables:
         f"{RESULTS}/logs/collect_tables/{{stream}}.log",
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
+        **OF_TABLES,
     params:
         rows=lambda wc: {
             "runs": [[run.condition, run.block] for run in STUDY.runs(wc.stream)],
@@ -59,8 +58,7 @@ rule estimate:
         f"{RESULTS}/logs/estimate/{{stream}}.log",
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        **OF_TABLES,
     params:
         plan={
             "contrasts": canonical(STUDY.contrasts),

@@ -15,8 +15,7 @@ rule build_stream:
     priority: 10
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=30,
+        **OF_TABLES,
     params:
         settings=lambda wc: STUDY.get("streams", wc.built).settings,
         code=stream_code,
@@ -31,8 +30,7 @@ rule draw_orders:
         f"{RESULTS}/logs/draw_orders/{{stream}}.log",
     threads: 1
     resources:
-        mem_mb=300,
-        runtime=5,
+        **OF_TABLES,
     params:
         orders=lambda wc: {
             block: STUDY.order(wc.stream, block) for block in STUDY.blocks + STUDY.tuning_blocks

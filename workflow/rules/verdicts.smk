@@ -16,8 +16,7 @@ rule check_instrument:
         f"{RESULTS}/logs/check_instrument/{{stream}}.log",
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **OF_TABLES,
     params:
         plan={
             "contrasts": canonical(STUDY.contrasts),
@@ -46,8 +45,7 @@ rule list_deviations:
         f"{RESULTS}/logs/list_deviations.log",
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **OF_TABLES,
     params:
         registration=str(REGISTRATION),
         now=lambda wc: {
@@ -73,8 +71,7 @@ rule judge_claims:
         f"{RESULTS}/logs/judge_claims.log",
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **OF_TABLES,
     params:
         plan=lambda wc: {
             "streams": STUDY.streams,

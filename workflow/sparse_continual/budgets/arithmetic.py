@@ -267,26 +267,3 @@ def checkpoint_bytes(trained: int, resumable: bool = False) -> int:
     The mask is the base's and is stored once, with it.
     """
     return (FLOAT + (MOMENTS if resumable else 0)) * trained
-
-
-def mask_bytes(shape: Shape) -> int:
-    """Bit-packed masks of all prunable matrices, each filled up to a byte."""
-    return sum(-(-rows * columns // 8) for rows, columns in matrices(asdict(shape)).values())
-
-
-def model_bytes(shape: Shape, nonzeros: int, width: int = FLOAT) -> int:
-    """A compact model file: kept values, masks, ends; `width` bytes per value. No masks when dense."""
-    masks = 0 if nonzeros == shape.prunable else mask_bytes(shape)
-    return width * (nonzeros + ends(shape)) + masks
-
-
-def training_bytes(shape: Shape, nonzeros: int, ends_trained: bool = True) -> float:
-    """Weights, gradients, moments and index of full training in float32, without activations.
-
-    Dense: 16 bytes per value. Sparse: per prunable weight 20 rho + 4 + 1/8 (values, gradients, moments and
-    an int32 index; the dense scratch; the packed mask). Frozen ends hold only their weights.
-    """
-    outside = ends(shape) * (16 if ends_trained else FLOAT)
-    if nonzeros == shape.prunable:
-        return 16 * shape.prunable + outside
-    return 20 * nonzeros + FLOAT * shape.prunable + mask_bytes(shape) + outside

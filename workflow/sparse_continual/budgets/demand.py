@@ -16,10 +16,7 @@ def priced(study, stream: str) -> list[dict]:
     in its checkpoint has neither pattern nor sparsity, but `densities`, the table of what was counted.
     """
     sizes, training = study.sizes(stream), study.study["training"]
-    stop = training["stop"]
-    steps = stop.get("steps") or stop.get("cap")
-    if "epochs" in stop:
-        steps = math.ceil(stop["epochs"] * sizes["train_items"] / training["batch_size"])
+    steps = steps_per_task(training, sizes["train_items"])
     tuning = study.study["tuning"]
     trials = tuning["blocks"] * tuning["tasks"] * len(tuning["learning_rates"])
     rows = []
@@ -61,6 +58,14 @@ def priced(study, stream: str) -> list[dict]:
     return rows
 
 
+def steps_per_task(training: dict, train_items: int) -> int:
+    """Training steps of one task, at most, under a study's `training` settings."""
+    stop = training["stop"]
+    if "epochs" in stop:
+        return math.ceil(stop["epochs"] * train_items / training["batch_size"])
+    return stop.get("steps") or stop.get("cap")
+
+
 def _asked_steps(study, stream: str, condition: str, steps: int) -> int:
     """Training steps of a condition beside its cells, at `steps` a task: references, repeats, savings."""
     tasks = len(study.tasks(stream))
@@ -87,30 +92,40 @@ def lengths(study, base: str) -> list[int]:
 
 
 def _making(study, condition: str, topology: str) -> dict | None:
+    """`making_of` a condition's topology, or of that of another name on its base."""
+    settings = {k: v for k, v in study.config["topologies"][topology].items() if k != "at"}
+    return making_of(settings, _mixture_tokens(study, condition))
+
+
+def making_of(topology: dict, row_tokens: int) -> dict | None:
     """What `budgets.pruning.making` needs to know of a topology beside the shape; None where no method makes it.
 
-    topology: its settings; text: {sequences, tokens, written} of what is read, None where nothing is.
+    topology: its settings; row_tokens: of the base's own mixture, 0 where it declares none. In the result, text is
+    {sequences, tokens, written} of the text that the method reads, None where it reads none.
     """
-    settings = {k: v for k, v in study.config["topologies"][topology].items() if k != "at"}
-    if settings["method"] in ("dense", COUNTED):
+    if topology["method"] in ("dense", COUNTED):
         return None
     text = None
-    if needs_text(settings):
-        asked, mixture = settings.get("calibration", CALIBRATION), _mixture_tokens(study, condition)
+    if needs_text(topology):
+        asked = topology.get("calibration", CALIBRATION)
         text = {
             "sequences": asked["sequences"],
-            "tokens": asked["tokens"] if "files" in asked or not mixture else mixture,
-            "written": "files" not in asked and not mixture,
+            "tokens": asked["tokens"] if "files" in asked or not row_tokens else row_tokens,
+            "written": "files" not in asked and not row_tokens,
         }
-    return {"topology": settings, "text": text}
+    return {"topology": topology, "text": text}
 
 
 def _mixture_tokens(study, condition: str) -> int:
-    """Tokens of the longest row of the base's own mixture; 0 when the base declares none."""
+    return mixture_tokens(study.base(condition).get("mixture", ()))
+
+
+def mixture_tokens(mixture: list[dict]) -> int:
+    """Tokens of the longest row of a base's own mixture; 0 when the base declares none."""
     return max(
         (
             registry.load("streams.sources", entry["source"]).sizes(entry, role="base")["row_tokens"]
-            for entry in study.base(condition).get("mixture", ())
+            for entry in mixture
         ),
         default=0,
     )

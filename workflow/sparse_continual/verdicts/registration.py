@@ -33,12 +33,12 @@ from sparse_continual.verdicts.judge import LEARNING, counted
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 from sparse_continual.yaml_text import read_yaml
 
-ANALYSIS = (
-    "collect_tables",
-    "estimate",
-    "check_instrument",
-    "judge_claims",
-)  # scripts of the statistics stage
+ANALYSIS = (  # scripts of the stages that analyse
+    "statistics/collect_tables",
+    "statistics/estimate",
+    "verdicts/check_instrument",
+    "verdicts/judge_claims",
+)
 LIBRARIES = ("numpy", "pandas", "scipy", "statsmodels", "torch", "transformers")
 EXCLUSION = (
     "Nothing is left out: no block, task, run or score, collapses included. Tuning and pilot blocks enter no"
@@ -102,8 +102,8 @@ _SECTIONS = (("bases", "base"), ("topologies", "topology"), ("mechanisms", "mech
 
 
 def analysis(root) -> dict:
-    """{code, versions} of the statistics stage; root: the folder that the Snakefile lies in."""
-    scripts = [str(Path(root) / "scripts" / "statistics" / f"{name}.py") for name in ANALYSIS]
+    """{code, versions} of the stages statistics and verdicts; root: the folder that the Snakefile lies in."""
+    scripts = [str(Path(root) / "scripts" / f"{name}.py") for name in ANALYSIS]
     return {"code": code.digest(*scripts), "versions": {name: version(name) for name in LIBRARIES}}
 
 

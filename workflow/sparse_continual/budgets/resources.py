@@ -1,0 +1,142 @@
+"""What a job asks the scheduler for, from the price of what it makes: memory, time, GPUs.
+
+Memory is 1.3 times the planned bytes plus 2 GB for the libraries; time is four times the planned hours and at least
+half an hour. Both grow with the attempt. Planned hours count training and method passes as `budgets.price` does, and
+scoring as forward passes.
+"""
+
+from sparse_continual.budgets.arithmetic import Shape, forward_flops, parameters, training_flops
+from sparse_continual.budgets.demand import making_of, mixture_tokens, steps_per_task
+from sparse_continual.budgets.price import hours
+from sparse_continual.budgets.pruning import making
+from sparse_continual.errors import UserError
+
+LIBRARIES = 2000  # megabytes
+TABLES = 1500  # megabytes of a job that reads and writes tables, figures, pages or token rows alone
+SHORTEST = 30  # minutes
+LARGE = 5e8  # parameters from which training and scoring ask for a GPU
+LOADED = 8  # bytes for a parameter: its float32 weight, and the one that is read from disk
+TRAINED = 20  # LOADED, a float32 gradient and AdamW's two moments
+METHOD = (
+    28  # LOADED, and what a method that trains keeps of a weight: gradients and moments of masks and weights
+)
+COPY = 4  # one more float32 model: a teacher
+
+
+def megabytes(study, entity, attempt: int = 1) -> int:
+    """Memory of the job that makes `entity`, an `Entity` of the study `study`."""
+    planned = study.parameters(entity) * _bytes_each(entity)
+    return attempt * int(1.3 * planned / 1e6 + LIBRARIES)
+
+
+def minutes(study, entity, attempt: int = 1) -> int:
+    """Wall time of the job that makes `entity`, an `Entity` of the study `study`."""
+    return attempt * max(SHORTEST, int(4 * 60 * planned_hours(study, entity)))
+
+
+def gpus(study, entity) -> int:
+    """GPUs of the job that makes `entity`. Models are obtained and pruned on the CPU."""
+    return int(entity.stage not in ("models", "topologies") and study.parameters(entity) >= LARGE)
+
+
+def table_megabytes(attempt: int = 1) -> int:
+    """Memory of a job that reads and writes tables, figures, pages or token rows alone."""
+    return attempt * TABLES
+
+
+def table_minutes(attempt: int = 1) -> int:
+    """Wall time of a job that reads and writes tables, figures or pages alone."""
+    return attempt * SHORTEST
+
+
+def _bytes_each(entity) -> int:
+    settings = entity.settings
+    if entity.stage == "models":
+        return TRAINED if "pretraining" in settings else LOADED
+    if entity.stage == "topologies":
+        recovery = settings.get("recovery") or {}
+        prunes = settings["topology"]["method"] != "dense"
+        return (METHOD if prunes else TRAINED) + COPY * ("distillation" in recovery)
+    return LOADED if entity.stage == "scores" else TRAINED
+
+
+def planned_hours(study, entity) -> float:
+    """Hours of one worker that making `entity` takes; 0 for what trains nothing and for a model not downloaded yet."""
+    shape = study.shape_of_model(entity)
+    if not shape:
+        return 0.0
+    return {
+        "models": _pretraining,
+        "topologies": _topology,
+        "tuning": _tuning,
+        "runs": _run,
+        "savings": _savings,
+        "scores": _scoring,
+    }[entity.stage](study, entity, Shape(**shape))
+
+
+def _pretraining(study, entity, shape: Shape) -> float:
+    training = entity.settings.get("pretraining")
+    return _trained(shape, training, _mixture_tokens(study, entity)) if training else 0.0
+
+
+def _topology(study, entity, shape: Shape) -> float:
+    settings, tokens = entity.settings, _mixture_tokens(study, entity)
+    phases = [settings[key] for key in ("pretraining", "recovery") if settings.get(key)]
+    total = sum(
+        _trained(shape, training, tokens) * (2 if "distillation" in training else 1) for training in phases
+    )
+    method = making_of(settings["topology"], tokens)
+    flops = making(shape=shape, **method)["method_flops"] if method else 0
+    return total + hours(1, flops or 0)
+
+
+def _tuning(study, entity, shape: Shape) -> float:
+    settings = entity.settings
+    trials = len(settings["blocks"]) * len(settings["learning_rates"]) * study.study["tuning"]["tasks"]
+    return trials * _task(study, entity.inputs["stream"][0].label, settings["training"], shape)
+
+
+def _run(study, entity, shape: Shape) -> float:
+    settings, stream = entity.settings, entity.inputs["stream"].label
+    tasks = sum(settings.get("reference", {}).get("at", [len(settings["order"])]))
+    return tasks * _task(study, stream, settings["training"], shape) + _scored(study, stream, shape)
+
+
+def _savings(study, entity, shape: Shape) -> float:
+    run, tasks = entity.inputs["run"], len(entity.inputs["run"].settings["order"])
+    training = {**run.settings["training"], "stop": {"steps": entity.settings["steps"]}}
+    return 2 * (tasks - 1) * _task(study, run.inputs["stream"].label, training, shape)
+
+
+def _scoring(study, entity, shape: Shape) -> float:
+    return _scored(study, entity.inputs["run"].inputs["stream"].label, shape)
+
+
+def _task(study, stream: str, training: dict, shape: Shape) -> float:
+    sizes = study.sizes(stream)
+    steps = steps_per_task(training, sizes["train_items"])
+    return _trained(shape, {**training, "steps": steps}, sizes["row_tokens"])
+
+
+def _trained(shape: Shape, training: dict, row_tokens: int) -> float:
+    try:
+        flops = training_flops(shape, row_tokens)
+    except UserError:  # of a base of another family whose FLOPs are not known
+        flops = 6 * parameters(shape)["total"]
+    return hours(training["steps"], flops * training["batch_size"] * row_tokens)
+
+
+def _scored(study, stream: str, shape: Shape) -> float:
+    """Every task's test rows after every task, and before the first."""
+    sizes, tasks = study.sizes(stream), len(study.tasks(stream))
+    try:
+        flops = forward_flops(shape, sizes["row_tokens"])["total"]
+    except UserError:
+        flops = 2 * parameters(shape)["total"]
+    return hours(tasks + 1, tasks * sizes["test_items"] * sizes["row_tokens"] * flops)
+
+
+def _mixture_tokens(study, entity) -> int:
+    mixture = entity.inputs.get("mixture")
+    return mixture_tokens(mixture.settings["mixture"]) if mixture else 0
