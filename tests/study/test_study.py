@@ -11,6 +11,9 @@ from sparse_continual import registry
 from sparse_continual.budgets.demand import preparation, priced, prunings
 from sparse_continual.budgets.plan import plan_text
 from sparse_continual.errors import UserError
+from sparse_continual.schema import schema_named
+from sparse_continual.study import config as config_module
+from sparse_continual.study import names as study_names
 from sparse_continual.study.config import checked
 from sparse_continual.study.study import Study
 
@@ -527,6 +530,54 @@ def test_every_path_of_the_config_may_begin_at_the_home(tmp_path, monkeypatch):
         study_of(
             **WITHOUT_CONTRASTS, streams__people={"source": "text", "files": ["~/gone.txt", "~/one.txt"]}
         )
+
+
+@pytest.fixture
+def option(monkeypatch):
+    """Gives every variant and the study's training, scoring and recovery a new option with a default."""
+    member = {"type": "integer", "default": 3, "description": "new"}
+    schema_of, config_schema = registry.schema, schema_named("config")
+
+    def with_option(package, name):
+        schema = schema_of(package, name)
+        if package == "pruning.allocations":
+            return schema
+        return {**schema, "properties": {**schema.get("properties", {}), "option": dict(member)}}
+
+    study = config_schema["properties"]["study"]["properties"]
+    for part in (study["training"], study["scoring"], config_schema["$defs"]["training"]):
+        part["properties"]["option"] = dict(member)
+
+    def forget():
+        study_names._schema.cache_clear()
+        study_names._entry_schema.cache_clear()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "schema", with_option)
+        for module in (config_module, study_names):
+            patch.setattr(module, "schema_named", lambda name: deepcopy(config_schema))
+        forget()
+        yield
+    forget()
+
+
+def test_a_new_option_with_a_default_renames_nothing(default, option):
+    before = names(default)  # digests of the fixture are known already
+    added = Study(checked(deepcopy(DEFAULT)))
+    assert added.config["topologies"]["sparse_2of4"]["option"] == 3 == added.study["training"]["option"]
+    assert added.run("people", "sparse", "1").settings["arm"]["mechanism"]["option"] == 3
+    assert names(added) == before
+    for change, stages in (
+        ({"topologies__sparse_2of4__option": 4}, {"topologies", "tuning", "runs", "scores"}),
+        ({"study__training__option": 4}, {"tuning", "runs", "scores"}),
+        ({"study__scoring__option": 4}, {"scores"}),
+        ({"streams__people__option": 4}, {"streams", "tuning", "runs", "scores"}),
+        ({"bases__tiny__option": 4}, {"models", "topologies", "tuning", "runs", "scores"}),
+    ):
+        changed = {
+            stage for stage, condition in differing(default, study_of(**change)) if condition == "sparse"
+        }
+        assert changed == stages, change
 
 
 def test_a_setting_of_rows_that_is_left_out_renames_nothing(default):

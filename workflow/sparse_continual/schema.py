@@ -8,6 +8,7 @@ import jsonschema
 import yaml
 
 from sparse_continual import registry
+from sparse_continual.identity import canonical
 
 FOLDER = Path(__file__).with_name("schemas")
 
@@ -32,8 +33,7 @@ def check_schema(where: str, value, schema: dict) -> list[str]:
 
 def _fill(value, schema: dict, root: dict) -> None:
     """Write the schema's defaults into `value`, in nested objects and arrays too."""
-    if "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
+    schema = _resolved(schema, root)
     if isinstance(value, dict):
         for key, member in schema.get("properties", {}).items():
             if key not in value and "default" in member:
@@ -47,6 +47,34 @@ def _fill(value, schema: dict, root: dict) -> None:
     elif isinstance(value, list) and isinstance(schema.get("items"), dict):
         for member in value:
             _fill(member, schema["items"], root)
+
+
+def without_defaults(value, schema: dict, root: dict):
+    """A copy of `value` without the keys that equal their default under `schema`, in nested objects and arrays too.
+
+    root: the schema whose `$defs` a `$ref` names.
+    """
+    schema = _resolved(schema, root)
+    if isinstance(value, dict):
+        members, others = schema.get("properties", {}), schema.get("additionalProperties")
+        kept = {}
+        for key, item in value.items():
+            member = members.get(key, others if isinstance(others, dict) else {})
+            if "default" in member:
+                default = {key: deepcopy(member["default"])}
+                _fill(default, {"properties": {key: member}}, root)
+                if canonical(default[key]) == canonical(item):
+                    continue
+            kept[key] = without_defaults(item, member, root)
+        return kept
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+        return [without_defaults(item, schema["items"], root) for item in value]
+    return deepcopy(value)
+
+
+def _resolved(schema: dict, root: dict) -> dict:
+    """`schema`, or what its `$ref` names among the `$defs` of `root`."""
+    return root["$defs"][schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
 
 
 def _lines(where: str, error) -> list[str]:

@@ -22,6 +22,7 @@ from sparse_continual.pruning.check import check as check_topology
 from sparse_continual.pruning.measure import TABLES as MEASURES
 from sparse_continual.streams.lexicon import vocabulary
 from sparse_continual.streams.orders import PILOT, TUNING, order_of_block
+from sparse_continual.study.names import naming
 from sparse_continual.verdicts.claims import load as load_claims
 
 ROOT = Path(__file__).resolve().parents[3]  # the checkout: where Snakefile, config.yaml and claims files lie
@@ -41,9 +42,11 @@ class Entity:
 
     @cached_property
     def digest(self) -> str:
-        """Hex SHA-256 over settings and the inputs' digests."""
+        """Hex SHA-256 over the settings that differ from their defaults, and the inputs' digests."""
         made_from = {role: [e.digest for e in _listed(found)] for role, found in self.inputs.items()}
-        return sha256({"stage": self.stage, "settings": self.settings, "inputs": made_from})
+        return sha256(
+            {"stage": self.stage, "settings": naming(self.stage, self.settings), "inputs": made_from}
+        )
 
     @property
     def name(self) -> str:
