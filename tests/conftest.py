@@ -13,10 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: one thread 
 
 
 def pytest_collection_modifyitems(items):
-    """Keep the tests of one file, and all tests of the finished study, in one worker; start with the longest."""
-    for item in items:
-        group = "finished" if "finished" in item.fixturenames else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Start with the longest tests, so that both workers end at about the same time."""
     items.sort(key=lambda item: "tests/workflow/" not in item.nodeid)
 
 

@@ -139,7 +139,7 @@ def test_the_token_goes_to_the_hub_and_not_to_its_storage(hub, monkeypatch):
 def test_another_process_finds_the_hub_by_its_environment(tmp_path):
     """As the rules do it: HF_ENDPOINT, then offline from the cache, which needs no hub."""
     code = (
-        "import sys; from sparse_continual.models import download\n"
+        "import sys; from sparse_continual.bases import download\n"
         "print(download.fetch('owner/name', sys.argv[1], to_load=False))"
     )
 

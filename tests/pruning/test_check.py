@@ -135,7 +135,7 @@ def test_nothing_heavy_is_imported():
         "import sys\n"
         "from sparse_continual import registry\n"
         "from sparse_continual.budgets import price, shapes\n"
-        "from sparse_continual.topologies import check\n"
+        "from sparse_continual.pruning import check\n"
         "for name in registry.names('pruning.methods'):\n"
         "    registry.load('pruning.methods', name)\n"
         "for name in registry.names('pruning.allocations'):\n"

@@ -268,10 +268,10 @@ def test_broken_activations_are_named(llama, rows):
 
 def test_the_public_names_are_light_and_whole(llama, rows, tmp_path):
     code = (
-        "import sys, sparse_continual.topologies as t\n"
+        "import sys, sparse_continual\n"
         "assert 'torch' not in sys.modules\n"
-        "from sparse_continual.topologies import prune, Topology\n"
-        "assert callable(prune) and callable(Topology.load)"
+        "from sparse_continual import prune, Topology, audit, metrics\n"
+        "assert callable(prune) and callable(Topology.load) and callable(audit) and callable(metrics.forgetting)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     topology = prune(llama(), method="wanda", pattern="unstructured", sparsity=0.75, calibration=rows, seed=0)

@@ -15,7 +15,7 @@ snip = method("snip")
 
 @pytest.mark.parametrize("family", ["OPT", "GPT2"])
 def test_scores_are_the_slopes_of_a_gate(family, rows):
-    from test_families import build
+    from families import build
 
     model = build(family).double()
     job = job_of(

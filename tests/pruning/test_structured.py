@@ -107,7 +107,7 @@ def test_lines_that_are_nothing_go_first(wide, rows, kind):
 
 def test_vectorized_importance_is_the_slope_of_a_gate_on_the_line(rows):
     """Central differences in double precision, on rows of one matrix and columns of another."""
-    from test_families import build
+    from families import build
 
     llm_pruner = method("llm_pruner")
     model = build("OPT").double()
@@ -212,7 +212,7 @@ def test_mistakes(wide, rows, options, words):
 
 
 def test_blocks_left_whole_and_other_families(wide, rows):
-    from test_families import build
+    from families import build
 
     method("llm_pruner")
     masks = prune(wide(), "llm_pruner", "structured", 0.5, rows, export="masked", first=1).masks

@@ -98,7 +98,7 @@ def test_blocks_are_run_again_and_keep_nothing(llama, rows):
 @pytest.mark.parametrize("family", ["Llama", "GPT2", "Mpt"])
 def test_stand_ins_are_made_block_by_block(family, rows):
     """They give the gradients of a model that has them all, and one block's are in memory at a time."""
-    from test_families import build
+    from families import build
 
     job = job_of(build(family), rows[:4])
     names = list(job.linears)

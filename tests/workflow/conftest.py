@@ -1,6 +1,6 @@
 import os
-import signal
 import subprocess
+import time
 
 import pytest
 from driver import checked_out, command, copied, tiny  # noqa: E402
@@ -14,26 +14,40 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def running(request, checkout, tmp_path_factory):
-    """(process, working directory) of the tiny study, on its way while tests run that need it not; else None."""
+    """Folder of the tiny study, which runs while tests run that do not need it; None where no test does.
+
+    Workers of one session share it: the first one that comes here starts it.
+    """
     if not any("finished" in item.fixturenames for item in request.session.items):
         yield None
         return
-    folder = tmp_path_factory.mktemp("finished")
+    shared = tmp_path_factory.getbasetemp()
+    folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "finished"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        yield folder
+        return
     line, environment = command(checkout, folder, *tiny())
-    with open(folder / "said.txt", "w") as said:
-        process = subprocess.Popen(line, env=environment, stdout=said, stderr=said, start_new_session=True)
-    yield process, folder
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    ending = [
+        "sh",
+        "-c",
+        '"$@" > printed.txt 2>&1; echo $? > status.part; mv status.part status',
+        "sh",
+        *line,
+    ]
+    process = subprocess.Popen(ending, cwd=folder, env=environment, start_new_session=True)
+    yield folder
+    process.wait()  # another worker may need it still
 
 
 @pytest.fixture(scope="session")
 def finished(running):
     """The working directory of the tiny study, run from nothing to its report."""
-    process, folder = running
-    assert process.wait() == 0, (folder / "said.txt").read_text()
-    return folder
+    while not (running / "status").exists():
+        time.sleep(0.2)
+    assert (running / "status").read_text() == "0\n", (running / "printed.txt").read_text()
+    return running
 
 
 @pytest.fixture
