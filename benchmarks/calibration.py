@@ -28,9 +28,10 @@ from sparse_continual.files import write
 from sparse_continual.identity import seed_of
 from sparse_continual.statistics import contrasts as rules
 from sparse_continual.statistics import power
+from sparse_continual.statistics.gate import LEARNING
 from sparse_continual.study.config import checked
 from sparse_continual.verdicts.claims import load
-from sparse_continual.verdicts.judge import LEARNING, counted, gated, judge
+from sparse_continual.verdicts.judge import counted, gated, judge
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (6, 10, 20)

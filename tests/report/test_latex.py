@@ -116,3 +116,39 @@ def test_a_claim_of_noninferiority_says_that_this_is_what_was_shown(rule, verdic
     claim |= {"gate_passed": "true", "gate_side": "plus", "estimand": "lock"}
     frame = pandas.DataFrame([row | {"gate_passed": "true"}])
     assert primary_rows(frame, "people", [claim], Words("en"))[0]["verdict"] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("claims", "gate", "told"),
+    [
+        ([{"gate_passed": "true", "verdict": "shown"}], "gate.passed", True),
+        ([{"gate_passed": "false", "verdict": "gate failed"}], "gate.failed", False),
+        ([], "gate.passed", True),  # the estimate favours minus, which learnt more
+    ],
+)
+def test_the_primary_table_has_the_gate_of_the_side_that_is_said_to_forget_less(claims, gate, told):
+    """The plus side learnt less: no gate of a statement that the minus side forgot less."""
+    import pandas
+
+    from sparse_continual.report.page_tables import primary_rows
+
+    row = {
+        "contrast": "lock",
+        "estimand": "lock",
+        "metric": "forgetting",
+        "minus": "unlocked",
+        "role": "primary",
+    }
+    row |= {"scale": "raw", "mean": 0.104, "lower": 0.08, "upper": 0.13, "gate_passed": "false"}
+    row |= {"learning_difference": -0.2, "learning_lower": -0.22, "margin": 0.05}
+    claim = {
+        "contrast": "lock",
+        "metric": "forgetting",
+        "stream": "people",
+        "claim": "more",
+        "rule": "superiority",
+    }
+    claim |= {"role": "confirmatory", "holm_p": 0.01, "gate_side": "minus", "estimand": "lock"}
+    words = Words("en")
+    (shown,) = primary_rows(pandas.DataFrame([row]), "people", [claim | own for own in claims], words)
+    assert shown["gate"] == words(gate) and (shown["mean"] == 0.104) == told

@@ -11,7 +11,8 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from sparse_continual.errors import UserError
 from sparse_continual.statistics.columns import METRICS
-from sparse_continual.verdicts.judge import COLUMNS, KEEPS_MORE, UNGATED, judge
+from sparse_continual.statistics.gate import KEEPS_MORE, UNGATED
+from sparse_continual.verdicts.judge import COLUMNS, judge
 from sparse_continual.verdicts.verdict import WORDS
 
 WOBBLE = np.array([0.01, -0.01, 0.02, -0.02, 0.005, -0.005, 0.012, -0.012, 0.003, -0.003])

@@ -9,8 +9,8 @@ import re
 
 from sparse_continual.errors import UserError
 from sparse_continual.report.words import absent
+from sparse_continual.statistics.gate import KEEPS_MORE, applies
 from sparse_continual.statistics.tables import true
-from sparse_continual.verdicts.judge import KEEPS_MORE, UNGATED
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS, WORDS
 
 STRONG = ("shown", "contradicted", "equivalent")
@@ -18,7 +18,7 @@ STRONG = ("shown", "contradicted", "equivalent")
 
 def gated(row: dict) -> bool:
     """Whether a row's metric may be spoken of only where the learning gate is passed."""
-    return row["estimand"] != "level" and row["metric"] not in UNGATED and row["rule"] != "all_of"
+    return row["rule"] != "all_of" and applies(row["metric"], row["estimand"] == "level")
 
 
 def withheld(row: dict) -> bool:

@@ -7,7 +7,7 @@ from sparse_continual.report import published, rates
 from sparse_continual.report.guard import withheld
 from sparse_continual.report.html_table import count, table
 from sparse_continual.report.words import Words, absent, probability
-from sparse_continual.statistics import tables
+from sparse_continual.statistics import gate, tables
 
 PRIMARY = ("forgetting", "forward_transfer")
 _TOLD = (
@@ -227,15 +227,16 @@ def primary_rows(contrasts, stream: str, claims: list[dict], words: Words) -> li
 def _with_claims(row, stream, claims, words):
     key = (row["contrast"], row["metric"], stream)
     resting = [_quiet(claim) for claim in claims if rests_on(claim) == key]
-    quiet = any(silent(claim) for claim in resting) or not tables.true(row["gate_passed"])
-    gate = "failed" if quiet else "passed" if row["minus"] else "none"
+    # claims on a row have gates of the sides that they favour; a row without claims speaks by its estimate
+    quiet = any(silent(claim) for claim in resting) if resting else not gate.passed(row)
+    state = "failed" if quiet else "passed" if row["minus"] else "none"
     told = [claim for claim in resting if claim["role"] != "component"]
     verdicts = [_verdict(claim, words) for claim in told]
     named = [f"{claim['claim']} ({word})" for claim, word in zip(told, verdicts, strict=True)]
     return (
         row
         | (dict.fromkeys((*_TOLD, "hedges_g"), "") if quiet else {})
-        | {"gate": words(f"gate.{gate}"), "claims": words.join(named), "verdict": verdicts}
+        | {"gate": words(f"gate.{state}"), "claims": words.join(named), "verdict": verdicts}
         | {"holm_p": ["--" if absent(claim["holm_p"]) else probability(claim["holm_p"]) for claim in told]}
     )
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from sparse_continual.statistics import contrasts as rules
-from sparse_continual.statistics import metrics, paired
+from sparse_continual.statistics import gate, metrics, paired
 from sparse_continual.statistics.summary import described, note
 
 COLUMNS = (
@@ -84,7 +84,7 @@ def contrast_table(indexed: dict, contrasts: list[dict], level: float, margin: f
             "estimand": contrast["estimand"],
             "plus": " + ".join(contrast["plus"]),
             "minus": " + ".join(contrast["minus"]),
-            **gate(indexed, contrast, level, margin, bases),
+            **_learning(indexed, contrast, level, margin, bases),
             "level": level,
             "margin": margin,
             "bases": bases_of(bases),
@@ -101,16 +101,16 @@ def contrast_table(indexed: dict, contrasts: list[dict], level: float, margin: f
     )
 
 
-def gate(indexed: dict, contrast: dict, level: float, margin: float, bases: dict[str, str]) -> dict:
-    """{learning_difference, learning_lower, gate_passed} of a contrast."""
+def _learning(indexed: dict, contrast: dict, level: float, margin: float, bases: dict[str, str]) -> dict:
+    """{learning_difference, learning_lower, gate_passed} of a contrast's plus side."""
     if rules.is_level(contrast):
         return {"learning_difference": math.nan, "learning_lower": math.nan, "gate_passed": True}
-    learning, _ = rules.units(differences(indexed, contrast, "learning_accuracy", "raw"), bases)
-    bound = paired.lower_bound(learning, level)
+    learning, _ = rules.units(differences(indexed, contrast, gate.LEARNING, "raw"), bases)
+    plus = gate.sides(learning, level, margin)["plus"]
     return {
         "learning_difference": float(np.mean(learning)),
-        "learning_lower": bound,
-        "gate_passed": bool(bound > -margin),
+        "learning_lower": plus.bound,
+        "gate_passed": plus.passed,
     }
 
 

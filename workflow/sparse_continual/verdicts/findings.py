@@ -10,11 +10,12 @@ import math
 from sparse_continual.errors import UserError
 from sparse_continual.statistics import power, tables
 from sparse_continual.statistics.contrasts import arms, shared
+from sparse_continual.statistics.gate import LEARNING
 from sparse_continual.statistics.metrics import PRIMARY
 from sparse_continual.statistics.summary import described
 from sparse_continual.streams.orders import PILOT
 from sparse_continual.verdicts.instrument import refuse_failed
-from sparse_continual.verdicts.judge import COLUMNS, LEARNING, counted, gated, judge, stream_of
+from sparse_continual.verdicts.judge import COLUMNS, counted, gated, judge, stream_of
 
 POWER = (
     "source stream contrast metric n sd level tests detectable blocks_for_effect effect margin tost_power"

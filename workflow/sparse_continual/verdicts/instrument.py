@@ -18,7 +18,8 @@ import numpy as np
 from sparse_continual.errors import UserError
 from sparse_continual.statistics import compare, matrices, metric_table, metrics, tables
 from sparse_continual.statistics.contrasts import units
-from sparse_continual.verdicts.judge import LEARNING, judge
+from sparse_continual.statistics.gate import LEARNING
+from sparse_continual.verdicts.judge import judge
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 
 COLUMNS = ["check", "arm", "passed", "value", "expected", "why"]

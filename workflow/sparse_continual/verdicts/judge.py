@@ -19,7 +19,7 @@ Plain numbers in and out, so that a simulation can judge many thousands of studi
 import math
 
 from sparse_continual.errors import UserError
-from sparse_continual.statistics import paired
+from sparse_continual.statistics import gate, paired
 from sparse_continual.statistics.compare import bases_of
 from sparse_continual.statistics.contrasts import arms, is_level, units
 from sparse_continual.statistics.summary import describe, note
@@ -37,18 +37,6 @@ _TEXT = (
     " gate_side gate_passed members failed_members bases phase verdict figure note"
 ).split()
 _ADJUSTED = ("tests", "holm_p")
-LEARNING = "learning_accuracy"
-UNGATED = (LEARNING, "plasticity_loss", "intransigence", "intransigence_last")  # claims on learning itself
-# Which sign of a difference means that the plus side forgets less, where learning less alone would do it.
-KEEPS_MORE = {
-    "forgetting": -1,
-    "forgetting_max": -1,
-    "fraction_lost": -1,
-    "worst_forgetting": -1,
-    "retention_area": 1,
-    "backward_transfer": 1,
-    "base_retention": 1,
-}
 
 
 def judge(claims: list[dict], samples: dict, settings: dict) -> list[dict]:
@@ -95,7 +83,7 @@ def counted(claim: dict) -> bool:
 
 def gated(claim: dict, contrast: dict) -> bool:
     """Whether a claim has a learning gate: a level has no other side, and a claim on learning itself needs none."""
-    return claim["metric"] not in UNGATED and not is_level(contrast)
+    return gate.applies(claim["metric"], is_level(contrast))
 
 
 def _exploratory(claim: dict, settings: dict) -> bool:
@@ -146,8 +134,8 @@ def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: i
         found |= {"equivalence_lower": lower, "equivalence_upper": upper}
         found["_tost_claim_p"] = _largest(found["tost_p"], gates["both"])
     if claim["rule"] == "equivalence":
-        gated = gates["both"] < level / max(tests, 1)
-        outside = gated and (wide[0] > margin or wide[1] < -margin)
+        gated_both = gates["both"] < level / max(tests, 1)
+        outside = gated_both and (wide[0] > margin or wide[1] < -margin)
         return found | {
             "p": found["tost_p"],
             "p_source": "tost",
@@ -184,24 +172,24 @@ def _gate(claim: dict, contrast: dict, sign: int, samples: dict, settings: dict,
             "gate_passed": True,
             "_gates": {"claimed": 0.0, "opposite": 0.0, "both": 0.0},
         }
-    learning, _ = units(samples[stream, claim["contrast"], LEARNING], settings["bases"])
-    level, margin = settings["level"], settings["learning_margin"]
-    lower, upper = paired.lower_bound(learning, level), -paired.lower_bound(-learning, level)
-    passed = {"plus": bool(lower > -margin), "minus": bool(upper < margin)}
-    p = {"plus": paired.above(learning, -margin), "minus": paired.above(-learning, -margin)}
-    keeps = KEEPS_MORE.get(claim["metric"], 0)
-    side = "minus" if keeps == -sign else "plus"
-    other = side if keeps == 0 else {"plus": "minus", "minus": "plus"}[side]
+    learning, _ = units(samples[stream, claim["contrast"], gate.LEARNING], settings["bases"])
+    sides = gate.sides(learning, settings["level"], settings["learning_margin"])
+    side = gate.favoured(claim["metric"], sign)
+    other = gate.favoured(claim["metric"], -sign)
     if claim["rule"] == "equivalence":
-        side = "plus" if not passed["plus"] or passed["minus"] else "minus"
+        side = "plus" if not sides["plus"].passed or sides["minus"].passed else "minus"
     return {
         "learning_difference": float(learning.mean()),
-        "learning_lower": lower,
-        "learning_upper": upper,
+        "learning_lower": sides["plus"].bound,
+        "learning_upper": -sides["minus"].bound,
         "learning_sd": float(learning.std(ddof=1)) if len(learning) > 1 else math.nan,
         "gate_side": side,
-        "gate_passed": passed[side],
-        "_gates": {"claimed": p[side], "opposite": p[other], "both": max(p.values())},
+        "gate_passed": sides[side].passed,
+        "_gates": {
+            "claimed": sides[side].p,
+            "opposite": sides[other].p,
+            "both": max(one.p for one in sides.values()),
+        },
         "_other": other,
     }
 

@@ -26,10 +26,11 @@ from sparse_continual.identity import canonical, sha256
 from sparse_continual.schema import check_schema, schema_named
 from sparse_continual.statistics import metrics, power, tables
 from sparse_continual.statistics.contrasts import shared
+from sparse_continual.statistics.gate import LEARNING
 from sparse_continual.statistics.paired import DRAWS, ENUMERATED
 from sparse_continual.streams.orders import PILOT
 from sparse_continual.verdicts.findings import planned_n, power_rows, refuse_pilot
-from sparse_continual.verdicts.judge import LEARNING, counted
+from sparse_continual.verdicts.judge import counted
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 from sparse_continual.yaml_text import read_yaml
 
