@@ -143,6 +143,7 @@ def facts(streams=("people",), one_base=False, blocks=10) -> dict:
         },
         "mechanisms": {"finetune": {"kind": "finetune"}, "lora": {"kind": "lora", "rank": 8}},
         "streams": {name: {"source": "facts", "tasks": 6, "people": 32} for name in streams},
+        "tasks": {name: 6 for name in streams},
         "conditions": conditions,
         "topology_names": {name: own["topology"] for name, own in conditions.items()},
         "figures": {
@@ -333,6 +334,7 @@ def _cost(stream, condition):
     return {
         "stream": stream,
         "condition": condition,
+        "topology": "sparse_2of4" if condition.startswith(("sparse", "unlocked")) else "dense",
         "parameters": 123456,
         "prunable": 92160,
         "nonzeros": 46080,

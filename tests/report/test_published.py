@@ -4,6 +4,7 @@ import made_up
 import pandas
 import pytest
 
+from sparse_continual.auditing.declared import contradictions
 from sparse_continual.report import published
 from sparse_continual.report.render import write
 from sparse_continual.report.words import Words
@@ -35,6 +36,17 @@ def densities(*matrices):
     return pandas.DataFrame([*rows, {"topology": "other", "pattern": "dense", "weights": 9, "nonzeros": 9}])
 
 
+@pytest.mark.parametrize(("declared", "agrees"), [(0.46, "true"), (0.5, "true"), (0.4, "false")])
+def test_a_declared_sparsity_may_count_all_weights_as_the_audit_says_too(declared, agrees):
+    """Half of 920 block weights is absent, .46 of all 1000: some declare the one and some the other."""
+    budget = [{"topology": "sparse_2of4", "parameters": "1000"}, {"topology": "other", "parameters": "9"}]
+    (row,) = published.compared(facts(sparsity=declared), densities(("2:4", 920, 460)), budget)
+    assert row["agrees"] == agrees
+    counted = {"format": "dense", "pattern": "2:4", "finest": "2:4", "sparsity": 0.5, "overall": 0.46}
+    said = contradictions({"format": None, "pattern": "2:4", "sparsity": declared}, counted)
+    assert (not said) == (agrees == "true")
+
+
 @pytest.mark.parametrize(
     ("changes", "matrices", "agrees"),
     [
@@ -58,15 +70,15 @@ def densities(*matrices):
     ],
 )
 def test_declaration_against_count(changes, matrices, agrees):
-    (row,) = published.compared(facts(**changes), densities(*matrices))
+    (row,) = published.compared(facts(**changes), densities(*matrices), [])
     assert row["agrees"] == agrees
-    lines = published.limits(facts(**changes), {"people": {"densities": densities(*matrices)}}, EN)
+    lines = published.limits(facts(**changes), {"people": {"densities": densities(*matrices)}}, [], EN)
     assert len(lines) == (agrees == "false")
 
 
 def test_a_wrong_declaration_is_told_with_both_numbers():
     tables = {"people": {"densities": densities(("unstructured", 100, 30))}}
-    (line,) = published.limits(facts(), tables | {"again": tables["people"]}, EN)
+    (line,) = published.limits(facts(), tables | {"again": tables["people"]}, [], EN)
     assert "Of `tiny` the registry declares 2:4, 0.5" in line and "counted are unstructured, 0.7" in line
 
 
@@ -75,7 +87,7 @@ def test_contrasts_as_published_are_a_limit():
     own["study"]["contrasts"] = [
         {"name": "x", "plus": ["sparse"], "minus": ["dense"], "estimand": "as_published"}
     ]
-    (line,) = published.limits(own | {"counted": {}}, {}, EN)
+    (line,) = published.limits(own | {"counted": {}}, {}, [], EN)
     assert "(`x`) are as published" in line
 
 

@@ -5,6 +5,7 @@ import pandas
 import pytest
 
 from sparse_continual.files import write_manifest
+from sparse_continual.report import page_tables
 from sparse_continual.report.render import write
 from sparse_continual.report.tasks import gather, of_tasks
 from sparse_continual.report.words import Words
@@ -107,3 +108,12 @@ def test_the_page_shows_them_where_there_are_any(gathered, tmp_path, language):
     start = pages[1].index('<table class="data" id="table-people-tasks"')
     table = pages[1][start : pages[1].index("</table>", start)]
     assert table.count("<tr>") == 1 + 5 and "131" in table
+
+
+@pytest.mark.parametrize("stream", [{"source": "text", "files": ["a.txt", "b.txt"]}, {"source": "rules"}])
+def test_planned_tasks_are_those_of_the_study_whatever_the_source_calls_them(stream):
+    facts = made_up.facts() | {"streams": {"people": stream}, "tasks": {"people": 2}}
+    runs = pandas.DataFrame([{"condition": "sparse", "block": "1", "task": task} for task in "ab"])
+    rows = {row["condition"]: row for row in page_tables._planned(runs, facts, "people")}
+    assert rows["sparse"]["tasks_planned"] == rows["sparse"]["tasks_run"] == 2
+    assert rows["dense"]["tasks_planned"] == 2 and rows["dense"]["tasks_run"] == 0

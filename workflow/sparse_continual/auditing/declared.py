@@ -11,10 +11,9 @@ from pathlib import Path
 from sparse_continual.errors import UserError
 from sparse_continual.models.checkpoint import BLOCKS
 from sparse_continual.topologies import file as topology_file
-from sparse_continual.topologies.density import implies
+from sparse_continual.topologies.density import implies, sparsity_agrees
 
 TOPOLOGY = "topology.safetensors"
-TOLERANCE = 0.01  # of sparsity; declarations are rounded, and some count every parameter, embeddings included
 WORDS = ("dense", "unstructured", "structured")
 STRUCTURES = {"0:0": "unstructured"}  # another word of compressed-tensors for no structure
 
@@ -93,9 +92,7 @@ def contradictions(declared: dict, counted: dict) -> list[str]:
     # whole lines that are absent are no pattern of their own to the count: they can be any
     if pattern and pattern != "structured" and _is_wrong(pattern, sparsity, counted):
         found.append(f"says {pattern}, counted {counted['pattern']}")
-    if sparsity is not None and all(
-        abs(sparsity - counted[share]) > TOLERANCE for share in ("sparsity", "overall")
-    ):
+    if sparsity is not None and not sparsity_agrees(sparsity, counted["sparsity"], counted["overall"]):
         found.append(
             f"says sparsity {sparsity:.1%}, counted {counted['sparsity']:.1%} of the block weights and "
             f"{counted['overall']:.1%} of all"

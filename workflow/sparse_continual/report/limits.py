@@ -25,7 +25,7 @@ def limits(facts: dict, budget: list[dict], streams: dict, claims: list[dict], w
     """
     found = [_phase(facts, words), _estimands(facts, words), _blocks(facts, words)]
     found += [_bases(facts, budget, words), _topologies(facts, words)]
-    found += published.limits(facts, streams, words)
+    found += published.limits(facts, streams, budget, words)
     found += [_load(name, facts, budget, words) for name in streams]
     found += [_training(facts, words), _ends(facts, streams, words), *rates.limits(facts, streams, words)]
     found += [_lora(facts, words), *_controls(budget, words), *_verdicts(claims, words)]

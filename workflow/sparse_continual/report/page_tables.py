@@ -121,7 +121,7 @@ def of_stream(
         ),
         "declared": made(
             "declared",
-            published.compared(facts, found["densities"]),
+            published.compared(facts, found["densities"], budget),
             "topology base:code declared_pattern declared_sparsity:number pattern sparsity:number agrees:flag",
             "tables/densities.csv",
             words("page.topology.declared"),
@@ -314,13 +314,12 @@ def _planned(runs, facts, stream) -> list[dict]:
     for condition in facts["study"]["conditions"]:
         own = runs[runs.condition == condition]
         tasks = own.groupby("block").task.nunique()
-        planned = facts["streams"][stream].get("tasks", "")
         rows.append(
             {
                 "condition": condition,
                 "blocks_planned": facts["study"]["blocks"],
                 "blocks_run": own.block.nunique(),
-                "tasks_planned": len(planned) if isinstance(planned, list) else planned,
+                "tasks_planned": facts["tasks"][stream],
                 "tasks_run": int(tasks.min()) if len(tasks) else 0,
             }
         )

@@ -3,10 +3,8 @@
 from sparse_continual.report.html_table import table
 from sparse_continual.report.words import Words, absent
 from sparse_continual.topologies.counts import parse_pattern
-from sparse_continual.topologies.density import common_pattern, implies
+from sparse_continual.topologies.density import common_pattern, implies, sparsity_agrees
 from sparse_continual.topologies.zeros import GROUPS
-
-TOLERANCE = 0.01  # of sparsity: declared figures are rounded to whole percents
 
 
 def provenance(facts: dict, words: Words) -> dict:
@@ -29,11 +27,13 @@ def provenance(facts: dict, words: Words) -> dict:
     )
 
 
-def compared(facts: dict, densities) -> list[dict]:
+def compared(facts: dict, densities, budget: list[dict]) -> list[dict]:
     """One row for every topology that was counted in a published checkpoint, of the frame `densities` of a stream.
 
+    budget: rows of budget.csv, which have the number of all parameters.
+
     {topology, base, declared_pattern, declared_sparsity (None where not declared), pattern, sparsity, agrees}:
-    `agrees` is "false" where the pattern cannot be the declared one, or the sparsity is another by more than TOLERANCE.
+    `agrees` is "false" where the pattern cannot be the declared one, or the sparsity is not (`sparsity_agrees`).
     """
     found = []
     for topology, base in facts.get("counted", {}).items():
@@ -45,7 +45,11 @@ def compared(facts: dict, densities) -> list[dict]:
         pattern, sparsity = common_pattern(matrices), 1 - float(own.nonzeros.sum() / own.weights.sum())
         stated = {key: declared[key] for key in ("pattern", "sparsity") if not absent(declared[key])}
         agrees = not _another(stated.get("pattern"), pattern, matrices)
-        agrees &= abs(stated.get("sparsity", sparsity) - sparsity) <= TOLERANCE
+        if "sparsity" in stated:
+            parameters = [int(float(row["parameters"])) for row in budget if row["topology"] == topology]
+            absent_weights = int((own.weights - own.nonzeros).sum())
+            overall = absent_weights / parameters[0] if parameters else None
+            agrees &= sparsity_agrees(stated["sparsity"], sparsity, overall)
         found.append(
             {
                 "topology": topology,
@@ -77,12 +81,12 @@ def _another(declared, pattern: str, matrices: list) -> bool:
     return any(seen < density < 1 and not implies(kind, declared) for kind, density in matrices)
 
 
-def limits(facts: dict, streams: dict, words: Words) -> list[str]:
+def limits(facts: dict, streams: dict, budget: list[dict], words: Words) -> list[str]:
     """Sentences on what contrasts of published checkpoints cannot say, and on declarations that are wrong."""
     contrasts = [f"`{c['name']}`" for c in facts["study"]["contrasts"] if c["estimand"] == "as_published"]
     found = [words("limits.published.contrasts", contrasts=words.join(contrasts))] if contrasts else []
     counted = streams.values() if facts.get("counted") else []
-    rows = [row for tables in counted for row in compared(facts, tables["densities"])]
+    rows = [row for tables in counted for row in compared(facts, tables["densities"], budget)]
     for row in {row["topology"]: row for row in rows if row["agrees"] == "false"}.values():
         found.append(
             words(

@@ -4,6 +4,7 @@ import re
 
 from sparse_continual.topologies.counts import parse_pattern
 
+DECLARED = 0.01  # of sparsity: declared figures are rounded to whole percents
 ZEROS = 0.05  # share of exact zeros above which weights are pruned ones, and not only rounded
 
 
@@ -80,3 +81,11 @@ def implies(one: str, other: str) -> bool:
     # the most that a group of `group` can keep: those of the groups in it, or all of the one that it lies in
     worst = kept * (group // of) if group % of == 0 else kept if of % group == 0 else group
     return worst <= most
+
+
+def sparsity_agrees(declared: float, block: float, overall: float | None) -> bool:
+    """Whether a declared sparsity is that of the block weights or, as some declare it, that of all weights.
+
+    block, overall: counted shares of zeros; overall is None where not all weights were counted.
+    """
+    return any(abs(declared - share) <= DECLARED for share in (block, overall) if share is not None)
