@@ -13,8 +13,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: one thread 
 
 
 def pytest_collection_modifyitems(items):
-    """Start with the longest tests, so that both workers end at about the same time."""
-    items.sort(key=lambda item: "tests/workflow/" not in item.nodeid)
+    """Start with the whole workflows, the longest file first, so that both workers end at about the same time."""
+    longest = [
+        "test_downloads.py",
+        "test_published.py",
+        "test_caches.py",
+        "test_finished.py",
+        "test_methods.py",
+    ]
+    place = {f"tests/workflow/{name}": number for number, name in enumerate(longest)}
+    items.sort(
+        key=lambda item: place.get(item.nodeid.split("::")[0], 8 if "tests/workflow/" in item.nodeid else 9)
+    )
 
 
 WORDS = 40  # tokens that the toy rows are made of

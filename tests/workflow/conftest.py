@@ -1,9 +1,11 @@
 import os
+import shutil
 import subprocess
 import time
 
 import pytest
-from driver import checked_out, command, copied, tiny  # noqa: E402
+from driver import ROOT, checked_out, command, copied, tiny
+from stand_ins import World, stand_ins
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +56,25 @@ def finished(running):
 def again(finished, tmp_path):
     """A copy of the finished study to change."""
     return copied(finished, tmp_path / "again")
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    """(hub, {registry name: commit}, {name: model}): stand-ins of what the shipped studies name."""
+    hub, commits, models = stand_ins(tmp_path_factory.mktemp("stand-ins"))
+    with hub:
+        yield hub, commits, models
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory):
+    """A checkout with the shipped studies."""
+    target = checked_out(tmp_path_factory.mktemp("checkout"))
+    shutil.copytree(ROOT / "studies", target / "studies")
+    return target
+
+
+@pytest.fixture
+def world(served, shipped, tmp_path):
+    """An empty working directory of a reader of the hub."""
+    return World(served, shipped, tmp_path / "work")

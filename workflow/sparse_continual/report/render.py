@@ -36,9 +36,9 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
     `root` is results/<study>. `facts` is the slice of config: study, phase, language, registration
     ({path, digest} or None), claims (those of the claims file), configfiles (those beside the default),
     bases_of_blocks (block -> base), published (base -> what is declared of a published checkpoint), counted (topology
-    -> the base that it was counted in), topology_names (condition -> its topology, as the tables name it), tasks (stream -> how
-    many tasks it has), and the
-    bases, topologies, mechanisms, streams, conditions and figures that the study uses.
+    -> the base that it was counted in), topology_names (condition -> its topology, as the tables name it),
+    tasks (stream -> how many tasks it has), and the bases, topologies, mechanisms, streams, conditions and
+    figures that the study uses.
     `environment` is what environment.gather found, `built` what tasks.gather found.
 
     Raises UserError when an instrument check failed, or a verdict is not carried by its row.
