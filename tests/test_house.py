@@ -121,9 +121,26 @@ def test_the_command_lines_are_in_the_readme_once():
     ]
 
 
-def test_readme_links_lead_somewhere():
-    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", (ROOT / "README.md").read_text())
-    assert not [link for link in links if not (ROOT / link).exists()]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "results" / "README.md",
+    *(ROOT / "docs").glob("*.md"),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#\s]+)|src=\"([^\"]+)\"", page.read_text(encoding="utf-8"))
+    assert not [link for link in map("".join, links) if not (page.parent / link).exists()]
+
+
+def test_the_readme_is_short_and_names_every_page():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    assert not [
+        page.name for page in PAGES if page.parent == ROOT / "docs" and f"docs/{page.name}" not in text
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))

@@ -40,6 +40,10 @@ def read_config():
 
 def open_study():
     """The study of the config, or the end of this start with one line per mistake."""
+    if sys.platform == "win32":
+        sys.exit(
+            "Windows: found no support for its paths and processes; run this in the Windows Subsystem for Linux (WSL)"
+        )
     here = Path(workflow.basedir) / "workflow" / "sparse_continual"
     if Path(sparse_continual.__file__).resolve().parent != here.resolve():
         sys.exit(

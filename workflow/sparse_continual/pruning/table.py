@@ -1,4 +1,4 @@
-"""The README's table of pruning methods, from their docstrings and what they declare.
+"""The table of docs/methods.md, from the docstrings of the methods and what they declare.
 
 `python -m sparse_continual.pruning.table` prints it.
 """
