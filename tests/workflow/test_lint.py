@@ -8,6 +8,10 @@ EXCEPTIONS = {
     "Environment variable (SPARSE_CONTINUAL_REPLACE_CONFIG|HF_HUB_OFFLINE) used but not asserted": (
         "both have defaults and may be missing; envvars would demand them"
     ),
+    "Specify a conda environment or container for each rule": (
+        "all jobs use the one pinned environment that runs Snakemake (envs/environment.yaml)"
+    ),
+    "No log directive defined": "the plan goes to the terminal",
     "Mixed rules and functions in same snakefile": (
         "an input function stands beside the one rule that uses it; shared ones are in common.smk"
     ),
