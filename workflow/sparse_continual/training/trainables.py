@@ -37,14 +37,13 @@ class FixedPlaces:
             self.places[name] = inside.to(torch.int32) if module.weight.numel() < 2**31 else inside
             self.spans[name] = (end, end + len(inside))
             end += len(inside)
-        parts = [
-            torch.index_select(m.weight.detach().view(-1), 0, self.places[n]) for n, m in linears.items()
-        ]
-        self.values = torch.nn.Parameter(torch.cat(parts))
+        (values,) = self.gathered({name: module.weight.detach() for name, module in linears.items()})
+        self.values = torch.nn.Parameter(values)
         self.gradient = torch.zeros_like(self.values)
+        self.hooks = []
         for name, module in linears.items():
             module.weight.requires_grad_(True)
-            module.weight.register_post_accumulate_grad_hook(self._gather(name))
+            self.hooks.append(module.weight.register_post_accumulate_grad_hook(self._gather(name)))
 
     def _gather(self, name):
         inside, span = self.places[name], self.gradient[slice(*self.spans[name])]
@@ -55,9 +54,26 @@ class FixedPlaces:
 
         return gather
 
+    @property
+    def named(self) -> dict:
+        """{"values": values}, the only trainable tensor."""
+        return {"values": self.values}
+
+    def gathered(self, matrices: dict) -> list:
+        """The entries of `matrices` {weight name: tensor of the weight's shape} as in `named`."""
+        parts = [torch.index_select(matrices[name].reshape(-1), 0, at) for name, at in self.places.items()]
+        return [torch.cat(parts)]
+
     def parameters(self) -> list:
-        """[values], the only trainable tensor."""
-        return [self.values]
+        """The tensors of `named`."""
+        return list(self.named.values())
+
+    def release(self) -> None:
+        """Stop training: remove the hooks. Call before the matrices get other trainables."""
+        for hook in self.hooks:
+            hook.remove()
+        for module in self.linears.values():
+            module.weight.requires_grad_(False)
 
     def collect(self) -> None:
         """Hand the gathered gradient to the optimizer. Call after every backward pass."""
@@ -90,9 +106,23 @@ class AllPlaces:
         for module in linears.values():
             module.weight.requires_grad_(True)
 
+    @property
+    def named(self) -> dict:
+        """{weight name: weight}: the weights themselves."""
+        return {name: module.weight for name, module in self.linears.items()}
+
+    def gathered(self, matrices: dict) -> list:
+        """`matrices` {weight name: tensor of the weight's shape} as in `named`."""
+        return [matrices[name] for name in self.linears]
+
     def parameters(self) -> list:
-        """The weights themselves."""
-        return [module.weight for module in self.linears.values()]
+        """The tensors of `named`."""
+        return list(self.named.values())
+
+    def release(self) -> None:
+        """Stop training. Call before the matrices get other trainables."""
+        for module in self.linears.values():
+            module.weight.requires_grad_(False)
 
     def collect(self) -> None:
         """Nothing: gradients are where the optimizer looks for them."""
