@@ -129,17 +129,20 @@ class Mechanism:
 
     Facts of a mechanism, which config checks and prices read without making one:
 
-    ACTS_ON: what it changes, one of ACTIONS; None is plain fine-tuning. TASK_ID: "oracle" if it must be told the task
-    to answer, else "none". FORGETS: False if forgetting is zero by construction, which the instrument check then
-    asserts. MOMENTS: whether AdamW's moments start at zero in each task or are carried over, by name. WRITES: the
-    conditions' `writes` that it works with. LOCKED_BY: {setting: (value that keeps absent weights absent, value that
-    does not)} if a setting of its own decides that and not the condition's `locked`.
+    ACTS_ON: what it changes, one of ACTIONS; None is plain fine-tuning. TASK_ID: "oracle" if it must be told
+    the task to answer, else "none". FORGETS: False if forgetting is zero by construction, which the
+    instrument check then asserts. MOMENTS: whether AdamW's moments start at zero in each task or are carried
+    over, by name. WHOLE: True if tasks write to different places, so that whole matrices are saved and not
+    the present places alone. WRITES: the conditions' `writes` that it works with. LOCKED_BY: {setting: (value
+    that keeps absent weights absent, value that does not)} if a setting of its own decides that and not the
+    condition's `locked`.
     """
 
     ACTS_ON = None
     TASK_ID = "none"
     FORGETS = True
     MOMENTS = "renewed"
+    WHOLE = False
     WRITES = ("all", "masked", "random")
     LOCKED_BY: dict = {}
 
@@ -236,11 +239,16 @@ class Mechanism:
 
     def state(self) -> dict:
         """{name: tensor} of everything trained, compact: what is saved after each task."""
-        return {**self.places.state(), **self.ends.state()}
+        return self.weights() if self.WHOLE else {**self.places.state(), **self.ends.state()}
 
     def load(self, state: dict) -> None:
         """Restore tensors that `state` returned, on a model in the same form."""
-        self.places.load(state)
+        if self.WHOLE:
+            for name, module in self.setting.linears.items():
+                module.weight.data.copy_(state[name])
+            self.choose(self.setting.writable)
+        else:
+            self.places.load(state)
         self.ends.load(state)
 
     # how it answers

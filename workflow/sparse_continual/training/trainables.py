@@ -98,47 +98,49 @@ class FixedPlaces:
         self.refresh()
 
 
-class AllPlaces:
-    """Every entry of `linears` trainable in place: an ordinary dense model, or an unlocked sparse one."""
+class Tensors:
+    """Parameters trained in place, {name: parameter}: adapters, for example."""
 
-    def __init__(self, linears: dict):
-        self.linears = linears
-        for module in linears.values():
-            module.weight.requires_grad_(True)
-
-    @property
-    def named(self) -> dict:
-        """{weight name: weight}: the weights themselves."""
-        return {name: module.weight for name, module in self.linears.items()}
-
-    def gathered(self, matrices: dict) -> list:
-        """`matrices` {weight name: tensor of the weight's shape} as in `named`."""
-        return [matrices[name] for name in self.linears]
+    def __init__(self, named: dict):
+        self.named = named
+        for parameter in named.values():
+            parameter.requires_grad_(True)
 
     def parameters(self) -> list:
         """The tensors of `named`."""
         return list(self.named.values())
 
     def release(self) -> None:
-        """Stop training. Call before the matrices get other trainables."""
-        for module in self.linears.values():
-            module.weight.requires_grad_(False)
+        """Stop training. Call before other tensors are trained."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
 
     def collect(self) -> None:
         """Nothing: gradients are where the optimizer looks for them."""
 
     def refresh(self) -> None:
-        """Nothing: the optimizer writes the matrices themselves."""
+        """Nothing: the optimizer writes the parameters themselves."""
 
     def state(self) -> dict:
-        """{weight name: weight}."""
-        return {name: module.weight.detach().clone() for name, module in self.linears.items()}
+        """{name: tensor}."""
+        return {name: parameter.detach().clone() for name, parameter in self.named.items()}
 
     @torch.no_grad()
     def load(self, state: dict) -> None:
-        """Take over weights saved by `state`."""
-        for name, module in self.linears.items():
-            module.weight.copy_(state[name])
+        """Restore tensors that `state` returned."""
+        for name, parameter in self.named.items():
+            parameter.copy_(state[name])
+
+
+class AllPlaces(Tensors):
+    """Every entry of `linears` trainable in place: an ordinary dense model, or an unlocked sparse one."""
+
+    def __init__(self, linears: dict):
+        super().__init__({name: module.weight for name, module in linears.items()})
+
+    def gathered(self, matrices: dict) -> list:
+        """`matrices` {weight name: tensor of the weight's shape} as in `named`."""
+        return [matrices[name] for name in self.named]
 
 
 class Ends:

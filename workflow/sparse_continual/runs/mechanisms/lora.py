@@ -74,34 +74,6 @@ def product(module, exists, rank: int, scale: float, generator):
     return Product()
 
 
-class Adapter:
-    """Named adapter tensors, with the interface of the trainables in training/trainables.py."""
-
-    def __init__(self, named: dict):
-        self.named = named
-        for parameter in named.values():
-            parameter.requires_grad_(True)
-
-    def parameters(self):
-        """A and B of every matrix."""
-        return list(self.named.values())
-
-    def collect(self):
-        """Nothing: gradients are where the optimizer looks for them."""
-
-    def refresh(self):
-        """Nothing: the product is formed in the forward pass."""
-
-    def state(self):
-        """{name: tensor}."""
-        return {name: p.detach().clone() for name, p in self.named.items()}
-
-    def load(self, state):
-        """Restore saved tensors."""
-        for name, parameter in self.named.items():
-            parameter.detach().copy_(state[name])
-
-
 class Mechanism(Base):
     """Trains A and B; the base's matrices stay as they are."""
 
@@ -129,6 +101,7 @@ class Mechanism(Base):
         Raises UserError for a parameter that holds the matrices of several experts.
         """
         from sparse_continual.models.load import Stack
+        from sparse_continual.training.trainables import Tensors
 
         for name, module in self.setting.linears.items():
             if isinstance(module, Stack):
@@ -136,7 +109,7 @@ class Mechanism(Base):
                     f"mechanism lora: {name} holds the matrices of {len(module.weight)} experts, expected linears "
                     "alone; use finetune or replay, or a base without experts"
                 )
-        return Adapter(self._masked() if self.masked else self._side())
+        return Tensors(self._masked() if self.masked else self._side())
 
     @property
     def masked(self):
