@@ -131,6 +131,7 @@ def world(tmp_path_factory):
 
 
 FINETUNE = {"kind": "finetune"}
+EWC = {"kind": "ewc", "lambda": 30.0, "gamma": 0.9, "fisher": "sample", "normalise": True}
 ARMS = {
     "dense": {"topology": "dense"},
     "sparse": {},
@@ -145,6 +146,8 @@ ARMS = {
     },
     "side lora": {"mechanism": {"kind": "lora", "rank": 2, "alpha": 8, "form": "side"}, "ends": "trained"},
     "replay": {"mechanism": {"kind": "replay", "buffer_items": 6, "share": 0.25}},
+    "ewc": {"mechanism": EWC},
+    "unlocked ewc": {"mechanism": EWC, "locked": False, "ends": "trained"},
 }
 
 

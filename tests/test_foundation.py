@@ -204,7 +204,7 @@ def test_seeds():
 
 
 def test_variants():
-    assert registry.names("runs.mechanisms") == ["finetune", "lora", "replay"]
+    assert registry.names("runs.mechanisms") == ["ewc", "finetune", "lora", "replay"]
     assert registry.load("runs.mechanisms", "replay").SCHEMA["required"] == ["buffer_items", "share"]
     with pytest.raises(UserError) as caught:
         registry.load("pruning.methods", "wandaa")

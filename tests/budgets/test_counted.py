@@ -6,14 +6,6 @@ import transformers  # noqa: F401 - where it is imported, no other process count
 from shapes import RANK, SHAPES, Adapted
 from torch.utils.flop_counter import FlopCounterMode
 
-from sparse_continual.budgets.arithmetic import (
-    Shape,
-    costs,
-    forward_flops,
-    lora_training_flops,
-    masked_lora_training_flops,
-    training_flops,
-)
 from sparse_continual.budgets.price import describe, price, table, unknown_flops
 from sparse_continual.budgets.pruning import making
 from sparse_continual.budgets.shapes import control
@@ -21,6 +13,14 @@ from sparse_continual.errors import UserError
 from sparse_continual.models.architecture import CHEAP, _operations
 from sparse_continual.models.load import prunable
 from sparse_continual.models.shape import shape_of_config
+from sparse_continual.training.arithmetic import (
+    Shape,
+    costs,
+    forward_flops,
+    lora_training_flops,
+    masked_lora_training_flops,
+    training_flops,
+)
 
 TOKENS = 12
 D, F, V, LAYERS = 32, 80, 48, 3
@@ -175,8 +175,8 @@ SNIP = {"method": "snip", "pattern": "unstructured", "sparsity": 0.5}
 CONDITION = {
     **{"condition": "c", "base": "b", "topology": "t", "pattern": "dense", "sparsity": None, "whole": 0},
     **{"mechanism": {"kind": "finetune"}, "locked": True, "writes": "all", "like": None, "ends": "trained"},
-    **{"row_tokens": TOKENS, "answer_tokens": 3, "steps": 5, "batch_size": 2, "tasks": 2, "blocks": 2},
-    **{"tuning_steps": 4, "asked_steps": 0, "match": None},
+    **{"row_tokens": TOKENS, "answer_tokens": 3, "train_items": 8, "steps": 5},
+    **{"batch_size": 2, "tasks": 2, "blocks": 2, "tuning_steps": 4, "asked_steps": 0, "match": None},
     **{"making": {"topology": SNIP, "text": {"sequences": 2, "tokens": TOKENS, "written": True}}},
 }  # fmt: skip
 
@@ -195,7 +195,7 @@ def test_flops_that_are_not_known_are_not_told():
     empty = [key for key, value in one.items() if value is None]
     assert empty == [
         *("forward_theoretical", "forward_executed", "training_theoretical", "training_executed"),
-        *("method_flops", "hours", "tuning_hours"),
+        *("task_flops", "method_flops", "hours", "tuning_hours"),
     ]
     assert list(one) == list(other) and not [key for key, value in other.items() if value is None]
     told = table([one, other]).split("\n")

@@ -5,7 +5,7 @@ import torch
 from shapes import RANK, SHAPES, Adapted
 from torch.utils.flop_counter import FlopCounterMode
 
-from sparse_continual.budgets.arithmetic import (
+from sparse_continual.training.arithmetic import (
     forward_flops,
     lora_training_flops,
     parameters,

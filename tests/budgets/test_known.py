@@ -12,7 +12,15 @@ WEIGHTS = 4 * 16 * 16 + 3 * 16 * 32
 ROW = {
     **{"condition": "c", "base": "b", "topology": "t", "pattern": None, "sparsity": None, "shape": SHAPE},
     **{"mechanism": {"kind": "finetune"}, "locked": True, "writes": "all", "like": None, "ends": "frozen"},
-    **{"row_tokens": 8, "answer_tokens": 1, "steps": 1, "batch_size": 1, "tasks": 2, "blocks": 1},
+    **{
+        "row_tokens": 8,
+        "answer_tokens": 1,
+        "train_items": 8,
+        "steps": 1,
+        "batch_size": 1,
+        "tasks": 2,
+        "blocks": 1,
+    },
     **{"tuning_steps": 0, "asked_steps": 0, "match": None, "making": None, "model": "", "densities": ""},
 }
 

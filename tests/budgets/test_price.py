@@ -2,8 +2,8 @@
 
 import pytest
 
-from sparse_continual.budgets.arithmetic import Shape, forward_flops
-from sparse_continual.budgets.price import number, price, table
+from sparse_continual.budgets.price import THROUGHPUT, number, price, table
+from sparse_continual.training.arithmetic import Shape, forward_flops
 
 SHAPE = {
     "hidden_size": 48,
@@ -31,6 +31,7 @@ def condition(**changes):
         "shape": SHAPE,
         "row_tokens": 12,
         "answer_tokens": 3,
+        "train_items": 320,
         "steps": 100,
         "batch_size": 32,
         "tasks": 5,
@@ -73,6 +74,19 @@ def test_replay_buffer_in_tokens_and_bytes():
     row = one(mechanism={"kind": "replay", "buffer_items": 64, "share": 0.25})
     assert (row["buffer_tokens"], row["buffer_bytes"]) == (64 * 12, 64 * 12 * 4)
     assert one()["buffer_tokens"] == 0
+
+
+def test_ewc_keeps_two_floats_a_value_and_passes_over_its_rows():
+    settings = {"kind": "ewc", "lambda": 1, "gamma": 1, "fisher": "sample", "normalise": True}
+    row, plain = one(mechanism=settings), one()
+    assert (row["state_bytes"], plain["state_bytes"], plain["task_flops"]) == (8 * P, 0, 0)
+    assert row["training_executed"] == plain["training_executed"] + 5 * P / (32 * 12)
+    assert row["task_flops"] == 320 * 12 * plain["training_executed"]
+    extra = (3000 * 5 * P + 30 * row["task_flops"]) / THROUGHPUT / 3600
+    assert row["hours"] == pytest.approx(plain["hours"] + extra)
+    exact = one(mechanism={**settings, "fisher": "exact"})
+    assert exact["task_flops"] == 400 * row["task_flops"]
+    assert "c 885kB and " in table([row]) and "Kept between tasks" not in table([plain])
 
 
 def test_sparse_unlocked_and_masked_writes():

@@ -5,10 +5,10 @@ import yaml
 from driver import TINY
 
 from sparse_continual.budgets import resources
-from sparse_continual.budgets.arithmetic import Shape, forward_flops, parameters, training_flops
 from sparse_continual.budgets.price import STEP_SECONDS, THROUGHPUT
 from sparse_continual.study.config import checked
 from sparse_continual.study.study import Study
+from sparse_continual.training.arithmetic import Shape, forward_flops, parameters, training_flops
 
 
 def study_of(**training):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from sparse_continual.budgets.arithmetic import Shape, forward_flops, parameters
 from sparse_continual.budgets.shapes import ASPECT, TOLERANCE, control
 from sparse_continual.errors import UserError
+from sparse_continual.training.arithmetic import Shape, forward_flops, parameters
 
 WIDE = Shape(256, 688, 4, 8, 8, 1024)
 NARROW = Shape(128, 344, 4, 4, 4, 512)

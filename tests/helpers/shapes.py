@@ -2,7 +2,7 @@
 
 import torch
 
-from sparse_continual.budgets.arithmetic import Shape
+from sparse_continual.training.arithmetic import Shape
 
 RANK = 4
 SHAPES = [

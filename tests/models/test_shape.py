@@ -9,12 +9,12 @@ import pytest
 import torch
 import transformers  # noqa: F401 - where it is imported, no other process counts
 
-from sparse_continual.budgets.arithmetic import Shape, ends, parameters
 from sparse_continual.errors import UserError
 from sparse_continual.models import shape as shapes
 from sparse_continual.models.load import matrix_of, prunable
 from sparse_continual.models.shape import shape_of, shape_of_config
 from sparse_continual.topologies.counts import kept_total, matrices
+from sparse_continual.training.arithmetic import Shape, ends, parameters
 
 COMMON = {"vocab_size": 48, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
 WIDE = {**COMMON, "intermediate_size": 80, "max_position_embeddings": 64}

@@ -5,11 +5,11 @@ from layers import method
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparse_continual import prune, registry
-from sparse_continual.budgets.arithmetic import Shape
 from sparse_continual.budgets.pruning import making
 from sparse_continual.code import PACKAGE, closure
 from sparse_continual.pruning.check import needs_text
 from sparse_continual.streams.calibration import rows_of_model
+from sparse_continual.training.arithmetic import Shape
 
 ROWS, TOKENS = 12, 10
 FEW = {"steps": 5, "batch_size": 3, "warmup": 0}

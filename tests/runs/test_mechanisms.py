@@ -6,7 +6,7 @@ import torch
 from scipy.stats import chisquare
 
 from sparse_continual.models.load import load_model, prunable
-from sparse_continual.runs.mechanism import random_places
+from sparse_continual.runs.mechanism import TaskData, random_places
 from sparse_continual.runs.mechanisms.replay import Mechanism as Replay
 from sparse_continual.streams.tasks import load_tasks
 from sparse_continual.training.batches import collate, loss_of
@@ -284,35 +284,40 @@ def replayed():
 FIRSTS, COUNTS = [0, 30, 50], [30, 20, 40]
 
 
+def task(number, seed=0):
+    """Task `number` of three, with the order of batches 5."""
+    return TaskData(number, range(FIRSTS[number], FIRSTS[number] + COUNTS[number]), None, 5, seed)
+
+
 def test_replay_takes_its_share_from_past_tasks_only(replayed):
     mechanism = replayed()
-    first = [mechanism.rows(FIRSTS, COUNTS, 0, 8, 5, s) for s in range(10)]
+    first = [mechanism.rows(task(0), 8, s) for s in range(10)]
     assert all(len(rows) == 8 and rows.max() < 30 for rows in first)
-    mechanism.end_task(FIRSTS, COUNTS, 0)
+    mechanism.end_task(task(0, mechanism.setting.seed))
     assert len(mechanism.buffer) == 6 and len(set(mechanism.buffer)) == 6
     for number in range(40):
-        rows = mechanism.rows(FIRSTS, COUNTS, 1, 8, 5, number)
+        rows = mechanism.rows(task(1), 8, number)
         assert len(rows) == 8 and set(rows[6:]) <= set(mechanism.buffer)
         assert (rows[:6] >= 30).all() and (rows[:6] < 50).all()
-    drawn = np.concatenate([mechanism.rows(FIRSTS, COUNTS, 1, 8, 5, s)[6:] for s in range(600)])
+    drawn = np.concatenate([mechanism.rows(task(1), 8, s)[6:] for s in range(600)])
     counts = np.unique(drawn, return_counts=True)[1]
     assert len(counts) == 6 and chisquare(counts).pvalue > 1e-4
-    mechanism.end_task(FIRSTS, COUNTS, 1)
+    mechanism.end_task(task(1, mechanism.setting.seed))
     assert len(mechanism.buffer) == 6 and max(mechanism.buffer) < 50 and mechanism.offered == 50
 
 
 def test_replay_visits_its_new_rows_in_epochs(replayed):
     mechanism = replayed()
-    mechanism.end_task(FIRSTS, COUNTS, 0)
-    new = np.concatenate([mechanism.rows(FIRSTS, COUNTS, 1, 8, 5, s)[:6] for s in range(10)])
+    mechanism.end_task(task(0, mechanism.setting.seed))
+    new = np.concatenate([mechanism.rows(task(1), 8, s)[:6] for s in range(10)])
     assert (np.bincount(new - 30, minlength=20) == 3).all()
 
 
 @pytest.mark.parametrize(("share", "batch", "old"), [(0.01, 8, 1), (0.99, 8, 7), (0.5, 8, 4), (0.5, 1, 0)])
 def test_replay_leaves_room_for_old_and_new(share, batch, old, replayed):
     mechanism = replayed(share=share)
-    mechanism.end_task(FIRSTS, COUNTS, 0)
-    rows = mechanism.rows(FIRSTS, COUNTS, 1, batch, 5, 0)
+    mechanism.end_task(task(0, mechanism.setting.seed))
+    rows = mechanism.rows(task(1), batch, 0)
     assert len(rows) == batch and (rows < 30).sum() == old
 
 
@@ -321,8 +326,8 @@ def test_the_reservoir_is_a_uniform_sample(replayed):
     kept = np.zeros(90)
     for seed in range(600):
         mechanism = replayed(seed)
-        for task in range(3):
-            mechanism.end_task(FIRSTS, COUNTS, task)
+        for number in range(3):
+            mechanism.end_task(task(number, seed))
         assert len(set(mechanism.buffer)) == 6
         kept[mechanism.buffer] += 1
     # a sample without replacement varies less than independent draws, so this test errs to be strict
@@ -335,18 +340,18 @@ def test_replay_is_deterministic_and_remembers(replayed):
 
     one, again = replayed(3), replayed(3)
     for mechanism in (one, again):
-        mechanism.end_task(FIRSTS, COUNTS, 0)
-        mechanism.end_task(FIRSTS, COUNTS, 1)
+        mechanism.end_task(task(0, mechanism.setting.seed))
+        mechanism.end_task(task(1, mechanism.setting.seed))
     assert one.memory() == again.memory()
     fresh = replayed(3)
-    fresh.remember(json.loads(json.dumps(one.memory())))
+    fresh.remember(*json.loads(json.dumps(one.memory())))
     for mechanism in (one, fresh):
-        mechanism.end_task(FIRSTS, COUNTS, 2)
+        mechanism.end_task(task(2, mechanism.setting.seed))
     assert one.memory() == fresh.memory() and one.offered == 90
-    assert np.array_equal(one.rows(FIRSTS, COUNTS, 2, 8, 5, 3), fresh.rows(FIRSTS, COUNTS, 2, 8, 5, 3))
+    assert np.array_equal(one.rows(task(2), 8, 3), fresh.rows(task(2), 8, 3))
     other = replayed(4)
-    other.end_task(FIRSTS, COUNTS, 0)
-    other.end_task(FIRSTS, COUNTS, 1)
+    other.end_task(task(0, other.setting.seed))
+    other.end_task(task(1, other.setting.seed))
     assert other.buffer != again.buffer
 
 

@@ -5,7 +5,8 @@ import pytest
 from safetensors.torch import load_file
 
 from sparse_continual.runs.attach import start
-from sparse_continual.runs.run import run_condition, weights_path
+from sparse_continual.runs.run import run_condition
+from sparse_continual.runs.state import weights_path
 from sparse_continual.streams.tasks import load_tasks
 from sparse_continual.training.measure import measure
 

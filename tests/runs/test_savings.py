@@ -7,7 +7,8 @@ from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.runs import savings
 from sparse_continual.runs.attach import start
-from sparse_continual.runs.run import run_condition, weights_path
+from sparse_continual.runs.run import run_condition
+from sparse_continual.runs.state import weights_path
 from sparse_continual.streams.tasks import load_tasks
 from sparse_continual.training.batches import batch_rows, collate, loss_of
 from sparse_continual.training.loop import adamw, rate, step

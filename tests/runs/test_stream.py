@@ -16,7 +16,8 @@ from sparse_continual.models.load import load_model
 from sparse_continual.runs import resume as resumes
 from sparse_continual.runs import stream
 from sparse_continual.runs.resume import Resume
-from sparse_continual.runs.run import finish, run_condition, weights_path
+from sparse_continual.runs.run import finish, run_condition
+from sparse_continual.runs.state import weights_path
 from sparse_continual.streams.tasks import load_tasks
 from sparse_continual.training.batches import collate, loss_of
 
@@ -28,9 +29,9 @@ STOPS = {
 }
 
 
-def positions(model, position):
+def positions(view, position):
     """A scorer that says what a model makes of eight tokens."""
-    with torch.no_grad():
+    with torch.no_grad(), view(None) as model:
         return {"after": position, "sum": model(torch.arange(8)[None]).logits.sum().item()}
 
 
@@ -112,9 +113,9 @@ def test_records_against_direct_computation(arm, job_of, started, world):
 def test_replay_takes_the_steps_and_rows_of_finetuning(job_of, monkeypatch):
     taken = {}
 
-    def count(loss, optimizer, places):
+    def count(*given):
         taken[arm] = taken.get(arm, 0) + 1
-        step(loss, optimizer, places)
+        step(*given)
 
     step = stream.step
     monkeypatch.setattr(stream, "step", count)
@@ -149,10 +150,10 @@ def kill_after(monkeypatch, steps):
     """Let the process die in the step after `steps`; every step before it leaves a checkpoint."""
     count = iter(range(10**6))
 
-    def dying(loss, optimizer, places):
+    def dying(*given):
         if next(count) == steps:
             raise Killed
-        step(loss, optimizer, places)
+        step(*given)
 
     step = stream.step
     monkeypatch.setattr(stream, "step", dying)
@@ -175,6 +176,8 @@ SINGLE, JOINT = {"reference": {"kind": "single"}}, {"reference": {"kind": "joint
     [("sparse", steps, {}) for steps in (0, 3, 5, 12)]
     + [("trained ends", 4, {}), ("masked lora", 7, {}), ("side lora", 3, {})]
     + [("replay", steps, {}) for steps in (3, 8, 10)]
+    + [("ewc", steps, {}) for steps in (5, 8, 11)]
+    + [("unlocked ewc", 8, {}), ("ewc", 7, {"reference": {"kind": "joint", "at": [1, 2]}})]
     + [("sparse", 5, SINGLE), ("masked lora", 7, SINGLE), ("replay", 10, SINGLE), ("replay", 4, JOINT)],
 )
 def test_a_killed_run_goes_on_to_the_same_numbers(arm, steps, own, job_of, monkeypatch, tmp_path, capsys):

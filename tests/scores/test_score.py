@@ -16,7 +16,7 @@ from sparse_continual.csv_text import csv_text
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json, write_json, write_manifest
 from sparse_continual.models.load import load_model
-from sparse_continual.runs.run import weights_path
+from sparse_continual.runs.state import weights_path
 from sparse_continual.scores import evaluate, table
 from sparse_continual.scores.score import score_saved
 from sparse_continual.streams.tasks import load_tasks, save_tasks
@@ -87,7 +87,7 @@ COMPUTED = "computing: no table beside the weights"
 @pytest.mark.parametrize(
     ("arm", "missing"),
     [(arm, "scores.csv") for arm in ("dense", "unlocked", "masked writes", "trained ends", "masked lora")]
-    + [(arm, "items.csv") for arm in ("sparse", "side lora", "replay")],
+    + [(arm, "items.csv") for arm in ("sparse", "side lora", "replay", "ewc")],
 )
 def test_adopted_scores_are_recomputed_ones(arm, missing, rules, capsys):
     rule = rules(arm)
@@ -188,7 +188,9 @@ def test_weights_that_are_not_the_runs_are_refused(rules):
     rule.train()
     path = weights_path(rule.folder, 2)
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\x80?")
-    with pytest.raises(UserError, match="after_002.safetensors: not the weights that run.json lists"):
+    with pytest.raises(
+        UserError, match="after_002.safetensors: gone, or not the weights that run.json lists"
+    ):
         rule.score(code="other")
 
 
@@ -211,7 +213,7 @@ def test_rows_against_single_items(world, job_of):
     model = load_model(job["model"])
     tasks = load_tasks(job["stream"], job["order"])
     (mixture,) = load_tasks(world.root / "mixture" / "tasks")
-    tables = evaluate.score(model, 2, tasks, [mixture], SCORING)
+    tables = evaluate.score(lambda task: nullcontext(model), 2, tasks, [mixture], SCORING)
     expected, items = [], []
     for position, task in [*enumerate(tasks, 1), (0, mixture)]:
         losses, right = [], []
@@ -249,8 +251,10 @@ def test_a_mixture_of_several_entries_is_one_row(world, job_of):
     model = load_model(job["model"])
     tasks = load_tasks(job["stream"], job["order"])
     tasks[0].test = tasks[0].validation
-    apart = [evaluate.score(model, 0, [], [task], SCORING)["scores"][0] for task in tasks]
-    (row,) = evaluate.score(model, 0, [], tasks, SCORING)["scores"]
+    apart = [
+        evaluate.score(lambda task: nullcontext(model), 0, [], [task], SCORING)["scores"][0] for task in tasks
+    ]
+    (row,) = evaluate.score(lambda task: nullcontext(model), 0, [], tasks, SCORING)["scores"]
     assert (row["task"], row["position"], row["part"], row["items"]) == ("base", 0, "all", 24)
     assert row["loss"] == pytest.approx(np.mean([one["loss"] for one in apart]))
     assert row["score"] == pytest.approx(np.mean([one["score"] for one in apart]))
@@ -258,7 +262,9 @@ def test_a_mixture_of_several_entries_is_one_row(world, job_of):
 
 def test_no_mixture_no_row(world, job_of):
     job = job_of("dense")
-    tables = evaluate.score(load_model(job["model"]), 0, load_tasks(job["stream"]), [], SCORING)
+    tables = evaluate.score(
+        lambda task: nullcontext(load_model(job["model"])), 0, load_tasks(job["stream"]), [], SCORING
+    )
     assert {row["position"] for row in tables["scores"]} == {1, 2, 3}
 
 
@@ -268,7 +274,9 @@ def test_row_zero_is_the_base(rules):
     job = rule.job | {"mixture": None}
     found = score_saved(job, SCORING, run, 1)
     tasks = load_tasks(job["stream"], job["order"])
-    base = evaluate.texts([evaluate.score(load_model(job["model"]), 0, tasks, [], SCORING)])
+    base = evaluate.texts(
+        [evaluate.score(lambda task: nullcontext(load_model(job["model"])), 0, tasks, [], SCORING)]
+    )
     assert all(found[name].startswith(base[name]) for name in ("scores", "items"))
     rows = [line.split(",", 1) for line in found["scores"].splitlines()]
     assert [own for after, own in rows if after == "0"] != [own for after, own in rows if after == "1"]

@@ -352,7 +352,7 @@ def test_numbers_and_keys_as_yaml_reads_them():
         (
             "conditions.masked_writes.mechanism",
             "lora",
-            "conditions.masked_writes.writes: found 'masked' with lora, expected finetune or replay",
+            "conditions.masked_writes.writes: found 'masked' with lora, expected ewc, finetune or replay",
         ),
         (
             "conditions.masked_writes.like",
@@ -372,7 +372,8 @@ def test_numbers_and_keys_as_yaml_reads_them():
         (
             "conditions.sparse_lora.locked",
             False,
-            "conditions.sparse_lora.locked: found false with lora, expected finetune or replay",
+            "conditions.sparse_lora.locked: found false with lora, expected ewc, finetune or replay; "
+            "lora writes to absent places with form: side",
         ),
         (
             "conditions.matched_flops.match.to",

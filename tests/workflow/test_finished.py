@@ -16,7 +16,7 @@ import pytest
 import yaml
 from driver import TINY, command, copied, planned, snakemake, tiny
 
-from sparse_continual.runs.run import weights_path
+from sparse_continual.runs.state import weights_path
 from sparse_continual.study.config import checked
 from sparse_continual.study.study import Study
 

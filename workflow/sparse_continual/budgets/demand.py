@@ -44,6 +44,7 @@ def priced(study, stream: str) -> list[dict]:
                 "model": study.model(name, study.blocks[0]).manifest,
                 "row_tokens": sizes["row_tokens"],
                 "answer_tokens": sizes["answer_tokens"],
+                "train_items": sizes["train_items"],
                 "steps": steps,
                 "batch_size": training["batch_size"],
                 "tasks": len(study.tasks(stream)),

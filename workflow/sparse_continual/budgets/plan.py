@@ -3,7 +3,6 @@
 import csv
 from pathlib import Path
 
-from sparse_continual.budgets.arithmetic import Shape, forward_flops, training_flops
 from sparse_continual.budgets.demand import preparation, priced, prunings
 from sparse_continual.budgets.made import declared
 from sparse_continual.budgets.price import STEP_SECONDS, aligned, hours, number, price, table, unknown_flops
@@ -11,6 +10,7 @@ from sparse_continual.budgets.pruning import making
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json, read_manifest
 from sparse_continual.streams.tasks import HANDLING
+from sparse_continual.training.arithmetic import Shape, forward_flops, training_flops
 
 STORE = "results/store"
 DECLARED = " declared"

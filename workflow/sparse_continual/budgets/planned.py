@@ -1,8 +1,8 @@
 """What the plan says of the model of a topology, for the job that makes it."""
 
-from sparse_continual.budgets.arithmetic import Shape, parameters
 from sparse_continual.pruning.check import COUNTED, check
 from sparse_continual.topologies.counts import matrices
+from sparse_continual.training.arithmetic import Shape, parameters
 
 
 def planned(topology: dict, shape: dict) -> dict:

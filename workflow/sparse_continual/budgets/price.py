@@ -6,23 +6,19 @@ FLOPs over throughput. The defaults are those of one thread of a current server 
 step of 16 x 128 tokens at 1M to 15M weights comes out within a third; give your own for other machines.
 """
 
-from sparse_continual.budgets.arithmetic import (
-    Shape,
-    checkpoint_bytes,
-    ends,
-    forward_flops,
-    head_share,
-    lora_training_flops,
-    lora_values,
-    masked_lora_training_flops,
-    optimizer_bytes,
-    parameters,
-    training_flops,
-)
 from sparse_continual.budgets.pruning import NOTHING, making
 from sparse_continual.errors import UserError
+from sparse_continual.runs.mechanism import Price, Sizes, mechanism_class
 from sparse_continual.topologies.counts import kept_total, matrices
 from sparse_continual.topologies.structured_counts import kept_weights
+from sparse_continual.training.arithmetic import (
+    Shape,
+    checkpoint_bytes,
+    forward_flops,
+    head_share,
+    optimizer_bytes,
+    parameters,
+)
 
 THROUGHPUT = 7e10  # FLOP/s
 STEP_SECONDS = 0.013  # of Python, launches, optimiser per training step
@@ -34,13 +30,13 @@ def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECON
     """One row of plain data per condition.
 
     A condition: condition, base, topology, pattern ("dense" for dense), sparsity (None for dense and N:M),
-    whole (how many blocks a structured pattern leaves whole), mechanism (its settings; one with a `rank` trains
-    adapters, `form` masked or side), locked, writes (all | masked | random) and `like` ({pattern, sparsity,
-    whole} that the writes take, unless all), ends (frozen | trained), shape (keys of `Shape`; a matched
-    control's own), row_tokens, answer_tokens, steps (per task), batch_size, tasks, blocks, tuning_steps (of all
-    trials), asked_steps (of all references, repeats and savings that the study asks for; they count in `hours`
-    alone), match (None or {to, on, error}), making ({topology, text}, what `making` takes, or None where no method
-    makes the topology). Where `nonzeros` is given, as of weights that were counted, `pattern`
+    whole (how many blocks a structured pattern leaves whole), mechanism (its settings, whose kind's file has
+    the price), locked, writes (all | masked | random) and `like` ({pattern, sparsity, whole} that the writes
+    take, unless all), ends (frozen | trained), shape (keys of `Shape`; a matched control's own), row_tokens,
+    answer_tokens, train_items (rows of a task), steps (per task), batch_size, tasks, blocks, tuning_steps (of
+    all trials), asked_steps (of all references, repeats and savings that the study asks for; they count in
+    `hours` alone), match (None or {to, on, error}), making ({topology, text}, what `making` takes, or None
+    where no method makes the topology). Where `nonzeros` is given, as of weights that were counted, `pattern`
     is a word about them.
 
     Tokens of training are upper bounds: rows are counted at their greatest length. Theoretical FLOPs count weights that
@@ -53,14 +49,24 @@ def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECON
 def _row(c: dict, throughput: float, step_seconds: float) -> dict:
     shape = Shape(**c["shape"])
     nonzeros = c["nonzeros"] if "nonzeros" in c else _planned(shape, c)
-    head = head_share(c["row_tokens"], c["answer_tokens"])
     existing = nonzeros if c["locked"] else shape.prunable
-    trained = _trained(shape, c, existing)
-    flops = _flops(shape, c, existing, head)
+    sizes = Sizes(
+        row_tokens=c["row_tokens"],
+        head=head_share(c["row_tokens"], c["answer_tokens"]),
+        batch_size=c["batch_size"],
+        steps=c["steps"],
+        tasks=c["tasks"],
+        task_rows=c["train_items"],
+        written=_written(shape, c, existing),
+        ends_trained=c["ends"] == "trained",
+    )
+    mechanism = mechanism_class(c["mechanism"]["kind"]).price(c["mechanism"], shape, existing, sizes)
+    trained = mechanism.trained
+    flops = _flops(shape, sizes, existing, mechanism)
     executed = flops["training_executed"]
     steps, step_tokens = c["steps"] * c["tasks"], c["batch_size"] * c["row_tokens"]
     runs = c["blocks"] * steps
-    saved, buffer = checkpoint_bytes(trained), c["mechanism"].get("buffer_items", 0) * c["row_tokens"]
+    saved, buffer = checkpoint_bytes(trained), mechanism.buffer_rows * c["row_tokens"]
     match = c["match"] or {}
     return {
         "condition": c["condition"],
@@ -81,9 +87,14 @@ def _row(c: dict, throughput: float, step_seconds: float) -> dict:
         "disk_bytes": saved * c["tasks"] * c["blocks"],
         "buffer_tokens": buffer,
         "buffer_bytes": TOKEN * buffer,
+        "state_bytes": mechanism.state_bytes,
         **(making(shape=shape, **c["making"]) if c["making"] else NOTHING),
         **{
-            key: None if executed is None else hours(many, executed * step_tokens, throughput, step_seconds)
+            key: None
+            if executed is None
+            else hours(
+                many, executed * step_tokens + flops["task_flops"] / c["steps"], throughput, step_seconds
+            )
             for key, many in (("hours", runs + c["asked_steps"]), ("tuning_hours", c["tuning_steps"]))
         },
         "matched_to": match.get("to", ""),
@@ -110,35 +121,23 @@ def _written(shape: Shape, c: dict, existing: int) -> int:
     return existing if c["writes"] == "all" else _planned(shape, c["like"])
 
 
-def _trained(shape: Shape, c: dict, existing: int) -> int:
-    """Values that are trained."""
-    rank = c["mechanism"].get("rank")  # adapters, whatever the mechanism's name
-    own = lora_values(shape, rank) if rank else _written(shape, c, existing)
-    return own + (ends(shape) if c["ends"] == "trained" else 0)
-
-
-def _flops(shape: Shape, c: dict, existing: int, head: float) -> dict[str, float | None]:
-    """Theoretical and executed FLOPs per token, forward and in training; None where they are not known."""
-    tokens, common = c["row_tokens"], {"ends_trained": c["ends"] == "trained", "head": head}
-    rank, both = c["mechanism"].get("rank"), (existing, None)
+def _flops(shape: Shape, sizes: Sizes, existing: int, mechanism: Price) -> dict[str, float | None]:
+    """Theoretical and executed FLOPs per token, forward and in training, and those that a mechanism executes once per
+    task; None where they are not known."""
+    kinds = {"theoretical": existing, "executed": None}
     try:
-        forward = [forward_flops(shape, tokens, weights, head)["total"] for weights in both]
-        if not rank:
-            written = _written(shape, c, existing)
-            training = [
-                training_flops(shape, tokens, existing, written, **common),
-                training_flops(shape, tokens, **common),
-            ]
-        elif c["mechanism"].get("form", "masked") == "side":
-            training = [lora_training_flops(shape, tokens, rank, weights, **common) for weights in both]
-        else:
-            common["step_tokens"] = c["batch_size"] * tokens
-            training = [masked_lora_training_flops(shape, tokens, rank, weights=w, **common) for w in both]
+        return {
+            **{
+                f"forward_{kind}": forward_flops(shape, sizes.row_tokens, weights, sizes.head)["total"]
+                for kind, weights in kinds.items()
+            },
+            **{f"training_{kind}": mechanism.step_flops(weights) for kind, weights in kinds.items()},
+            "task_flops": mechanism.task_flops(None),
+        }
     except UserError:  # the reason is in the shape, and the plan prints it
-        forward = training = (None, None)
-    kinds = ("theoretical", "executed")
-    named = (("forward", forward), ("training", training))
-    return {f"{way}_{kind}": value for way, found in named for kind, value in zip(kinds, found, strict=True)}
+        return dict.fromkeys(
+            [*(f"{way}_{kind}" for way in ("forward", "training") for kind in kinds), "task_flops"]
+        )
 
 
 def unknown_flops(shape: dict) -> list[str]:
@@ -184,6 +183,11 @@ def table(rows: list[dict]) -> str:
         sum(r[key] or 0 for r in rows) for key in ("hours", "tuning_hours", "disk_bytes")
     )
     unknown = [r["condition"] for r in rows if r["hours"] is None]
+    kept = [
+        f"{r['condition']} {number(r['state_bytes'])}B and {number(r['task_flops'])}FLOP a task"
+        for r in rows
+        if r["state_bytes"] or r["task_flops"]
+    ]
     lines = [
         "Models. nonzeros: existing weights of block linears; the made topologies must have exactly these.",
         *aligned(models, left=(0, 1, 2, 7)),
@@ -193,6 +197,7 @@ def table(rows: list[dict]) -> str:
         "",
         f"Together: {training:.2f} hours of one worker for training on the stream, {tuning:.2f} for tuning, "
         f"{number(disk)}B of weights.",
+        *([f"Kept between tasks by the mechanism, and its own passes: {'; '.join(kept)}."] if kept else []),
         *([f"Without the hours of {', '.join(unknown)}, whose FLOPs are not known."] if unknown else []),
     ]
     return "\n".join(lines)

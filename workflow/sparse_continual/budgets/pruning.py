@@ -1,8 +1,8 @@
 """What a topology's method has pass through the model that it is made of: tokens, and FLOPs of these passes alone."""
 
-from sparse_continual.budgets.arithmetic import Shape, costs, forward_flops, training_flops
 from sparse_continual.errors import UserError
 from sparse_continual.pruning.cost import planned
+from sparse_continual.training.arithmetic import Shape, costs, forward_flops, training_flops
 
 NOTHING = dict.fromkeys(("method_forward_tokens", "method_backward_tokens", "method_flops"), 0)
 

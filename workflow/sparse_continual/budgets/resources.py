@@ -5,11 +5,11 @@ half an hour. Both grow with the attempt. Planned hours count training and metho
 scoring as forward passes.
 """
 
-from sparse_continual.budgets.arithmetic import Shape, forward_flops, parameters, training_flops
 from sparse_continual.budgets.demand import making_of, mixture_tokens, steps_per_task
 from sparse_continual.budgets.price import hours
 from sparse_continual.budgets.pruning import making
 from sparse_continual.errors import UserError
+from sparse_continual.training.arithmetic import Shape, forward_flops, parameters, training_flops
 
 LIBRARIES = 2000  # megabytes
 TABLES = 1500  # megabytes of a job that reads and writes tables, figures, pages or token rows alone

@@ -14,8 +14,8 @@ control has smaller ones, which the price table shows.
 from dataclasses import dataclass, replace
 from math import floor, log
 
-from sparse_continual.budgets.arithmetic import Shape, forward_flops, parameters
 from sparse_continual.errors import UserError
+from sparse_continual.training.arithmetic import Shape, forward_flops, parameters
 
 TOLERANCE = 0.01  # relative mismatch that is accepted
 ASPECT = 0.35  # |ln| of the change of intermediate_size / hidden_size beyond which a control is refused

@@ -5,7 +5,7 @@ from pathlib import Path
 from sparse_continual import registry
 from sparse_continual.identity import seed_of
 from sparse_continual.models.load import load_model, prunable
-from sparse_continual.runs.mechanism import Mechanism, Setting, random_places
+from sparse_continual.runs.mechanism import Mechanism, Setting, mechanism_class, random_places
 
 
 def start(arm: dict, job: dict, device="cpu") -> Mechanism:
@@ -22,8 +22,7 @@ def start(arm: dict, job: dict, device="cpu") -> Mechanism:
         if arm["writes"] == "random":
             writable = random_places(writable, seed_of("random writes", job["seed"]))
     setting = Setting(model, prunable(model), exists, writable, arm["ends"], job["seed"])
-    module = registry.load("runs.mechanisms", arm["mechanism"]["kind"])
-    return module.Mechanism(setting, arm["mechanism"])
+    return mechanism_class(arm["mechanism"]["kind"])(setting, arm["mechanism"])
 
 
 def _masks(folder, device) -> dict:

@@ -1,20 +1,47 @@
-"""The contract of a mechanism: what may be written, and which rows a step sees.
+"""The contract of a mechanism: how a condition writes, what it keeps between tasks, how it answers, what it costs.
 
-A mechanism is one file in `runs/mechanisms` with a `SCHEMA` and a class `Mechanism` derived from the
-one below, which is plain fine-tuning. It may override how weights are written (`attach`, `untouched`,
-`weights`), which rows a step takes (`rows`), and what it keeps between tasks (`end_task`, `memory`,
-`remember`).
+A mechanism is one file in `runs/mechanisms` with a `SCHEMA` and a class `Mechanism` derived from the one below, which
+is plain fine-tuning. It overrides what it does differently. A run calls its methods in this order:
+
+    for each task:
+        before_task(task)            choose places, grow
+        for each step:
+            rows(task, ...)          which rows the step takes
+            loss(batch)              what the step descends
+            adjust()                 change the gradients, before they are clipped
+            after_step(done)
+        end_task(task)               importances, buffers, merging
+        form(), state(), memory()    saved
+        view(task)                   scored
+
+`form` is which tensors exist (places chosen, blocks or adapters added), `state` is their values, `memory` is all else
+that later tasks need. A killed run restores the three, in this order, and then continues in the middle of a task
+without calling `before_task`: an attribute that is in none of the three is lost.
+
+Nothing heavy is imported here, so that facts and prices of mechanisms are known without torch.
 """
 
+from __future__ import annotations
+
 import hashlib
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 
-import torch
+import numpy as np
 
+from sparse_continual import registry
+from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
-from sparse_continual.training.batches import batch_rows
-from sparse_continual.training.trainables import AllPlaces, Ends, FixedPlaces
+from sparse_continual.streams.tasks import Split
+from sparse_continual.training.arithmetic import Shape, ends, training_flops
+
+ACTIONS = (None, "places", "rows", "loss", "penalty", "after", "schedule")
+TASK_IDS = ("none", "oracle")
+MOMENTS = ("renewed", "carried")
+PAIRS = (("form", "take_form"), ("memory", "remember"), ("state", "load"))
 
 
 @dataclass
@@ -26,7 +53,7 @@ class Setting:
     tensor} where block weights may be written, else None for everywhere; ends: "frozen" or "trained".
     """
 
-    model: torch.nn.Module
+    model: object
     linears: dict
     exists: dict | None
     writable: dict | None
@@ -34,55 +61,207 @@ class Setting:
     seed: int
 
 
+@dataclass(frozen=True)
+class TaskData:
+    """A task as a mechanism sees it. In a joint reference, several tasks are one.
+
+    number: from 0, in the order of the stream; rows: numbers of its training rows in `split`, which has those of all
+    tasks; order: the seed of the order of its batches; seed: that of the run.
+    """
+
+    number: int
+    rows: range
+    split: Split
+    order: int
+    seed: int
+    device: object = "cpu"
+
+    def draw(self, name: str) -> np.random.Generator:
+        """The task's own generator for the draws called `name`. Draws change no other random number of the run."""
+        return np.random.default_rng(seed_of(name, self.seed, self.number))
+
+    def batch(self, rows) -> dict:
+        """{input_ids, labels} of the numbered rows, as `training.batches.collate` returns them."""
+        from sparse_continual.training.batches import collate
+
+        return collate(self.split, rows, self.device)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a price depends on beside the model: the stream and the training.
+
+    row_tokens: tokens of a row, at most; head: share of them at which logits are computed; batch_size: rows; steps:
+    per task, at most; tasks: in the stream; task_rows: training rows of a task, at most; written: prunable weights that
+    the condition may write; ends_trained: whether embeddings, head and norms are trained.
+    """
+
+    row_tokens: int
+    head: float
+    batch_size: int
+    steps: int
+    tasks: int
+    task_rows: int
+    written: int
+    ends_trained: bool
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a mechanism costs.
+
+    trained: values that are trained (of a mechanism that grows: in the last task). step_flops, task_flops: functions
+    of how many prunable weights are counted (the existing ones for theoretical FLOPs, None for all, as dense kernels
+    execute them): FLOPs per token of a training step, and FLOPs once per task. They raise UserError where the FLOPs of
+    the base's family are not known. buffer_rows: training rows kept at the end of the stream; state_bytes: all else
+    kept between tasks, besides trained values.
+    """
+
+    trained: int
+    step_flops: Callable[[int | None], float]
+    task_flops: Callable[[int | None], float] = lambda weights: 0
+    buffer_rows: int = 0
+    state_bytes: int = 0
+
+
 class Mechanism:
-    """Fine-tuning of everything that may be written."""
+    """Fine-tuning of everything that may be written, and the defaults of the contract.
+
+    Facts of a mechanism, which config checks and prices read without making one:
+
+    ACTS_ON: what it changes, one of ACTIONS; None is plain fine-tuning. TASK_ID: "oracle" if it must be told
+    the task to answer, else "none". FORGETS: False if forgetting is zero by construction, which the
+    instrument check then asserts. MOMENTS: whether AdamW's moments start at zero in each task or are carried
+    over, by name. WHOLE: True if tasks write to different places, so that whole matrices are saved and not
+    the present places alone. WRITES: the conditions' `writes` that it works with. LOCKED_BY: {setting: (value
+    that keeps absent weights absent, value that does not)} if a setting of its own decides that and not the
+    condition's `locked`.
+    """
+
+    ACTS_ON = None
+    TASK_ID = "none"
+    FORGETS = True
+    MOMENTS = "renewed"
+    WHOLE = False
+    WRITES = ("all", "masked", "random")
+    LOCKED_BY: dict = {}
 
     def __init__(self, setting: Setting, settings: dict):
+        from sparse_continual.training.trainables import Ends
+
         self.setting, self.settings = setting, settings
         for parameter in setting.model.parameters():
             parameter.requires_grad_(False)
         self.ends = Ends(setting.model, setting.linears, setting.ends == "trained")
         self.places = self.attach()
-        self.frozen = self._frozen_digest()
+        self.watch()
+
+    @classmethod
+    def price(cls, settings: dict, shape: Shape, nonzeros: int, sizes: Sizes) -> Price:
+        """What a mechanism of these `settings` costs on a model of `shape`.
+
+        nonzeros: prunable weights that exist, all of them if the model is not locked.
+        """
+
+        def step_flops(weights):
+            written = None if weights is None else sizes.written
+            return training_flops(
+                shape, sizes.row_tokens, weights, written, ends_trained=sizes.ends_trained, head=sizes.head
+            )
+
+        return Price(sizes.written + (ends(shape) if sizes.ends_trained else 0), step_flops)
+
+    # before and during a task
 
     def attach(self):
         """Make the block matrices writable. Returns their trainable (as in training/trainables.py)."""
+        from sparse_continual.training.trainables import AllPlaces, FixedPlaces
+
         setting = self.setting
         if setting.writable is None:
             return AllPlaces(setting.linears)
         return FixedPlaces(setting.linears, setting.writable)
 
+    def choose(self, writable: dict) -> None:
+        """Write to the places `writable` ({weight name: bool tensor}) and to no others from now on."""
+        self.places.release()
+        self.setting.writable = writable
+        self.places = self.attach()
+
+    def named(self) -> dict:
+        """{name: tensor} of all trainable tensors. The optimizer's moments are saved under these names."""
+        ends = self.ends.named if self.ends.trained else {}
+        return {**self.places.named, **{f"ends.{name}": tensor for name, tensor in ends.items()}}
+
     def parameters(self) -> list:
         """All trainable tensors."""
-        return self.places.parameters() + self.ends.parameters()
+        return list(self.named().values())
 
-    def rows(self, firsts: list[int], counts: list[int], task: int, batch_size: int, seed: int, step: int):
-        """int64[batch_size] rows of a step on task number `task` (from 0), numbered over all tasks.
+    def before_task(self, task: TaskData) -> None:
+        """Called before the first step of a task: the only place where places and forms change."""
 
-        firsts, counts: first row and number of rows of each task; seed: the task's own; step: from 0.
-        """
-        return firsts[task] + batch_rows(counts[task], batch_size, seed, step)
+    def rows(self, task: TaskData, batch_size: int, step: int):
+        """int64[batch_size]: rows of step number `step` (from 0) of a task, numbered as in `task.split`."""
+        from sparse_continual.training.batches import batch_rows
 
-    def end_task(self, firsts: list[int], counts: list[int], task: int) -> None:
-        """Called when a task is done. Fine-tuning keeps nothing."""
+        return task.rows.start + batch_rows(len(task.rows), batch_size, task.order, step)
 
-    def memory(self) -> dict:
-        """Plain data kept between tasks, besides weights: what a resumed run needs."""
-        return {}
+    def loss(self, batch: dict):
+        """What a step descends, a scalar with gradient: the mean cross-entropy per counted token."""
+        from sparse_continual.training.batches import loss_of
 
-    def remember(self, memory: dict) -> None:
-        """Take over what `memory` returned."""
+        return loss_of(self.setting.model, batch)
+
+    def adjust(self) -> None:
+        """Change the gradients of `parameters()`. Called when they are complete, before they are clipped."""
+
+    def after_step(self, done: int) -> None:
+        """Called after every optimizer step; done: how many steps of the task are done."""
+
+    def end_task(self, task: TaskData) -> None:
+        """Called after the last step of a task, in eval mode. May change trained values, but not places."""
+
+    # what is kept
+
+    def form(self) -> tuple[dict, dict]:
+        """(plain data, {name: tensor}): which trained tensors exist. Fine-tuning has but one form."""
+        return {}, {}
+
+    def take_form(self, plain: dict, tensors: dict) -> None:
+        """Change from the present form, whichever it is, to one that `form` returned."""
+
+    def memory(self) -> tuple[dict, dict]:
+        """(plain data, {name: tensor}) kept between tasks beside form and values. Fine-tuning keeps nothing."""
+        return {}, {}
+
+    def remember(self, plain: dict, tensors: dict) -> None:
+        """Restore what `memory` returned."""
 
     def state(self) -> dict:
         """{name: tensor} of everything trained, compact: what is saved after each task."""
-        return {**self.places.state(), **self.ends.state()}
+        return self.weights() if self.WHOLE else {**self.places.state(), **self.ends.state()}
 
     def load(self, state: dict) -> None:
-        """Take over tensors saved by `state`, on a model fresh from its base."""
-        self.places.load(state)
+        """Restore tensors that `state` returned, on a model in the same form."""
+        if self.WHOLE:
+            for name, module in self.setting.linears.items():
+                module.weight.data.copy_(state[name])
+            self.choose(self.setting.writable)
+        else:
+            self.places.load(state)
         self.ends.load(state)
 
-    @torch.no_grad()
+    # how it answers
+
+    def view(self, task: int | None):
+        """Context manager that gives the model as it answers items of task number `task` (from 0).
+
+        None is text of no task. Whatever it changes in the model is undone at the end of the `with` block.
+        """
+        return nullcontext(self.setting.model)
+
+    # what must hold
+
     def weights(self) -> dict:
         """{name: tensor} of the matrices as the model uses them, and of the ends where they are trained."""
         blocks = {name: module.weight.detach().clone() for name, module in self.setting.linears.items()}
@@ -91,29 +270,93 @@ class Mechanism:
     def untouched(self):
         """Block weights that no step may change, tensor by tensor: those outside `writable`."""
         for name, places in (self.setting.writable or {}).items():
-            yield self.setting.linears[name].weight[~places]
+            yield self.setting.linears[name].weight.detach()[~places]
 
-    @torch.no_grad()
+    def watch(self) -> None:
+        """Remember what is frozen now; `verify` compares with it."""
+        self.frozen = self._frozen_digest()
+
+    def begin(self, task: TaskData) -> None:
+        """`before_task`, with what is frozen checked before it and remembered again after it."""
+        if type(self).before_task is not Mechanism.before_task:
+            self.verify()
+            self.before_task(task)
+            self.watch()
+
     def verify(self) -> None:
         """Raise AssertionError for an absent weight that is not zero, or a frozen one that has changed."""
         for name, exists in (self.setting.exists or {}).items():
-            if self.setting.linears[name].weight[~exists].any():
+            if self.setting.linears[name].weight.detach()[~exists].any():
                 raise AssertionError(f"{name}: an absent weight is not zero")
         if self._frozen_digest() != self.frozen:
             raise AssertionError("a frozen weight has changed")
 
-    @torch.no_grad()
     def _frozen_digest(self) -> str:
         """SHA-256 over the bytes of frozen ends and of untouched block weights."""
         ends = [] if self.ends.trained else self.ends.named.values()
         digest = hashlib.sha256()
         for tensor in chain(ends, self.untouched()):
-            digest.update(tensor.cpu().numpy().tobytes())
+            digest.update(tensor.detach().cpu().numpy().tobytes())
         return digest.hexdigest()
 
 
+def mechanism_class(kind: str) -> type[Mechanism]:
+    """The class of the mechanisms of a `kind`.
+
+    Raises UserError, naming the file and the method, for a class whose methods contradict each other.
+    """
+    module = registry.load("runs.mechanisms", kind)
+    found = getattr(module, "Mechanism", None)
+    if not (isinstance(found, type) and issubclass(found, Mechanism)):
+        raise UserError(
+            f"{module.__file__}: found no class Mechanism derived from sparse_continual.runs.mechanism.Mechanism, "
+            "which every mechanism defines"
+        )
+    for contradiction in _contradictions(found):
+        raise UserError(f"{module.__file__}: {contradiction}")
+    return found
+
+
+def _contradictions(cls):
+    """One line for each pair of a class's methods and facts that contradict each other."""
+    own = {
+        name
+        for name, member in vars(Mechanism).items()
+        if callable(getattr(Mechanism, name)) and inspect.getattr_static(cls, name) is not member
+    }
+    for name in sorted(own - {"__init__"}):
+        expected, found = (list(inspect.signature(getattr(one, name)).parameters) for one in (Mechanism, cls))
+        if expected != found:
+            yield (
+                f"Mechanism.{name} takes ({', '.join(found)}), expected ({', '.join(expected)}) as in the contract, "
+                "runs/mechanism.py"
+            )
+    for one, other in PAIRS:
+        if (one in own) != (other in own):
+            defined, missing = (one, other) if one in own else (other, one)
+            yield (
+                f"Mechanism defines {defined} without {missing}, so what one saves is not restored by the other; "
+                f"define {missing} too"
+            )
+    kept = sorted(own & {"form", "memory", "state"})
+    if kept and "price" not in own:
+        yield (
+            f"Mechanism keeps state of its own ({kept[0]}) but defines no price, so the plan would show that of "
+            "fine-tuning; define price"
+        )
+    if "view" not in own and cls.TASK_ID != "none":
+        yield f"Mechanism has TASK_ID = {cls.TASK_ID!r} but defines no view, which uses it; define view"
+    for fact, known in (("ACTS_ON", ACTIONS), ("TASK_ID", TASK_IDS), ("MOMENTS", MOMENTS)):
+        if getattr(cls, fact) not in known:
+            yield (
+                f"Mechanism.{fact} is {getattr(cls, fact)!r}, expected one of {', '.join(map(repr, known))}"
+            )
+
+
 def random_places(like: dict, seed: int) -> dict:
-    """As many places per matrix as `like` has, drawn uniformly: what tells place from count."""
+    """As many places per matrix as `like` has, drawn uniformly: separates place from count."""
+    import torch
+
     places = {}
     for name in sorted(like):
         generator = torch.Generator().manual_seed(seed_of("random places", seed, name))

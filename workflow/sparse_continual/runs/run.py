@@ -4,10 +4,11 @@ import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sparse_continual.files import sha256_of, write, write_json
+from sparse_continual.files import sha256_of, write_json
 from sparse_continual.runs.attach import start
 from sparse_continual.runs.references import pools_of
 from sparse_continual.runs.resume import Resume, clear
+from sparse_continual.runs.state import save_weights, weights_path
 from sparse_continual.runs.stream import train_stream
 from sparse_continual.streams.tasks import load_tasks
 from sparse_continual.training.loop import prepare
@@ -17,8 +18,8 @@ def run_condition(job: dict, threads: int, device: str = "cpu", scorer=None) -> 
     """Train one run and write the weights after each task. `finish` writes run.json, last.
 
     job: {folder, resume, identity, arm, order, training, learning_rate, seed}, what runs.inputs.located
-    gives, and `reference` of a reference run (runs/references.py). scorer(model, position) -> plain data is
-    called before the stream and after each task.
+    gives, and `reference` of a reference run (runs/references.py). scorer(view, position) -> plain data is
+    called before the stream and after each task, with the mechanism's `view`.
 
     Returns the content of run.json, and under "scores" the list of what the scorer returned.
     """
@@ -31,7 +32,7 @@ def run_condition(job: dict, threads: int, device: str = "cpu", scorer=None) -> 
 
         def after_task(position):
             path = weights_path(job["folder"], position)
-            scores = scorer(mechanism.setting.model, position) if scorer else None
+            scores = scorer(mechanism.view, position) if scorer else None
             return {"weights": position and save_weights(mechanism, path), "scores": scores}
 
         records, kept = train_stream(
@@ -62,19 +63,6 @@ def _whole(folder, found):
             print(f"{path}: gone or changed, so the run starts from scratch", flush=True)
             return None
     return found
-
-
-def weights_path(folder, position: int) -> Path:
-    """Where a run keeps its weights after the task at `position`."""
-    return Path(folder) / "weights" / f"after_{position:03d}.safetensors"
-
-
-def save_weights(mechanism, path) -> str:
-    """Write what was trained, compact. Returns the file's SHA-256."""
-    from safetensors.torch import save
-
-    write(path, save({name: tensor.contiguous() for name, tensor in mechanism.state().items()}))
-    return sha256_of(path)
 
 
 def finish(path, run: dict, keep_weights: str, resume) -> None:

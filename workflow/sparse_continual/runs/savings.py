@@ -5,10 +5,8 @@ still there: its forgetting was of read-out, not erasure (savings: Ebbinghaus 18
 at the arm's tuned rate, on a schedule of k steps, and the last task is no old one.
 """
 
-from sparse_continual.errors import UserError
-from sparse_continual.files import sha256_of
 from sparse_continual.runs.attach import start
-from sparse_continual.runs.run import weights_path
+from sparse_continual.runs.state import listed, load_weights
 from sparse_continual.runs.stream import train_stream
 from sparse_continual.streams.tasks import load_tasks
 from sparse_continual.training.loop import prepare
@@ -26,26 +24,21 @@ def relearn(job: dict, run: dict, steps: int, threads: int, device: str = "cpu")
 
     Raises UserError when the last weights are gone or not those that run.json lists.
     """
-    from safetensors.torch import load_file
-
     prepare(threads, job["seed"])
     tasks = load_tasks(job["stream"], job["order"])
-    path = weights_path(job["folder"], len(tasks))
-    if not path.is_file() or sha256_of(path) != run["weights"][str(len(tasks))]:
-        raise UserError(
-            f"{path}: gone, or not the weights that run.json lists; delete run.json to train the run again"
-        )
+    path = listed(job["folder"], run, len(tasks))
     old = tasks[:-1]
     training = {"batch_size": job["training"]["batch_size"], "stop": {"steps": steps}}
 
     def reached(weights) -> list[float]:
         mechanism = start(job["arm"], job, device)
         if weights:
-            mechanism.load(weights)
+            load_weights(mechanism, weights)
 
         def after_task(position):
             if position:
-                return float(measure(mechanism.setting.model, old[position - 1], "test", ROWS).score.mean())
+                with mechanism.view(position - 1) as model:
+                    return float(measure(model, old[position - 1], "test", ROWS).score.mean())
 
         pools = [[task] for task in old]
         _, kept = train_stream(
@@ -55,7 +48,5 @@ def relearn(job: dict, run: dict, steps: int, threads: int, device: str = "cpu")
 
     return [
         {"task": task.name, "position": i, "steps": steps, "score_old": after, "score_base": before}
-        for i, (task, after, before) in enumerate(
-            zip(old, reached(load_file(path)), reached(None), strict=True), 1
-        )
+        for i, (task, after, before) in enumerate(zip(old, reached(path), reached(None), strict=True), 1)
     ]

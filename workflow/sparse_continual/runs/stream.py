@@ -1,14 +1,15 @@
 """One condition on one task stream, from the base to the weights after the last task."""
 
-import copy
 import math
 import time
 
 import torch
 
 from sparse_continual.identity import seed_of
+from sparse_continual.runs.mechanism import TaskData
+from sparse_continual.runs.state import packed, restore, snapshot, unpacked
 from sparse_continual.streams.tasks import concatenate
-from sparse_continual.training.batches import collate, loss_of, refuse_beyond
+from sparse_continual.training.batches import refuse_beyond
 from sparse_continual.training.loop import adamw, rate, step
 from sparse_continual.training.measure import measure
 
@@ -23,8 +24,8 @@ def train_stream(
 
     mechanism: runs.mechanism.Mechanism; pools: lists of tasks, those of a list are trained together on as
     many times the steps (in a stream every pool is one task); training: the study's section (batch_size,
-    stop); after_task: called with 0 before the stream and with 1..n after each pool, on the model as it is
-    then, returns plain data that is kept; resume: runs.resume.Resume that checkpoints go to, or None; found:
+    stop); after_task: called with 0 before the stream and with 1..n after each pool, when the mechanism has trained
+    on it, returns plain data that is kept; resume: runs.resume.Resume that checkpoints go to, or None; found:
     the checkpoint to go on from, as Resume.load returns it, or None; anew: every pool begins from what
     `mechanism` was given with, weights and memory, and not from what the pool before it left.
 
@@ -37,49 +38,63 @@ def train_stream(
     refuse_beyond(model, rows, "the tasks' training rows")
     counts = [sum(task.train.rows for task in pool) for pool in pools]
     firsts = [sum(counts[:number]) for number in range(len(counts))]
-    given = (mechanism.state(), copy.deepcopy(mechanism.memory())) if anew else None
+    given = snapshot(mechanism) if anew else None
     if found:
         data, tensors = found[0], {name: tensor.to(model.device) for name, tensor in found[1].items()}
-        mechanism.load(_strip("trained.", tensors))
-        mechanism.remember(data["memory"])
+        restore(mechanism, unpacked(data["mechanism"], tensors))
         records, kept = data["records"], data["kept"]
         print(f"resuming task {data['task'] + 1} at step {data['step']}", flush=True)
     else:
         data, records, kept = {"task": 0, "step": 0}, [], [after_task(0)]
 
+    moments = _moments_in(tensors) if found else {}
     for number in range(data["task"], len(pools)):
         pool, steps = pools[number], _most_steps(training, counts[number], len(pools[number]))
         going_on = number == data["task"] and data["step"] > 0
         if anew and not going_on:
-            mechanism.load(given[0])
-            mechanism.remember(given[1])
-        optimizer = adamw(mechanism.parameters(), learning_rate)
+            restore(mechanism, given)
+            moments = {}
+        order = seed_of("task batches", seed, *(task.name for task in pool))
+        task = TaskData(
+            number,
+            range(firsts[number], firsts[number] + counts[number]),
+            rows,
+            order,
+            mechanism.setting.seed,
+            model.device,
+        )
+        if not going_on:
+            mechanism.begin(task)
+        named = mechanism.named()
+        optimizer = adamw(list(named.values()), learning_rate)
+        if going_on or mechanism.MOMENTS == "carried":
+            _load_moments(optimizer, named, moments)
         if going_on:
             done, tokens, before = data["step"], data["tokens"], _strip("before.", tensors)
-            _load_moments(optimizer, tensors)
         else:
             done, tokens, before = 0, 0, mechanism.weights()
-        batches = seed_of("task batches", seed, *(task.name for task in pool))
         criterion, stop = training["stop"].get("loss"), "steps" if "loss" not in training["stop"] else "cap"
         model.train()
         while done < steps:
-            chosen = mechanism.rows(firsts, counts, number, training["batch_size"], batches, done)
+            chosen = mechanism.rows(task, training["batch_size"], done)
             tokens += int((rows.starts[chosen + 1] - rows.starts[chosen]).sum())
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * rate(done, steps, steps // WARMUP)
-            torch.manual_seed((batches + done) % 2**63)  # so that a resumed run drops the same units
-            step(loss_of(model, collate(rows, chosen, model.device)), optimizer, mechanism.places)
+            torch.manual_seed((order + done) % 2**63)  # so that a resumed run drops the same units
+            step(mechanism.loss(task.batch(chosen)), optimizer, mechanism.places, mechanism.adjust)
             done += 1
+            mechanism.after_step(done)
             if criterion and (done % training["stop"]["every"] == 0 or done == steps):
-                if _validation_loss(model, pool) <= criterion:
+                if _validation_loss(mechanism, pool, number) <= criterion:
                     stop = "criterion"
                     break
             if resume and resume.due() and done < steps:
                 state = {"task": number, "step": done, "tokens": tokens, "records": records, "kept": kept}
-                _checkpoint(resume, mechanism, state, before, optimizer)
+                _checkpoint(resume, mechanism, state, _moments_of(optimizer, named), before)
         model.eval()
+        mechanism.end_task(task)
         mechanism.verify()
-        mechanism.end_task(firsts, counts, number)
+        moments = _moments_of(optimizer, named) if mechanism.MOMENTS == "carried" else {}
         records.append(
             {
                 "position": number + 1,
@@ -88,14 +103,15 @@ def train_stream(
                 "stop": stop,
                 "tokens": tokens,
                 "learning_rate": learning_rate,
-                "validation_loss": _validation_loss(model, pool),
+                "validation_loss": _validation_loss(mechanism, pool, number),
                 "trained": sum(p.numel() for p in mechanism.parameters()),
                 **_update(before, mechanism.weights()),
             }
         )
         kept.append(after_task(number + 1))
         if resume:
-            _checkpoint(resume, mechanism, {"task": number + 1, "step": 0, "records": records, "kept": kept})
+            state = {"task": number + 1, "step": 0, "records": records, "kept": kept}
+            _checkpoint(resume, mechanism, state, moments)
         print(f"{time.strftime('%H:%M:%S')} task {number + 1} of {len(pools)}: {done} steps", flush=True)
     return records, kept
 
@@ -108,13 +124,18 @@ def _most_steps(training: dict, rows: int, tasks: int) -> int:
     return (stop.get("steps") or stop["cap"]) * tasks
 
 
-def _validation_loss(model, pool) -> float:
-    losses = [measure(model, task, "validation", VALIDATION_ROWS).loss.mean() for task in pool]
+def _validation_loss(mechanism, pool, number: int) -> float:
+    with mechanism.view(number) as model:
+        losses = [measure(model, task, "validation", VALIDATION_ROWS).loss.mean() for task in pool]
     return float(sum(losses) / len(losses))
 
 
 def _update(before: dict, after: dict) -> dict:
-    """||dW||, ||dW|| / ||W|| over the block matrices and trained ends, and the ends' share of ||dW||^2."""
+    """||dW||, ||dW|| / ||W|| over the block matrices and trained ends, and the ends' share of ||dW||^2.
+
+    Matrices that the mechanism added or removed in `end_task` are left out.
+    """
+    after = {name: tensor for name, tensor in after.items() if name in before}
     squares = {name: float((after[name] - before[name]).double().square().sum()) for name in after}
     total = sum(squares.values())
     size = sum(float(before[name].double().square().sum()) for name in after)
@@ -130,19 +151,35 @@ def _strip(prefix: str, tensors: dict) -> dict:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _checkpoint(resume, mechanism, data: dict, before=None, optimizer=None) -> None:
-    """before, optimizer: weights at the task's start and moments, needed within a task only."""
-    tensors = {f"trained.{name}": tensor for name, tensor in mechanism.state().items()}
+def _checkpoint(resume, mechanism, data: dict, moments: dict, before=None) -> None:
+    """moments: {trained name: {key: tensor}}; before: weights at the task's start, needed within a task only."""
+    plain, tensors = packed(snapshot(mechanism))
     tensors |= {f"before.{name}": tensor for name, tensor in (before or {}).items()}
-    moments = optimizer.state_dict()["state"] if optimizer else {}
-    for number, state in moments.items():
-        tensors |= {f"moments.{number}.{key}": value for key, value in state.items()}
-    resume.save({**data, "memory": mechanism.memory()}, tensors)
+    for name, state in moments.items():
+        tensors |= {f"moments.{name}.{key}": value for key, value in state.items()}
+    resume.save({**data, "mechanism": plain}, tensors)
 
 
-def _load_moments(optimizer, tensors: dict) -> None:
-    state = {}
-    for name, tensor in _strip("moments.", tensors).items():
-        number, key = name.split(".")
-        state.setdefault(int(number), {})[key] = tensor
+def _moments_in(tensors: dict) -> dict:
+    """{trained name: {key: tensor}} of a checkpoint's tensors."""
+    moments: dict = {}
+    for whole, tensor in _strip("moments.", tensors).items():
+        name, key = whole.rsplit(".", 1)
+        moments.setdefault(name, {})[key] = tensor
+    return moments
+
+
+def _moments_of(optimizer, named: dict) -> dict:
+    """{trained name: {key: tensor}} of an optimizer."""
+    state = optimizer.state_dict()["state"]
+    return {name: state[number] for number, name in enumerate(named) if number in state}
+
+
+def _load_moments(optimizer, named: dict, moments: dict) -> None:
+    """Give an optimizer the moments of the trained tensors that had some; tensors of another shape start at zero."""
+    state = {
+        number: moments[name]
+        for number, (name, tensor) in enumerate(named.items())
+        if name in moments and moments[name]["exp_avg"].shape == tensor.shape
+    }
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -47,7 +47,8 @@ def _trial(job, block, tasks, learning_rate, device) -> list[dict]:
     def after_task(after):
         rows = []
         for position, task in enumerate(tasks, 1):
-            measured = measure(mechanism.setting.model, task, "validation", ROWS)
+            with mechanism.view(position - 1) as model:
+                measured = measure(model, task, "validation", ROWS)
             rows.append(
                 {
                     "block": block["block"],

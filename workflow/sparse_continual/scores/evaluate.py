@@ -15,11 +15,11 @@ TABLES = {"scores": COLUMNS, "items": ("after", "task", "position", "scores"), "
 BASE = "base"
 
 
-def score(model, after: int, tasks: list, mixture: list, settings: dict) -> dict:
-    """Score `model`, as it is after task number `after` (0: before the stream), on test splits.
+def score(view, after: int, tasks: list, mixture: list, settings: dict) -> dict:
+    """Score a model, as it is after task number `after` (0: before the stream), on test splits.
 
-    tasks: in the block's order; mixture: retention tasks of the base, [] when it declares none; settings:
-    the study's scoring.
+    view(task number from 0, or None): context manager that gives the model as it answers (Mechanism.view); tasks: in
+    the block's order; mixture: retention tasks of the base, [] when it declares none; settings: the study's scoring.
 
     Returns {name of a table: its rows, with the columns in TABLES}. `scores` has one row per task and part;
     position 0 and task "base" for the mixture, whose entries are averaged. `items` has one row per task of
@@ -29,13 +29,17 @@ def score(model, after: int, tasks: list, mixture: list, settings: dict) -> dict
     tables = {"scores": [], "items": []} | ({"calibrated": []} if settings["calibrated_options"] else {})
     for position, task in enumerate(tasks, 1):
         place = {"after": after, "task": task.name, "position": position}
-        measured = measure(model, task, "test", settings["batch_size"])
+        with view(position - 1) as model:
+            measured = measure(model, task, "test", settings["batch_size"])
+            if settings["calibrated_options"] and task.kind == "options":
+                tables["calibrated"] += _rows(task, calibrated(model, task, settings["batch_size"]), place)
         tables["scores"] += _rows(task, measured, place)
         tables["items"].append({**place, "scores": " ".join(f"{one:.4g}" for one in measured.score)})
-        if settings["calibrated_options"] and task.kind == "options":
-            tables["calibrated"] += _rows(task, calibrated(model, task, settings["batch_size"]), place)
     place = {"after": after, "task": BASE, "position": 0}
-    found = [_rows(task, measure(model, task, "test", settings["batch_size"]), place)[0] for task in mixture]
+    with view(None) as model:
+        found = [
+            _rows(task, measure(model, task, "test", settings["batch_size"]), place)[0] for task in mixture
+        ]
     if found:
         mean = {
             key: float(np.mean([row[key] for row in found])) for key in ("score", "loss", "chance", "ceiling")

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from sparse_continual.errors import UserError
-from sparse_continual.files import read_manifest, sha256_of
+from sparse_continual.files import read_manifest
 from sparse_continual.runs.attach import start
-from sparse_continual.runs.run import weights_path
+from sparse_continual.runs.state import listed, load_weights, weights_path
 from sparse_continual.scores.evaluate import score, texts
 from sparse_continual.scores.table import asked, key_of, leave
 from sparse_continual.streams.tasks import load_tasks
@@ -13,13 +13,13 @@ from sparse_continual.training.loop import prepare
 
 
 def scorer(job: dict, settings: dict):
-    """A function (model, position) -> rows of tables that scores `model` on the job's tasks and mixture.
+    """A function (view, position) -> rows of tables that scores what `view` gives on the job's tasks and mixture.
 
     job: {stream, order, mixture}, folders of tasks; mixture: None when none is scored.
     """
     tasks = load_tasks(job["stream"], job["order"])
     mixture = load_tasks(job["mixture"]) if job["mixture"] else []
-    return lambda model, position: score(model, position, tasks, mixture, settings)
+    return lambda view, position: score(view, position, tasks, mixture, settings)
 
 
 class Beside:
@@ -54,7 +54,6 @@ def score_saved(job: dict, settings: dict, run: dict, threads: int, device: str 
     those that run.json lists.
     """
     import torch
-    from safetensors.torch import load_file
 
     prepare(threads, job["seed"])
     positions = sorted(int(position) for position in run["weights"])
@@ -67,15 +66,12 @@ def score_saved(job: dict, settings: dict, run: dict, threads: int, device: str 
                 f"{Path(job['folder']) / 'run.json'} and train the run again: {steps} steps, "
                 f"{run['seconds']:.0f} s when it was trained"
             )
-        if sha256_of(path) != run["weights"][str(position)]:
-            raise UserError(
-                f"{path}: not the weights that run.json lists; delete run.json to train the run again"
-            )
+        listed(job["folder"], run, position)
     judge = scorer(job, settings)
     mechanism = start(job["arm"], job, device)
     with torch.no_grad():
-        scored = [judge(mechanism.setting.model, 0)]
+        scored = [judge(mechanism.view, 0)]
         for position in positions:
-            mechanism.load(load_file(weights_path(job["folder"], position)))
-            scored.append(judge(mechanism.setting.model, position))
+            load_weights(mechanism, weights_path(job["folder"], position))
+            scored.append(judge(mechanism.view, position))
     return texts(scored)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from sparse_continual.errors import UserError
-from sparse_continual.registry import nearest
+from sparse_continual.registry import by_name, nearest
 
 ESTIMANDS = (
     "lock",
@@ -134,15 +134,14 @@ def _fits(estimand: str, one: str, other: str, config: dict) -> bool:
     topologies, mechanisms = config["topologies"], config["mechanisms"]
     differ = _differ(one, other, config)
     sparse = topologies[plus["topology"]]["method"] != "dense"
-    if estimand == "lock" and differ == {"mechanism"} and sparse:  # lora is unlocked by its form
-        forms = [dict(mechanisms[arm["mechanism"]]) for arm in (plus, minus)]
-        return [form.pop("form", None) for form in forms] == ["masked", "side"] and forms[0] == forms[1]
+    if estimand == "lock" and differ == {"mechanism"} and sparse:
+        return _locked_by_mechanism(*(mechanisms[arm["mechanism"]] for arm in (plus, minus)))
     if not differ or not differ <= DIFFER[estimand][0]:
         return False
     if estimand == "lock":
         return plus["locked"]
     if estimand == "stacking":
-        return mechanisms[minus["mechanism"]]["kind"] == "finetune"
+        return _mechanism_class(mechanisms[minus["mechanism"]]["kind"]).ACTS_ON is None
     if estimand == "writes":
         return "writes" in differ
     dense = topologies[minus["topology"]]["method"] == "dense"
@@ -153,6 +152,19 @@ def _fits(estimand: str, one: str, other: str, config: dict) -> bool:
         return False
     found, to = topologies[plus["topology"]], topologies[match["to"]]
     return all(found.get(key) == to.get(key) for key in ("pattern", "sparsity"))
+
+
+def _mechanism_class(kind: str):
+    # by name, not by import: statistics are computed from tables, whatever the code that trains
+    return by_name("runs.mechanism").mechanism_class(kind)
+
+
+def _locked_by_mechanism(plus: dict, minus: dict) -> bool:
+    """Whether two mechanisms of one kind differ in the setting that locks absent places, and in nothing else."""
+    for key, values in _mechanism_class(plus["kind"]).LOCKED_BY.items():
+        others = [{name: value for name, value in one.items() if name != key} for one in (plus, minus)]
+        return (plus.get(key), minus.get(key)) == values and others[0] == others[1]
+    return False
 
 
 def is_level(contrast: dict) -> bool:

@@ -11,6 +11,7 @@ from copy import deepcopy
 from sparse_continual import registry
 from sparse_continual.errors import ConfigError, UserError
 from sparse_continual.pruning.check import COUNTED
+from sparse_continual.runs.mechanism import mechanism_class
 from sparse_continual.schema import check_schema, schema_named
 from sparse_continual.statistics.contrasts import arms as contrast_arms
 from sparse_continual.statistics.contrasts import check as check_contrasts
@@ -309,10 +310,17 @@ def _model_of(base: dict) -> dict:
     return {key: value for key, value in base.items() if key not in ("mixture", "recovery")}
 
 
+def _kinds(fits) -> str:
+    """The kinds of mechanism whose class `fits`, as `a, b or c`."""
+    kinds = [kind for kind in registry.names("runs.mechanisms") if fits(mechanism_class(kind))]
+    return " or ".join(", ".join(kinds).rsplit(", ", 1))
+
+
 def _check_condition(name: str, config: dict) -> list[str]:
     condition, where = config["conditions"][name], f"conditions.{name}"
     dense = config["topologies"][condition["topology"]]["method"] == "dense"
-    lora = config["mechanisms"][condition["mechanism"]]["kind"] == "lora"
+    kind = config["mechanisms"][condition["mechanism"]]["kind"]
+    mechanism = mechanism_class(kind)
     lines = []
     if condition["writes"] != "all":
         if not dense:
@@ -321,10 +329,9 @@ def _check_condition(name: str, config: dict) -> list[str]:
             )
         if "like" not in condition:
             lines.append(f"{where}: missing key 'like'; name the topology whose places `writes` takes")
-        if lora:
-            lines.append(
-                f"{where}.writes: found {condition['writes']!r} with lora, expected finetune or replay"
-            )
+        if condition["writes"] not in mechanism.WRITES:
+            able = _kinds(lambda other: condition["writes"] in other.WRITES)
+            lines.append(f"{where}.writes: found {condition['writes']!r} with {kind}, expected {able}")
     elif "like" in condition:
         lines.append(f"{where}.like: expected only beside writes: masked or random")
     if not condition["locked"] and dense:
@@ -332,10 +339,11 @@ def _check_condition(name: str, config: dict) -> list[str]:
             f"{where}.locked: found false on a dense topology, expected a sparse one: "
             "a dense model has no absent weights"
         )
-    if not condition["locked"] and lora:
+    if not condition["locked"] and mechanism.LOCKED_BY:
+        ((key, (_, free)),) = mechanism.LOCKED_BY.items()
         lines.append(
-            f"{where}.locked: found false with lora, expected finetune or replay; "
-            "for a free adapter take lora with form: side"
+            f"{where}.locked: found false with {kind}, expected {_kinds(lambda other: not other.LOCKED_BY)}; "
+            f"{kind} writes to absent places with {key}: {free}"
         )
     for key, topology in (
         ("like", condition.get("like")),

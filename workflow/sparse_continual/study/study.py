@@ -11,7 +11,6 @@ from functools import cached_property, wraps
 from pathlib import Path
 
 from sparse_continual import registry
-from sparse_continual.budgets.arithmetic import Shape, head_share, parameters
 from sparse_continual.budgets.demand import lengths
 from sparse_continual.budgets.shapes import control
 from sparse_continual.errors import UserError
@@ -23,6 +22,7 @@ from sparse_continual.pruning.measure import TABLES as MEASURES
 from sparse_continual.streams.lexicon import vocabulary
 from sparse_continual.streams.orders import PILOT, TUNING, order_of_block
 from sparse_continual.study.names import naming
+from sparse_continual.training.arithmetic import Shape, head_share, parameters
 from sparse_continual.verdicts.claims import load as load_claims
 
 ROOT = Path(__file__).resolve().parents[3]  # the checkout: where Snakefile, config.yaml and claims files lie

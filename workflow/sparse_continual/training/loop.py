@@ -31,10 +31,15 @@ def adamw(parameters: list, learning_rate: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, fused=True)
 
 
-def step(loss, optimizer, places) -> None:
-    """One descent step on `loss`: backward, clip, AdamW, and the matrices refreshed from their values."""
+def step(loss, optimizer, places, adjust=None) -> None:
+    """One descent step on `loss`: backward, clip, AdamW, and the matrices refreshed from their values.
+
+    adjust: called without arguments when the gradients are complete, before they are clipped.
+    """
     loss.backward()
     places.collect()
+    if adjust:
+        adjust()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     torch.nn.utils.clip_grad_norm_(parameters, CLIP)
     optimizer.step()

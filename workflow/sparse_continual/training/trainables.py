@@ -37,14 +37,13 @@ class FixedPlaces:
             self.places[name] = inside.to(torch.int32) if module.weight.numel() < 2**31 else inside
             self.spans[name] = (end, end + len(inside))
             end += len(inside)
-        parts = [
-            torch.index_select(m.weight.detach().view(-1), 0, self.places[n]) for n, m in linears.items()
-        ]
-        self.values = torch.nn.Parameter(torch.cat(parts))
+        (values,) = self.gathered({name: module.weight.detach() for name, module in linears.items()})
+        self.values = torch.nn.Parameter(values)
         self.gradient = torch.zeros_like(self.values)
+        self.hooks = []
         for name, module in linears.items():
             module.weight.requires_grad_(True)
-            module.weight.register_post_accumulate_grad_hook(self._gather(name))
+            self.hooks.append(module.weight.register_post_accumulate_grad_hook(self._gather(name)))
 
     def _gather(self, name):
         inside, span = self.places[name], self.gradient[slice(*self.spans[name])]
@@ -55,9 +54,26 @@ class FixedPlaces:
 
         return gather
 
+    @property
+    def named(self) -> dict:
+        """{"values": values}, the only trainable tensor."""
+        return {"values": self.values}
+
+    def gathered(self, matrices: dict) -> list:
+        """The entries of `matrices` {weight name: tensor of the weight's shape} as in `named`."""
+        parts = [torch.index_select(matrices[name].reshape(-1), 0, at) for name, at in self.places.items()]
+        return [torch.cat(parts)]
+
     def parameters(self) -> list:
-        """[values], the only trainable tensor."""
-        return [self.values]
+        """The tensors of `named`."""
+        return list(self.named.values())
+
+    def release(self) -> None:
+        """Stop training: remove the hooks. Call before the matrices get other trainables."""
+        for hook in self.hooks:
+            hook.remove()
+        for module in self.linears.values():
+            module.weight.requires_grad_(False)
 
     def collect(self) -> None:
         """Hand the gathered gradient to the optimizer. Call after every backward pass."""
@@ -82,33 +98,49 @@ class FixedPlaces:
         self.refresh()
 
 
-class AllPlaces:
-    """Every entry of `linears` trainable in place: an ordinary dense model, or an unlocked sparse one."""
+class Tensors:
+    """Parameters trained in place, {name: parameter}: adapters, for example."""
 
-    def __init__(self, linears: dict):
-        self.linears = linears
-        for module in linears.values():
-            module.weight.requires_grad_(True)
+    def __init__(self, named: dict):
+        self.named = named
+        for parameter in named.values():
+            parameter.requires_grad_(True)
 
     def parameters(self) -> list:
-        """The weights themselves."""
-        return [module.weight for module in self.linears.values()]
+        """The tensors of `named`."""
+        return list(self.named.values())
+
+    def release(self) -> None:
+        """Stop training. Call before other tensors are trained."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
 
     def collect(self) -> None:
         """Nothing: gradients are where the optimizer looks for them."""
 
     def refresh(self) -> None:
-        """Nothing: the optimizer writes the matrices themselves."""
+        """Nothing: the optimizer writes the parameters themselves."""
 
     def state(self) -> dict:
-        """{weight name: weight}."""
-        return {name: module.weight.detach().clone() for name, module in self.linears.items()}
+        """{name: tensor}."""
+        return {name: parameter.detach().clone() for name, parameter in self.named.items()}
 
     @torch.no_grad()
     def load(self, state: dict) -> None:
-        """Take over weights saved by `state`."""
-        for name, module in self.linears.items():
-            module.weight.copy_(state[name])
+        """Restore tensors that `state` returned."""
+        for name, parameter in self.named.items():
+            parameter.copy_(state[name])
+
+
+class AllPlaces(Tensors):
+    """Every entry of `linears` trainable in place: an ordinary dense model, or an unlocked sparse one."""
+
+    def __init__(self, linears: dict):
+        super().__init__({name: module.weight for name, module in linears.items()})
+
+    def gathered(self, matrices: dict) -> list:
+        """`matrices` {weight name: tensor of the weight's shape} as in `named`."""
+        return [matrices[name] for name in self.named]
 
 
 class Ends:

@@ -82,10 +82,10 @@ def refuse_failed(rows, where: str) -> None:
 
 
 def forgets(kind: str) -> bool:
-    """Whether the mechanism of that kind can forget: its module's FORGETS, which only those that cannot set."""
-    from sparse_continual import registry
+    """Whether mechanisms of that kind can forget: FORGETS of their class."""
+    from sparse_continual.runs.mechanism import mechanism_class
 
-    return getattr(registry.load("runs.mechanisms", kind), "FORGETS", True)
+    return mechanism_class(kind).FORGETS
 
 
 def _worked() -> dict:

@@ -13,12 +13,16 @@ the matrices of several experts in one parameter.
 
 import math
 
-import torch
-
 from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
-from sparse_continual.models.load import Stack, matrix_of
 from sparse_continual.runs.mechanism import Mechanism as Base
+from sparse_continual.runs.mechanism import Price
+from sparse_continual.training.arithmetic import (
+    ends,
+    lora_training_flops,
+    lora_values,
+    masked_lora_training_flops,
+)
 
 SCHEMA = {
     "type": "object",
@@ -41,74 +45,71 @@ SCHEMA = {
 }
 
 
-class Product(torch.nn.Module):
+def product(module, exists, rank: int, scale: float, generator):
     """W -> W + mask * scale B A, for torch's parametrization of a linear's weight; A reads the inputs also where the
     weight is stored transposed (GPT-2's Conv1D).
     """
+    import torch
 
-    def __init__(self, module, exists, rank, scale, generator):
-        super().__init__()
-        weight = matrix_of(module)  # [outputs, inputs]
-        self.transposed = weight is not module.weight
-        rows, columns = weight.shape
-        bound = 1 / math.sqrt(columns)  # kaiming_uniform_(a=sqrt(5)), as in the paper's code and in peft
-        a = (2 * torch.rand(rank, columns, generator=generator) - 1) * bound
-        self.A = torch.nn.Parameter(a.to(weight))
-        self.B = torch.nn.Parameter(torch.zeros(rows, rank).to(weight))
-        self.register_buffer("mask", None if exists is None else exists.to(weight))
-        self.scale = scale
+    from sparse_continual.models.load import matrix_of
 
-    def forward(self, weight):
-        """The matrix that the model uses."""
-        product = self.scale * (self.B @ self.A)
-        product = product.T if self.transposed else product
-        return weight + (product if self.mask is None else product * self.mask)
+    class Product(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            weight = matrix_of(module)  # [outputs, inputs]
+            self.transposed = weight is not module.weight
+            rows, columns = weight.shape
+            bound = 1 / math.sqrt(columns)  # kaiming_uniform_(a=sqrt(5)), as in the paper's code and in peft
+            a = (2 * torch.rand(rank, columns, generator=generator) - 1) * bound
+            self.A = torch.nn.Parameter(a.to(weight))
+            self.B = torch.nn.Parameter(torch.zeros(rows, rank).to(weight))
+            self.register_buffer("mask", None if exists is None else exists.to(weight))
 
+        def forward(self, weight):
+            """The matrix that the model uses."""
+            product = scale * (self.B @ self.A)
+            product = product.T if self.transposed else product
+            return weight + (product if self.mask is None else product * self.mask)
 
-class Adapter:
-    """Named adapter tensors, with the interface of the trainables in training/trainables.py."""
-
-    def __init__(self, named: dict):
-        self.named = named
-        for parameter in named.values():
-            parameter.requires_grad_(True)
-
-    def parameters(self):
-        """A and B of every matrix."""
-        return list(self.named.values())
-
-    def collect(self):
-        """Nothing: gradients are where the optimizer looks for them."""
-
-    def refresh(self):
-        """Nothing: the product is formed in the forward pass."""
-
-    def state(self):
-        """{name: tensor}."""
-        return {name: p.detach().clone() for name, p in self.named.items()}
-
-    @torch.no_grad()
-    def load(self, state):
-        """Take over saved tensors."""
-        for name, parameter in self.named.items():
-            parameter.copy_(state[name])
+    return Product()
 
 
 class Mechanism(Base):
     """Trains A and B; the base's matrices stay as they are."""
+
+    ACTS_ON = "places"
+    WRITES = ("all",)
+    LOCKED_BY = {"form": ("masked", "side")}
+
+    @classmethod
+    def price(cls, settings, shape, nonzeros, sizes):
+        """Of adapters on every block matrix."""
+        rank, common = settings["rank"], {"ends_trained": sizes.ends_trained, "head": sizes.head}
+
+        def step_flops(weights):
+            if settings["form"] == "side":
+                return lora_training_flops(shape, sizes.row_tokens, rank, weights, **common)
+            tokens = sizes.batch_size * sizes.row_tokens
+            return masked_lora_training_flops(shape, sizes.row_tokens, rank, tokens, weights, **common)
+
+        values = lora_values(shape, rank)
+        return Price(values + (ends(shape) if sizes.ends_trained else 0), step_flops)
 
     def attach(self):
         """Masked products by parametrization, or peft's adapters.
 
         Raises UserError for a parameter that holds the matrices of several experts.
         """
+        from sparse_continual.models.load import Stack
+        from sparse_continual.training.trainables import Tensors
+
         for name, module in self.setting.linears.items():
             if isinstance(module, Stack):
                 raise UserError(
                     f"mechanism lora: {name} holds the matrices of {len(module.weight)} experts, expected linears "
                     "alone; use finetune or replay, or a base without experts"
                 )
-        return Adapter(self._masked() if self.masked else self._side())
+        return Tensors(self._masked() if self.masked else self._side())
 
     @property
     def masked(self):
@@ -116,17 +117,20 @@ class Mechanism(Base):
         return self.settings["form"] == "masked"
 
     def _masked(self):
+        import torch
+
         setting, named = self.setting, {}
         for name, module in setting.linears.items():
             generator = torch.Generator().manual_seed(seed_of("lora", setting.seed, name))
             exists = None if setting.exists is None else setting.exists[name]
             scale = self.settings["alpha"] / self.settings["rank"]
-            product = Product(module, exists, self.settings["rank"], scale, generator)
-            torch.nn.utils.parametrize.register_parametrization(module, "weight", product)
-            named |= {f"{name}.A": product.A, f"{name}.B": product.B}
+            added = product(module, exists, self.settings["rank"], scale, generator)
+            torch.nn.utils.parametrize.register_parametrization(module, "weight", added)
+            named |= {f"{name}.A": added.A, f"{name}.B": added.B}
         return named
 
     def _side(self):
+        import torch
         from peft import LoraConfig, inject_adapter_in_model
 
         setting = self.setting
@@ -148,7 +152,6 @@ class Mechanism(Base):
         for module in self.setting.linears.values():
             yield module.parametrizations.weight.original if self.masked else module.weight
 
-    @torch.no_grad()
     def weights(self):
         """The matrices with the adapter merged in."""
         if self.masked:
@@ -156,5 +159,5 @@ class Mechanism(Base):
         merged = {}
         for name in self.setting.linears:
             layer = self.setting.model.get_submodule(name.removesuffix(".weight"))
-            merged[name] = layer.base_layer.weight + layer.get_delta_weight("default")
+            merged[name] = (layer.base_layer.weight + layer.get_delta_weight("default")).detach()
         return {**merged, **self.ends.state()}

@@ -10,11 +10,12 @@ Knobs: buffer_items, share. Cost: the buffer's bytes. Limit: rows must be kept, 
 licences may forbid.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from sparse_continual.identity import seed_of
 from sparse_continual.runs.mechanism import Mechanism as Base
-from sparse_continual.training.batches import batch_rows
 
 SCHEMA = {
     "type": "object",
@@ -39,26 +40,33 @@ SCHEMA = {
 class Mechanism(Base):
     """Fine-tuning on batches of which a share is old."""
 
+    ACTS_ON = "rows"
+
     def __init__(self, setting, settings):
         super().__init__(setting, settings)
         self.buffer, self.offered = [], 0
 
-    def rows(self, firsts, counts, task, batch_size, seed, step):
+    @classmethod
+    def price(cls, settings, shape, nonzeros, sizes):
+        """That of fine-tuning, whose rows the old ones replace, and the rows of the buffer."""
+        return replace(super().price(settings, shape, nonzeros, sizes), buffer_rows=settings["buffer_items"])
+
+    def rows(self, task, batch_size, step):
         """New rows as in fine-tuning, and round(share * batch_size) old ones drawn with replacement.
 
         At least one of each, where the batch has two rows.
         """
         old = min(max(1, round(self.settings["share"] * batch_size)), batch_size - 1) if self.buffer else 0
-        new = firsts[task] + batch_rows(counts[task], batch_size - old, seed, step)
+        new = super().rows(task, batch_size - old, step)
         if not old:
             return new
-        rng = np.random.default_rng(seed_of("replayed rows", seed, step))
+        rng = np.random.default_rng(seed_of("replayed rows", task.order, step))
         return np.concatenate([new, np.array(self.buffer)[rng.integers(len(self.buffer), size=old)]])
 
-    def end_task(self, firsts, counts, task):
+    def end_task(self, task):
         """Offer the task's rows to the reservoir, once each."""
-        rng = np.random.default_rng(seed_of("reservoir", self.setting.seed, task))
-        for row in range(firsts[task], firsts[task] + counts[task]):
+        rng = task.draw("reservoir")
+        for row in task.rows:
             self.offered += 1
             if len(self.buffer) < self.settings["buffer_items"]:
                 self.buffer.append(row)
@@ -69,8 +77,8 @@ class Mechanism(Base):
 
     def memory(self):
         """The buffer's rows and how many were offered so far."""
-        return {"buffer": self.buffer, "offered": self.offered}
+        return {"buffer": self.buffer, "offered": self.offered}, {}
 
-    def remember(self, memory):
-        """Take over the buffer."""
-        self.buffer, self.offered = list(memory["buffer"]), memory["offered"]
+    def remember(self, plain, tensors):
+        """Restore the buffer."""
+        self.buffer, self.offered = list(plain["buffer"]), plain["offered"]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sparse_continual.budgets.arithmetic import (
+from sparse_continual.training.arithmetic import (
     Shape,
     checkpoint_bytes,
     ends,
