@@ -302,7 +302,7 @@ TEXTS = """
         logging.warning("TEXT")
         if x:
             raise ValueError(f"{x}: TEXT" + "TEXT")
-        return "word"
+        return math.log(SCHEMA["other key"]), "word"
 """
 
 

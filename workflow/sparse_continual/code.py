@@ -19,7 +19,7 @@ NAME = "sparse_continual"
 
 
 DESCRIBING = ("description", "meaning")  # keys and arguments that hold text for people
-LOGS = ("print", "log", "debug", "info", "warning", "error", "exception", "critical")
+LOGGERS = ("logging", "logger")  # names of what writes logs; `math.log` and the like are code
 
 
 class _Strip(ast.NodeTransformer):
@@ -37,8 +37,8 @@ class _Strip(ast.NodeTransformer):
         return _without_texts(node)
 
     def visit_Call(self, node):
-        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
-        if called in LOGS:
+        logs = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", None) in LOGGERS
+        if logs or getattr(node.func, "id", None) == "print":
             return _without_texts(node)
         self.generic_visit(node)
         for keyword in node.keywords:
