@@ -10,7 +10,7 @@ from copy import deepcopy
 
 from sparse_continual import registry
 from sparse_continual.errors import ConfigError, UserError
-from sparse_continual.pruning.check import COUNTED
+from sparse_continual.pruning.check import is_found
 from sparse_continual.runs.mechanism import mechanism_class
 from sparse_continual.schema import check_schema, schema_named
 from sparse_continual.statistics.contrasts import arms as contrast_arms
@@ -280,7 +280,7 @@ def _check_values(config: dict) -> list[str]:
 
 def _at_init(method: str) -> bool:
     """Whether a pruning method's choice means something before training."""
-    return getattr(registry.load("pruning.methods", method), "AT_INIT", False)
+    return registry.load("pruning.methods", method).at_init
 
 
 def _check_checkpoints(config: dict) -> list[str]:
@@ -351,7 +351,7 @@ def _check_condition(name: str, config: dict) -> list[str]:
     ):
         if topology and config["topologies"][topology]["method"] == "dense":
             lines.append(f"{where}.{key}: found {topology!r}, which is dense, expected a sparse topology")
-        if topology and config["topologies"][topology]["method"] == COUNTED:
+        if topology and is_found(config["topologies"][topology]):
             lines.append(
                 f"{where}.{key}: found {topology!r}, whose weights are counted in the condition's own base, expected "
                 "a topology that is made from a dense one"
@@ -365,7 +365,7 @@ def _check_condition(name: str, config: dict) -> list[str]:
                 "generated base: no other has its initial weights at hand"
             )
     if (
-        config["topologies"][condition["topology"]]["method"] == COUNTED
+        is_found(config["topologies"][condition["topology"]])
         and config["bases"][condition["base"]]["source"] == "generated"
     ):
         lines.append(

@@ -16,8 +16,8 @@ from sparse_continual.budgets.shapes import control
 from sparse_continual.errors import UserError
 from sparse_continual.files import digest_of_given, given_path
 from sparse_continual.identity import canonical, seed_of, sha256
-from sparse_continual.pruning.check import COUNTED, needs_text
 from sparse_continual.pruning.check import check as check_topology
+from sparse_continual.pruning.check import is_found, needs_text
 from sparse_continual.pruning.measure import TABLES as MEASURES
 from sparse_continual.streams.lexicon import vocabulary
 from sparse_continual.streams.orders import PILOT, TUNING, order_of_block
@@ -174,7 +174,7 @@ class Study:
         return {
             self.topology_name(condition): self.condition(condition)["base"]
             for condition in self.conditions
-            if self.config["topologies"][self.condition(condition)["topology"]]["method"] == COUNTED
+            if is_found(self.config["topologies"][self.condition(condition)["topology"]])
         }
 
     def topology_name(self, condition: str) -> str:
