@@ -35,9 +35,11 @@ def load(package: str, name: str):
     Raises UserError naming the nearest variant when there is none of that name, and naming the file when it does not
     define its contract.
     """
-    _known(package, name)
-    module = importlib.import_module(f"{ROOT}.{package}.{name}")
-    place = _contract(package)
+    path, place = _file(package, name), _contract(package)
+    try:
+        module = importlib.import_module(f"{ROOT}.{package}.{name}")
+    except UserError as error:  # the contract refuses what the file declares
+        raise UserError(f"{path}: {error}") from None
     if importlib.util.find_spec(f"{ROOT}.{place}") is None:  # not converted yet
         return module
     kind = place.rpartition(".")[2]
@@ -51,9 +53,7 @@ def load(package: str, name: str):
         variant = vars(module).get(contract.__name__)
         fits = isinstance(variant, type) and issubclass(variant, contract)
     if not fits:
-        raise UserError(
-            f"{module.__file__}: found no {wanted}; define it as {place.replace('.', '/')}.py describes"
-        )
+        raise UserError(f"{path}: found no {wanted}; define it as {place.replace('.', '/')}.py describes")
     return variant
 
 

@@ -12,6 +12,8 @@ An allocation is one file in `pruning/allocations`, named as the config names it
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sparse_continual.errors import UserError
+
 NEEDS = ("shapes", "inputs", "scores")
 
 
@@ -33,4 +35,4 @@ class Allocation:
 
     def __post_init__(self):
         if self.needs not in NEEDS:
-            raise ValueError(f"allocation: found needs {self.needs!r}, expected one of {', '.join(NEEDS)}")
+            raise UserError(f"allocation: found needs {self.needs!r}, expected one of {', '.join(NEEDS)}")

@@ -570,7 +570,7 @@ class Study:
                     raise UserError(f"topologies.{topology}: {error}") from None
 
         for name in self.config["figures"]:
-            wanted = {Path(table).name for table in registry.load("figures", name).TABLES} & MEASURES.keys()
+            wanted = {Path(table).name for table in registry.load("figures", name).tables} & MEASURES.keys()
             if wanted and not self.study["measure_topologies"]:
                 raise UserError(
                     f"figures.{name}: shows {', '.join(sorted(wanted))}, found study.measure_topologies false, "
