@@ -144,6 +144,8 @@ def facts(streams=("people",), one_base=False, blocks=10) -> dict:
         "mechanisms": {"finetune": {"kind": "finetune"}, "lora": {"kind": "lora", "rank": 8}},
         "streams": {name: {"source": "facts", "tasks": 6, "people": 32} for name in streams},
         "tasks": {name: 6 for name in streams},
+        "bits": {name: 6 * 32 * 12.97 for name in streams},
+        "generated": not one_base,
         "conditions": conditions,
         "topology_names": {name: own["topology"] for name, own in conditions.items()},
         "figures": {

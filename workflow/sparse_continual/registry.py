@@ -9,7 +9,6 @@ else, and a heavy import inside one variant costs the others nothing.
 
 import ast
 import importlib
-import importlib.util
 import pkgutil
 from dataclasses import is_dataclass
 from difflib import get_close_matches
@@ -40,8 +39,6 @@ def load(package: str, name: str):
         module = importlib.import_module(f"{ROOT}.{package}.{name}")
     except UserError as error:  # the contract refuses what the file declares
         raise UserError(f"{path}: {error}") from None
-    if importlib.util.find_spec(f"{ROOT}.{place}") is None:  # not converted yet
-        return module
     kind = place.rpartition(".")[2]
     contract = vars(importlib.import_module(f"{ROOT}.{place}"))[kind.capitalize()]
     if is_dataclass(contract):
