@@ -9,6 +9,7 @@ else, and a heavy import inside one variant costs the others nothing.
 
 import ast
 import importlib
+import importlib.util
 import pkgutil
 from dataclasses import is_dataclass
 from difflib import get_close_matches
@@ -85,7 +86,7 @@ def _contract(package: str) -> str:
 
 def _file(package: str, name: str) -> Path:
     _known(package, name)
-    return Path(importlib.import_module(f"{ROOT}.{package}").__path__[0]) / f"{name}.py"
+    return Path(importlib.util.find_spec(f"{ROOT}.{package}.{name}").origin)
 
 
 def _known(package: str, name: str) -> None:

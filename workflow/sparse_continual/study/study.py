@@ -549,15 +549,15 @@ class Study:
                     f"study.tuning.tasks: found {self.study['tuning']['tasks']}, expected at most the {len(tasks)} "
                     f"tasks of stream {name!r}"
                 )
+        used = {}
         for condition in self.conditions:
             found = self.condition(condition)
-            shape = self.shape(condition)
-            for topology in {found["topology"], found.get("like"), found.get("match", {}).get("to")} - {None}:
-                own = topology == found["topology"] or "match" not in found
-                try:
-                    check_topology(self.config["topologies"][topology], shape if own else {})
-                except UserError as error:
-                    raise UserError(f"topologies.{topology}: {error}") from None
+            topologies = {found["topology"], found.get("like"), found.get("match", {}).get("to")} - {None}
+            for topology in topologies:
+                used[condition, topology] = topology == found["topology"] or "match" not in found
+                self._refuse_topology(topology, {})  # shapes ask which topologies read text
+        for (condition, topology), own in used.items():
+            self._refuse_topology(topology, self.shape(condition) if own else {})
 
         for name in self.config["figures"]:
             wanted = {Path(table).name for table in registry.load("figures", name).tables} & MEASURES.keys()
@@ -566,6 +566,12 @@ class Study:
                     f"figures.{name}: shows {', '.join(sorted(wanted))}, found study.measure_topologies false, "
                     "expected true: models are measured only where a study asks; set it, or leave the figure out"
                 )
+
+    def _refuse_topology(self, topology: str, shape: dict) -> None:
+        try:
+            check_topology(self.config["topologies"][topology], shape)
+        except UserError as error:
+            raise UserError(f"topologies.{topology}: {error}") from None
 
     def _refuse(self, where: str, package: str, settings: dict, **role) -> None:
         try:
