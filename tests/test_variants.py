@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -236,6 +237,15 @@ def test_variants_import_without_heavy_libraries():
     ]
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
     assert not done.returncode, done.stderr[-2000:]
+
+
+def test_no_code_asks_a_module_whether_it_has_a_name():
+    """A fact of a variant is a field of its contract, with a documented default."""
+    asking = re.compile(r"""(has|get)attr\([\w.]+, ["'][A-Z]""")
+    texts = [*PACKAGE.rglob("*.py"), *(ROOT / "scripts").rglob("*.py"), *(ROOT / "workflow").rglob("*.smk")]
+    assert len(texts) > 150 and not [
+        path for path in texts if asking.search(path.read_text(encoding="utf-8"))
+    ]
 
 
 @pytest.fixture

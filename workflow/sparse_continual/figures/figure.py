@@ -1,4 +1,4 @@
-"""The contract of a figure: what it reads, what it draws and where it stands in the report.
+"""The contract of a figure: what it reads, what it draws and where the report shows it.
 
 A figure is one file in this folder, named as the config names it. It has
 
