@@ -30,27 +30,6 @@ def pytest_collection_modifyitems(items):
 WORDS = 40  # tokens that the toy rows are made of
 
 
-SHIPPED = """counted dense gmp imp l0 llm_pruner loraprune magnitude maskllm movement obc random shuffled snip
-sparsegpt wanda wandapp""".split()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def deleted_methods_are_skipped():
-    """A pruning method is one file: where it was deleted, tests that use it as an example are skipped."""
-    from sparse_continual import registry
-
-    known = registry._known
-
-    def skipping(package, name):
-        if package == "pruning.methods" and name in SHIPPED and name not in registry.names(package):
-            pytest.skip(f"there is no method {name}")
-        known(package, name)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_known", skipping)
-        yield
-
-
 @pytest.fixture(scope="session", autouse=True)
 def counts_are_kept_apart(tmp_path_factory):
     """What is counted in tests is kept in a folder of theirs, and not in that of the working directory."""

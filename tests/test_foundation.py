@@ -205,7 +205,7 @@ def test_seeds():
 
 def test_variants():
     assert registry.names("runs.mechanisms") == ["ewc", "finetune", "lora", "replay"]
-    assert registry.load("runs.mechanisms", "replay").SCHEMA["required"] == ["buffer_items", "share"]
+    assert registry.schema("runs.mechanisms", "replay")["required"] == ["buffer_items", "share"]
     with pytest.raises(UserError) as caught:
         registry.load("pruning.methods", "wandaa")
     assert "no variant 'wandaa' (did you mean 'wanda'?); there are counted, dense, gmp" in str(caught.value)
@@ -219,7 +219,7 @@ def test_variants():
 )
 def test_schemas_read_without_running_are_those_of_the_modules(package):
     for name in registry.names(package):
-        assert registry.schema(package, name) == registry.load(package, name).SCHEMA
+        assert registry.schema(package, name) == registry.by_name(f"{package}.{name}").SCHEMA
 
 
 def test_nearest():

@@ -80,7 +80,6 @@ def test_generated_topologies_equal_their_files(name, pattern, sparsity, llama, 
 
 @pytest.mark.parametrize("export", ["masked", "compact"])
 def test_structured_topologies_equal_their_files(export, llama, rows, folder):
-    method("llm_pruner")
     model = llama()
     topology = prune(model, "llm_pruner", "structured", 0.5, rows, export=export)
     topology.save(folder.parent / Topology.FILE)

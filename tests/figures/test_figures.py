@@ -1,6 +1,8 @@
 """Every figure drawn from made-up tables: what is in it, that it can be read, and that its bytes repeat."""
 
 import itertools
+import re
+from pathlib import Path
 
 import figure_tables
 import jsonschema
@@ -15,6 +17,8 @@ from matplotlib.text import Text
 from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.figures import _draw, _style, forest, methods_perplexity
+from sparse_continual.figures.figure import SECTIONS, Figure
+from sparse_continual.report import html_table
 from sparse_continual.statistics import paired, power, tables
 from sparse_continual.streams.settings import filled
 
@@ -23,14 +27,17 @@ FIGURES = registry.names("figures")
 
 
 def names_of(variant):
-    return [table.split("/")[-1] for table in (*variant.TABLES, *getattr(variant, "STUDY_TABLES", ()))]
+    return [table.split("/")[-1] for table in (*variant.tables, *variant.study_tables)]
 
 
 def drawn(name, study, settings=None, stream="people"):
     variant = registry.load("figures", name)
     found = {table: study[table] for table in names_of(variant)}
     with _style.style():
-        return variant.draw(found, {"stream": stream, "level": 0.05} | filled(variant.SCHEMA, settings or {}))
+        return variant.draw(
+            found,
+            {"stream": stream, "level": 0.05} | filled(registry.schema("figures", name), settings or {}),
+        )
 
 
 def words(made):
@@ -70,14 +77,14 @@ def shown(made):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_documents_itself_and_its_bytes_repeat(name, studies, tmp_path):
-    variant = registry.load("figures", name)
-    jsonschema.Draft202012Validator.check_schema(variant.SCHEMA)
-    assert variant.SCHEMA["additionalProperties"] is False and len(variant.CAPTION) > 80
+    variant, schema = registry.load("figures", name), registry.schema("figures", name)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["additionalProperties"] is False and len(variant.caption) > 80
     paths = []
     for table in names_of(variant):
         paths.append(tmp_path / f"{table}.csv")
         tables.write(paths[-1], studies["two blocks"][table])
-    settings = filled(variant.SCHEMA, {}) | {"stream": "people", "level": 0.05}
+    settings = filled(schema, {}) | {"stream": "people", "level": 0.05}
     for turn in ("one", "two"):
         _draw.draw(name, paths, settings, [tmp_path / turn / f"{name}.{form}" for form in FORMS])
     for form in FORMS:
@@ -87,9 +94,13 @@ def test_every_figure_documents_itself_and_its_bytes_repeat(name, studies, tmp_p
     assert b"CreationDate" not in (tmp_path / "one" / f"{name}.pdf").read_bytes()
 
 
-def test_no_two_figures_claim_one_place_in_the_report():
-    found = [registry.load("figures", name).PLACE for name in FIGURES]
-    assert len(set(found)) == len(found)
+def test_a_figure_stands_in_a_section_that_the_page_shows():
+    page = Path(html_table.__file__).with_name("templates") / "report.html.j2"
+    shown_on_page = re.findall(r'shown\("(\w+)"', page.read_text())
+    assert list(dict.fromkeys(shown_on_page)) == SECTIONS
+    with pytest.raises(UserError, match="found section 'topologie', expected one of claims, primary"):
+        Figure(print, caption="", section="topologie")
+    assert html_table.in_order(FIGURES)[:3] == ["forest", "paired_differences", "learning_frontier"]
 
 
 @pytest.mark.parametrize(("name", "kind"), list(itertools.product(FIGURES, STUDIES)))

@@ -1,8 +1,8 @@
 """Random linear layers with correlated inputs of uneven scale, and what is known about them in closed form."""
 
+import importlib
 from types import SimpleNamespace
 
-import pytest
 import torch
 
 from sparse_continual import registry
@@ -13,16 +13,22 @@ ROWS, COLUMNS, TOKENS, SEQUENCES = 32, 64, 40, 8
 
 
 def method(name):
-    """The method `name`; the test is skipped where its file was deleted."""
-    if name not in registry.names("pruning.methods"):
-        pytest.skip(f"there is no method {name}", allow_module_level=True)
+    """The contract of the method `name`."""
     return registry.load("pruning.methods", name)
+
+
+def functions(name):
+    """The file of the method `name`, for its functions."""
+    return importlib.import_module(f"sparse_continual.pruning.methods.{name}")
 
 
 def one_shot(name):
     """Whether a method prunes a trained model by any pattern, without training it."""
     found = registry.load("pruning.methods", name)
-    return found.PATTERNS == ("unstructured", "N:M") and "steps" not in found.SCHEMA["properties"]
+    return (
+        found.patterns == ("unstructured", "N:M")
+        and "steps" not in registry.schema("pruning.methods", name)["properties"]
+    )
 
 
 def job_of(model, rows):
@@ -65,7 +71,7 @@ def error(new, old, matrix):
 
 def pruned(chosen, weight, inputs, kept=None, groups=None, reference=None, **options):
     """(mask, weight with zeros) by a method's kernel."""
-    statistics = measured(chosen.Statistics, inputs) if chosen.NEEDS_CALIBRATION else None
+    statistics = measured(chosen.statistics, inputs) if chosen.needs_calibration else None
     mask, new = chosen.prune_matrix(weight, statistics, Count(kept, groups, reference), **options)
     return mask, new.masked_fill(~mask, 0)
 

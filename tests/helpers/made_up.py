@@ -144,10 +144,12 @@ def facts(streams=("people",), one_base=False, blocks=10) -> dict:
         "mechanisms": {"finetune": {"kind": "finetune"}, "lora": {"kind": "lora", "rank": 8}},
         "streams": {name: {"source": "facts", "tasks": 6, "people": 32} for name in streams},
         "tasks": {name: 6 for name in streams},
+        "bits": {name: 6 * 32 * 12.97 for name in streams},
+        "generated": not one_base,
         "conditions": conditions,
         "topology_names": {name: own["topology"] for name, own in conditions.items()},
         "figures": {
-            name: filled(registry.load("figures", name).SCHEMA, {"title": f"Title of {name}"})
+            name: filled(registry.schema("figures", name), {"title": f"Title of {name}"})
             for name in registry.names("figures")
         },
     }
@@ -225,7 +227,7 @@ def results(root, facts: dict, rows: list[dict] | None = None):
                 path = root / stream / "figures" / f"{name}.{form}"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(SVG)
-            for table in registry.load("figures", name).TABLES:
+            for table in registry.load("figures", name).tables:
                 write.setdefault(f"{stream}/{table}", pandas.DataFrame({"condition": []}))
     pairs = [(stream, condition) for stream in streams for condition in CONDITIONS]
     write["budget"] = pandas.DataFrame([_cost(*pair) for pair in pairs])

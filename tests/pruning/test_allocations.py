@@ -5,7 +5,6 @@ from fractions import Fraction
 
 import pytest
 import torch
-from layers import method
 
 from sparse_continual import prune, registry
 from sparse_continual.errors import UserError
@@ -90,7 +89,6 @@ def test_owl_by_hand():
     ],
 )
 def test_whole_models(llama, shape, rows, name, chosen):
-    method(name)
     model = llama()
     topology = prune(model, name, "unstructured", 0.6, rows, allocation=chosen)
     topology.check(model)
@@ -102,7 +100,6 @@ def test_whole_models(llama, shape, rows, name, chosen):
 
 
 def test_global_magnitude_sees_scales_and_uniform_does_not(llama):
-    method("magnitude")
     masks = {}
     for chosen in ("uniform", "global"):
         for scale in (1, 4):
@@ -116,7 +113,6 @@ def test_global_magnitude_sees_scales_and_uniform_does_not(llama):
 
 def test_outliers_are_counted_on_the_dense_model(llama, rows):
     """OWL's evidence must not depend on the method that prunes afterwards, nor the blocks on each other."""
-    method("wanda"), method("magnitude")
     chosen = {"name": "owl", "m": 2, "lam": 0.2}
     kept = [
         prune(llama(), m, sparsity=0.6, calibration=rows, allocation=chosen).record
@@ -126,7 +122,6 @@ def test_outliers_are_counted_on_the_dense_model(llama, rows):
 
 
 def test_an_emptied_matrix_is_refused_and_nothing_changes(llama):
-    method("magnitude")
     model = llama()
     name = "model.layers.1.self_attn.k_proj.weight"
     model.get_parameter(name).data.mul_(1e-6)
@@ -137,6 +132,5 @@ def test_an_emptied_matrix_is_refused_and_nothing_changes(llama):
 
 
 def test_the_default_and_uniform_are_one(llama):
-    method("magnitude")
     one, other = (prune(llama(), "magnitude", sparsity=0.5, **o) for o in ({}, {"allocation": "uniform"}))
     assert one.sha256 == other.sha256

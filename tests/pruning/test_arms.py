@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from layers import method
 
 from sparse_continual import Topology
 from sparse_continual.budgets.price import price
@@ -49,7 +48,6 @@ def priced(shape, topology):
 def test_counted_is_planned(llama, shape, tmp_path, name, last, sparsity):
     from sparse_continual.streams.lexicon import tokenizer
 
-    method(name)
     torch.manual_seed(0)
     save_model(llama(vocab_size=len(tokenizer())), tokenizer(), tmp_path / "base")
     topology = {

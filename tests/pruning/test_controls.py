@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from layers import method
 
 from sparse_continual import prune
 from sparse_continual.errors import UserError
@@ -10,7 +9,6 @@ from sparse_continual.models.load import prunable
 
 
 def test_random_masks_depend_on_seed_and_name_alone(llama):
-    method("random")
     first, again, other = (prune(llama(), "random", sparsity=0.5, seed=seed) for seed in (0, 0, 1))
     assert first.sha256 == again.sha256 != other.sha256
     deep = prune(llama(num_hidden_layers=3), "random", sparsity=0.5, seed=0)
@@ -21,7 +19,6 @@ def test_random_masks_depend_on_seed_and_name_alone(llama):
 
 def test_random_places_are_equally_likely(llama):
     """60 draws of 2:4: each place of a group is kept in half of them (five standard deviations)."""
-    method("random")
     name, kept = "model.layers.0.self_attn.q_proj.weight", 0
     for seed in range(60):  # a model of its own for each: what one draw removes stays absent
         model = llama(num_hidden_layers=1)
@@ -38,7 +35,6 @@ def dense_of(llama):
 @pytest.mark.parametrize("within", ["matrix", "row"])
 def test_shuffled_keeps_counts_and_dense_values(llama, rows, of, within):
     """Of SparseGPT too: its masks come from blocks that read what SparseGPT left, its updates are dropped."""
-    method("shuffled"), method(of)
     dense, model = dense_of(llama), llama()
     plain = prune(llama(), of, sparsity=0.6, calibration=rows)
     topology = prune(model, "shuffled", sparsity=0.6, calibration=rows, of=of, within=within)
@@ -52,7 +48,6 @@ def test_shuffled_keeps_counts_and_dense_values(llama, rows, of, within):
 
 def test_shuffled_takes_the_options_of_a_method_that_prunes_whole_blocks(llama, rows):
     """Rows lose as many weights as by obc with `one_pass` alone, which differs from obc without it."""
-    method("shuffled"), method("obc")
     dense, options = dense_of(llama), {"one_pass": True}
     plain = prune(llama(), "obc", sparsity=0.5, calibration=rows, **options)
     model = llama()
@@ -66,7 +61,6 @@ def test_shuffled_takes_the_options_of_a_method_that_prunes_whole_blocks(llama, 
 
 
 def test_shuffled_groups_and_allocations(llama, rows):
-    method("shuffled"), method("magnitude")
     topology = prune(llama(), "shuffled", "2:4", of="magnitude")
     assert all((mask.view(-1, 4).sum(1) == 2).all() for mask in topology.masks.values())
     options = {"sparsity": 0.6, "allocation": "global"}
@@ -90,6 +84,5 @@ def test_shuffled_groups_and_allocations(llama, rows):
     ],
 )
 def test_mistakes(llama, options, words):
-    method("shuffled"), method("magnitude"), method("wanda"), method("random")
     with pytest.raises(UserError, match=words):
         prune(llama(), "shuffled", sparsity=0.5, **options)

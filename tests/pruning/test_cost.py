@@ -1,7 +1,6 @@
 """What methods are planned to have pass, against what passes a tiny Llama's blocks while they run."""
 
 import pytest
-from layers import method
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparse_continual import prune, registry
@@ -40,8 +39,8 @@ OTHERWISE = [  # settings under which a method reads more or less than by its de
 def plain(name):
     """Settings of a method by its own defaults, and few steps where it trains."""
     found = registry.load("pruning.methods", name)
-    pattern = found.PATTERNS[0] if found.PATTERNS[0] in HALF else "2:4"
-    few = FEW if "steps" in found.SCHEMA["properties"] else {}
+    pattern = found.patterns[0] if found.patterns[0] in HALF else "2:4"
+    few = FEW if "steps" in registry.schema("pruning.methods", name)["properties"] else {}
     return {"method": name, "pattern": pattern, "sparsity": HALF[pattern], **few}
 
 
@@ -96,8 +95,6 @@ def ran(model, settings, rows):
 
 @pytest.mark.parametrize("settings", [*map(plain, MADE), *OTHERWISE], ids=lambda found: found["method"])
 def test_planned_is_what_passes(llama, shape, rows, settings):
-    for name in {settings["method"], settings.get("of"), settings.get("prior")} - {None, "none"}:
-        method(name)
     model, rows = llama(), rows[:ROWS, :TOKENS]
     counter = Counter(model)
     ran(model, settings, rows)
@@ -119,7 +116,6 @@ def counted_flops(model, settings, rows):
 @pytest.mark.parametrize("name", ["gmp", "imp", "l0", "llm_pruner", "movement", "snip"])
 def test_flops_are_those_of_the_counter(llama, shape, rows, name):
     """Of methods whose only matrix products are the model's own."""
-    method(name)
     rows, settings = rows[:ROWS, :TOKENS], plain(name)
     if settings["pattern"] == "structured":
         settings["export"] = "masked"  # as in a study: the compact model that is tried out has fewer
@@ -129,7 +125,6 @@ def test_flops_are_those_of_the_counter(llama, shape, rows, name):
 
 def test_flops_of_passes_through_single_blocks(llama, shape, rows):
     """The counter lacks what follows the last input that is asked for: down_proj, but in the first row."""
-    method("wandapp")
     rows = rows[:ROWS, :TOKENS]
     settings = {"method": "wandapp", "pattern": "2:4", "rounds": 0, "sequential": False}
     found = making(settings, Shape(**shape, vocabulary=64), text_of(settings, rows))

@@ -120,4 +120,4 @@ def test_a_pattern_is_not_asked_for():
     agreed(COUNTED)
     with pytest.raises(UserError, match="method counted: found pattern '2:4', expected none"):
         agreed({**COUNTED, "pattern": "2:4"})
-    assert registry.load("pruning.methods", "counted").NEEDS_CALIBRATION is False
+    assert registry.load("pruning.methods", "counted").needs_calibration is False

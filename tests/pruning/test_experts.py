@@ -147,7 +147,7 @@ def test_an_expert_is_pruned_as_by_hand_on_the_tokens_routed_to_it(family, name,
         for row in rows if block in FAMILIES[family][1] else ():
             for part, inputs in routed(byhand, block, row).items():
                 if len(inputs):
-                    statistics.setdefault(part, chosen.Statistics(inputs.shape[1], "cpu")).add(inputs)
+                    statistics.setdefault(part, chosen.statistics(inputs.shape[1], "cpu")).add(inputs)
         for part, found in statistics.items():
             weight = expert_of(byhand, part).detach()
             count = Count(weight.numel() // 2, (2, 4) if pattern == "2:4" else None)
@@ -169,13 +169,13 @@ SHORT = {"steps": 4, "batch_size": 3, "warmup": 1}
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in METHODS if "structured" not in registry.load("pruning.methods", n).PATTERNS]
+    "name", [n for n in METHODS if "structured" not in registry.load("pruning.methods", n).patterns]
 )
 def test_every_method_leaves_exact_counts_and_routers_alone(name, rows):
     """One-shot ones and those that train."""
     options = OPTIONS.get(name, {}) | (SHORT if not one_shot(name) and name != "snip" else {})
     method(options.get("of", name))
-    for kind in method(name).PATTERNS:
+    for kind in method(name).patterns:
         model = build("DeepseekV3")
         before, linears = parameters(model), prunable(model)
         pattern, sparsity = ("2:4", None) if kind == "N:M" else (kind, 0.3)
@@ -195,7 +195,6 @@ def test_every_method_leaves_exact_counts_and_routers_alone(name, rows):
 
 def test_a_gradient_reaches_every_expert(rows):
     """SNIP's choice by the gradients of the parameters as they are kept."""
-    method("snip")
     model, byhand = build("Mixtral"), build("Mixtral")
     topology = prune(model, "snip", sparsity=0.3, calibration=rows)
     lm_loss(byhand, list(rows)).backward()
@@ -208,8 +207,6 @@ def test_a_gradient_reaches_every_expert(rows):
 
 def test_an_expert_that_no_token_reached_is_named(rows):
     """Two tokens reach four experts of eight at most. As is one that a pattern does not fit."""
-    method("wanda")
-    method("magnitude")
     model = build("Mixtral", num_local_experts=8)
     names, kind = [n for n, _ in model.named_parameters()], model.get_experts_implementation()
     with pytest.raises(UserError, match=r"mlp.experts.gate_up_proj.\d.weight: no calibration token reached"):
@@ -222,8 +219,6 @@ def test_an_expert_that_no_token_reached_is_named(rows):
 
 def test_an_expert_that_no_token_reached_has_no_gradient(rows):
     """So SNIP, which compares over matrices, would leave it nothing; training goes on without it."""
-    method("gmp")
-    method("snip")
     few = rows[:1, :4]
     model = build("Mixtral", num_local_experts=16)
     prune(model, "gmp", "2:4", calibration=few, **SHORT).check(model)
@@ -232,7 +227,7 @@ def test_an_expert_that_no_token_reached_has_no_gradient(rows):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in METHODS if "structured" in registry.load("pruning.methods", n).PATTERNS]
+    "name", [n for n in METHODS if "structured" in registry.load("pruning.methods", n).patterns]
 )
 def test_whole_heads_and_channels_of_mixtures_are_refused(name, rows):
     for family in ("Mixtral", "DeepseekV3"):
@@ -245,7 +240,6 @@ def test_whole_heads_and_channels_of_mixtures_are_refused(name, rows):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_saved_mixture_comes_back_and_its_audit_agrees(family, tmp_path):
     """Also with its topology file, whose parameters are many tensors of the checkpoint."""
-    method("magnitude")
     model = build(family)
     topology = prune(model, "magnitude", "2:4")
     save_model(model, tokenizer(), tmp_path)
@@ -271,7 +265,6 @@ def test_a_saved_mixture_comes_back_and_its_audit_agrees(family, tmp_path):
 
 def test_fine_tuning_under_the_topology(rows):
     """Absent weights of experts stay zero, those that exist are trained, and nothing else is."""
-    method("magnitude")
     model = build("Mixtral")
     topology = prune(model, "magnitude", "2:4")
     linears, before, exists = prunable(model), parameters(model), topology.masks
@@ -312,7 +305,6 @@ def test_lora_refuses_experts_by_name(form):
 
 
 def test_errors_of_experts_are_those_on_their_tokens(rows):
-    method("magnitude")
     dense, pruned = build("Mixtral"), build("Mixtral")
     prune(pruned, "magnitude", "2:4")
     rows = list(rows[:12])
@@ -326,7 +318,6 @@ def test_errors_of_experts_are_those_on_their_tokens(rows):
 
 
 def test_a_topology_is_made_recovered_and_found_again_in_the_zeros(rows, tmp_path):
-    method("magnitude")
     words = tokenizer()
     save_model(build("Mixtral", vocab_size=len(words)), words, tmp_path / "source")
     mixture = [(1, make_split(rows.numpy(), [1] * len(rows)))]

@@ -45,7 +45,6 @@ def test_counts_patterns_and_untouched_rest(family, name, rows):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_blocks_are_measured_on_what_the_pruned_ones_before_put_out(family, rows):
     """Wanda by hand on the whole model: the second block's inputs once the first is pruned."""
-    method("wanda")
     model, byhand = build(family), build(family)
     topology = prune(model, "wanda", "2:4", None, rows[:6])
     linears = prunable(byhand)
@@ -79,7 +78,6 @@ def test_blocks_are_measured_on_what_the_pruned_ones_before_put_out(family, rows
 
 def test_conv1d_is_the_linear_of_its_transposed_weight(rows):
     """GPT-2's mask is that of the same matrix as an nn.Linear."""
-    method("magnitude")
     model = build("GPT2")
     name, module = next(iter(prunable(model).items()))
     weight = module.weight.detach().T.clone()

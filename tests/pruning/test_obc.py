@@ -4,7 +4,19 @@ from itertools import combinations
 
 import pytest
 import torch
-from layers import COLUMNS, ROWS, error, hessian, layer, least_squares, measured, method, pruned, read_by
+from layers import (
+    COLUMNS,
+    ROWS,
+    error,
+    functions,
+    hessian,
+    layer,
+    least_squares,
+    measured,
+    method,
+    pruned,
+    read_by,
+)
 
 from sparse_continual import prune
 from sparse_continual.errors import UserError
@@ -12,14 +24,14 @@ from sparse_continual.models.load import prunable
 from sparse_continual.pruning import input_statistics
 from sparse_continual.topologies.counts import Count
 
-obc = method("obc")
+obc = functions("obc")
 
 
 @pytest.mark.parametrize("groups", [None, (2, 4), (3, 8)])
 def test_weights_are_the_best_for_their_mask_and_growths_add_up_to_the_error(groups):
     weight, inputs = layer(0)
     matrix = hessian(inputs)
-    mask, new = pruned(obc, weight, inputs, 1024, groups)
+    mask, new = pruned(obc.METHOD, weight, inputs, 1024, groups)
     torch.testing.assert_close(new, least_squares(weight, mask, matrix), rtol=1e-9, atol=1e-9)
     inverse, dead = obc._inverse(measured(input_statistics.SecondMoments, inputs))
     order, growth = obc.remove_all(weight, inverse, dead, groups)
@@ -48,7 +60,7 @@ def test_the_first_removal_is_the_best_and_more_are_near_it():
             return found
 
         for removed in (1, 4):
-            mask, new = pruned(obc, weight, inputs, 3 * (8 - removed), rows="equal")
+            mask, new = pruned(obc.METHOD, weight, inputs, 3 * (8 - removed), rows="equal")
             found = error(new, weight, matrix)
             assert (found >= best(removed) - 1e-9).all()
             if removed == 1:
@@ -67,14 +79,13 @@ def test_order_of_layer_errors(seed):
     def loss(*arguments, **options):
         return error(pruned(*arguments, **options)[1], weight, matrix)
 
-    equal = loss(obc, weight, inputs, 1024, rows="equal")
-    paired = loss(obc, weight, inputs, 1024, (2, 4))
-    assert loss(obc, weight, inputs, 1024).sum() <= equal.sum() + 1e-9
+    equal = loss(obc.METHOD, weight, inputs, 1024, rows="equal")
+    paired = loss(obc.METHOD, weight, inputs, 1024, (2, 4))
+    assert loss(obc.METHOD, weight, inputs, 1024).sum() <= equal.sum() + 1e-9
     assert (equal <= paired + 1e-9).all()
-    sparsegpt = method("sparsegpt")
-    assert paired.sum() <= loss(sparsegpt, weight, inputs, 1024, (2, 4), damping=1e-10).sum()
-    free = loss(sparsegpt, weight, inputs, 1024, damping=1e-10)
-    assert loss(obc, weight, inputs, 1024).sum() <= free.sum()
+    assert paired.sum() <= loss(method("sparsegpt"), weight, inputs, 1024, (2, 4), damping=1e-10).sum()
+    free = loss(method("sparsegpt"), weight, inputs, 1024, damping=1e-10)
+    assert loss(obc.METHOD, weight, inputs, 1024).sum() <= free.sum()
 
 
 def test_uncorrelated_inputs_make_it_a_sort():
@@ -82,19 +93,19 @@ def test_uncorrelated_inputs_make_it_a_sort():
     weight, _ = layer(8)
     scales = torch.linspace(0.5, 3, COLUMNS).double()
     inputs = [torch.diag(scales)]
-    mask, new = pruned(obc, weight, inputs, 700)
+    mask, new = pruned(obc.METHOD, weight, inputs, 700)
     expected = (weight.abs() * scales).flatten().sort(stable=True).indices[: weight.numel() - 700]
     assert set(expected.tolist()) == set((~mask).flatten().nonzero().flatten().tolist())
     torch.testing.assert_close(new[mask], weight[mask], rtol=1e-12, atol=0)
-    mask, _ = pruned(obc, weight, inputs, 1024, rows="equal")
+    mask, _ = pruned(obc.METHOD, weight, inputs, 1024, rows="equal")
     assert torch.equal(mask, pruned(method("wanda"), weight, inputs, 1024)[0])
 
 
 def test_batches_of_rows_change_nothing(monkeypatch):
     weight, inputs = layer(9)
-    whole = pruned(obc, weight, inputs, 900)
+    whole = pruned(obc.METHOD, weight, inputs, 900)
     monkeypatch.setattr(obc, "BATCH", 5 * COLUMNS**2)
-    parts = pruned(obc, weight, inputs, 900)
+    parts = pruned(obc.METHOD, weight, inputs, 900)
     assert torch.equal(whole[0], parts[0])
     torch.testing.assert_close(whole[1], parts[1], rtol=1e-10, atol=1e-10)
 
@@ -113,11 +124,11 @@ def test_dead_inputs_go_first_and_zeros_cost_nothing():
     weight, inputs = layer(11)
     for sequence in inputs:
         sequence[:, :40] = 0
-    mask, new = pruned(obc, weight, inputs, 1024)
+    mask, new = pruned(obc.METHOD, weight, inputs, 1024)
     assert mask[:, 40:].all() and torch.equal(new[mask], weight[mask])
     weight, inputs = layer(12)
     weight[:, ::2] = 0
-    mask, new = pruned(obc, weight, inputs, 1024)
+    mask, new = pruned(obc.METHOD, weight, inputs, 1024)
     assert not mask[:, ::2].any()
     torch.testing.assert_close(new, weight, rtol=1e-12, atol=1e-12)
 
@@ -125,10 +136,10 @@ def test_dead_inputs_go_first_and_zeros_cost_nothing():
 def test_what_cannot_be_done_is_refused():
     weight, inputs = layer(13)
     with pytest.raises(UserError, match="found 64 inputs, expected at most 63.*use sparsegpt"):
-        pruned(obc, weight, inputs, 1024, max_columns=63)
+        pruned(obc.METHOD, weight, inputs, 1024, max_columns=63)
     inputs[0][0, 0] = float("nan")
     with pytest.raises(UserError, match="not positive definite"):
-        pruned(obc, weight, inputs, 1024)
+        pruned(obc.METHOD, weight, inputs, 1024)
 
 
 @pytest.mark.parametrize("one_pass", [False, True])

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from layers import ROWS, error, hessian, layer, least_squares, measured, method, one_shot, pruned
+from layers import ROWS, error, functions, hessian, layer, least_squares, measured, method, one_shot, pruned
 
 from sparse_continual import registry
 
 
 def alone(name):
     """Whether a method's kernel needs no more than one matrix and what is summed over its inputs."""
-    parts = set(dir(registry.load("pruning.methods", name)))
-    return "Statistics" in parts or not {"gather", "prune_block"} & parts
+    found = method(name)
+    return found.statistics is not None or not (found.gather or found.prune_block)
 
 
 KERNELS = [name for name in registry.names("pruning.methods") if one_shot(name) and alone(name)]
@@ -22,7 +22,7 @@ def test_order_of_layer_errors(seed):
     SparseGPT <= Wanda <= magnitude at 50 %, 2:4 and, with blocks below the width, 70 %."""
     weight, inputs = layer(seed)
     matrix = hessian(inputs)
-    sparsegpt = method("sparsegpt")
+    sparsegpt = functions("sparsegpt")
     factor, dead = measured(sparsegpt.Statistics, inputs).factor(1e-10)
 
     def updated(mask):

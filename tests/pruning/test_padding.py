@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from layers import method
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -21,7 +20,7 @@ OPTIONS = {
 READERS = [
     name
     for name in registry.names("pruning.methods")
-    if registry.load("pruning.methods", name).NEEDS_CALIBRATION or name == "shuffled"
+    if registry.load("pruning.methods", name).needs_calibration or name == "shuffled"
 ]
 
 
@@ -42,7 +41,7 @@ def padded(rows, side, token=0):
 
 
 def settings_of(name):
-    pattern = registry.load("pruning.methods", name).PATTERNS[0]
+    pattern = registry.load("pruning.methods", name).patterns[0]
     return {"N:M": ("2:4", None), "structured": ("structured", 0.5)}.get(pattern, ("unstructured", 0.5))
 
 
@@ -151,7 +150,6 @@ def test_a_study_does_not_doubt_its_own_rows(llama, rows, tmp_path, monkeypatch)
     from sparse_continual.pruning import make
     from sparse_continual.streams.lexicon import tokenizer
 
-    method("wanda")
     text = rows.clone()
     text[:, -4:] = 0
     monkeypatch.setattr(make, "rows_of_model", lambda *arguments: text)

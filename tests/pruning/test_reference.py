@@ -107,7 +107,6 @@ def test_ties_go_all_together():
 
 def test_whole_models_record_what_was_kept(llama, rows):
     """Wanda rounds down in every row: 32 inputs at 0.7 keep 10 of 32."""
-    method("wanda")
     model = llama()
     topology = prune(model, "wanda", "unstructured", 0.7, rows, counts="reference")
     for name, mask in topology.masks.items():

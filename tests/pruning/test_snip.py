@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from layers import job_of, method
+from layers import functions, job_of
 
 from sparse_continual import prune
 from sparse_continual.errors import UserError
@@ -10,7 +10,7 @@ from sparse_continual.models.load import matrix_of, prunable
 from sparse_continual.training import gradual
 from sparse_continual.training.gradual import lm_loss
 
-snip = method("snip")
+snip = functions("snip")
 
 
 @pytest.mark.parametrize("family", ["OPT", "GPT2"])

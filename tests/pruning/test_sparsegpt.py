@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from layers import COLUMNS, hessian, layer, measured, method, pruned, read_by
+from layers import COLUMNS, functions, hessian, layer, measured, pruned, read_by
 
 from sparse_continual import prune
 from sparse_continual.errors import UserError
@@ -10,7 +10,7 @@ from sparse_continual.models.load import prunable
 from sparse_continual.pruning import input_statistics
 from sparse_continual.topologies.counts import Count
 
-sparsegpt = method("sparsegpt")
+sparsegpt = functions("sparsegpt")
 
 
 def explicit(weight, matrix, mask):
@@ -51,7 +51,7 @@ def test_sparsegpt_chooses_by_the_inverse_of_the_columns_to_come():
         step = torch.where(mask[:, j], 0, expected[:, j] / inverse[0, 0])
         expected[:, j:] -= torch.outer(step, inverse[0])
         expected[~mask[:, j], j] = 0
-    found_mask, found = pruned(sparsegpt, weight, inputs, groups=(2, 4), block=7)
+    found_mask, found = pruned(sparsegpt.METHOD, weight, inputs, groups=(2, 4), block=7)
     assert torch.equal(found_mask, mask)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
@@ -59,8 +59,8 @@ def test_sparsegpt_chooses_by_the_inverse_of_the_columns_to_come():
 @pytest.mark.parametrize("block", [4, 8, 128])
 def test_sparsegpt_n_of_m_does_not_depend_on_the_block(block):
     weight, inputs = layer(6)
-    mask, new = pruned(sparsegpt, weight, inputs, groups=(2, 4), block=block)
-    first_mask, first = pruned(sparsegpt, weight, inputs, groups=(2, 4), block=32)
+    mask, new = pruned(sparsegpt.METHOD, weight, inputs, groups=(2, 4), block=block)
+    first_mask, first = pruned(sparsegpt.METHOD, weight, inputs, groups=(2, 4), block=32)
     assert torch.equal(mask, first_mask)
     torch.testing.assert_close(new, first, rtol=1e-10, atol=1e-10)
 
@@ -85,7 +85,7 @@ def test_diagonal_inputs_make_sparsegpt_a_sort():
     weight, _ = layer(8)
     scales = torch.linspace(0.5, 3, COLUMNS).double()
     inputs = [torch.diag(scales)]
-    mask, new = pruned(sparsegpt, weight, inputs, kept=700, damping=1e-12)
+    mask, new = pruned(sparsegpt.METHOD, weight, inputs, kept=700, damping=1e-12)
     expected = (weight.abs() * scales).flatten().sort(stable=True).indices[: weight.numel() - 700]
     assert set(expected.tolist()) == set((~mask).flatten().nonzero().flatten().tolist())
     torch.testing.assert_close(new[mask], weight[mask], rtol=1e-9, atol=0)
@@ -95,31 +95,31 @@ def test_dead_inputs_go_first_and_their_surplus_keeps_its_value():
     weight, inputs = layer(9)
     for sequence in inputs:
         sequence[:, :40] = 0
-    mask, new = pruned(sparsegpt, weight, inputs, kept=1024)
+    mask, new = pruned(sparsegpt.METHOD, weight, inputs, kept=1024)
     assert mask[:, 40:].all() and int(mask.sum()) == 1024
     assert torch.equal(new[mask], weight[mask])
 
 
 def test_fewer_tokens_than_inputs_is_solved_by_damping():
     weight, inputs = layer(10)
-    mask, new = pruned(sparsegpt, weight, [inputs[0][:5]], kept=1024)
+    mask, new = pruned(sparsegpt.METHOD, weight, [inputs[0][:5]], kept=1024)
     assert int(mask.sum()) == 1024 and torch.isfinite(new).all()
 
 
 def test_failed_factorisation_is_an_error_not_a_fallback():
     weight, inputs = layer(11)
     with pytest.raises(UserError, match="cannot be factorised"):
-        pruned(sparsegpt, weight, [inputs[0][:5]], kept=1024, damping=1e-30)
+        pruned(sparsegpt.METHOD, weight, [inputs[0][:5]], kept=1024, damping=1e-30)
     inputs[0][0, 0] = float("nan")
     with pytest.raises(UserError, match="cannot be factorised"):
-        pruned(sparsegpt, weight, inputs, kept=1024)
+        pruned(sparsegpt.METHOD, weight, inputs, kept=1024)
 
 
 def test_single_precision_for_wide_matrices_agrees(monkeypatch):
     weight, inputs = layer(13, dtype=torch.float32)
-    mask, new = pruned(sparsegpt, weight, inputs, groups=(2, 4))
+    mask, new = pruned(sparsegpt.METHOD, weight, inputs, groups=(2, 4))
     monkeypatch.setattr(input_statistics, "EXACT", 0)
-    single_mask, single = pruned(sparsegpt, weight, inputs, groups=(2, 4))
+    single_mask, single = pruned(sparsegpt.METHOD, weight, inputs, groups=(2, 4))
     assert single.dtype == torch.float32
     assert (mask == single_mask).double().mean() >= 0.999
     both = mask & single_mask

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from layers import job_of, method
+from layers import functions, job_of
 
 from sparse_continual import Topology, prune
 from sparse_continual.errors import UserError
@@ -32,7 +32,6 @@ def pruned(model, name, rows, **options):
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_masked_and_compact_are_one_model(wide, rows, name, tmp_path):
-    method(name)
     masked, compact = wide(), wide()
     whole = sum(module.weight.numel() for module in prunable(masked).values())
     ones = pruned(masked, name, rows, export="masked")
@@ -53,7 +52,6 @@ def test_masked_and_compact_are_one_model(wide, rows, name, tmp_path):
 def test_a_compact_model_is_saved_and_loaded(wide, rows, tmp_path):
     from sparse_continual.streams.lexicon import tokenizer
 
-    method("llm_pruner")
     model = wide()
     pruned(model, "llm_pruner", rows)
     save_model(model, tokenizer(), tmp_path / "model")
@@ -62,7 +60,6 @@ def test_a_compact_model_is_saved_and_loaded(wide, rows, tmp_path):
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_queries_go_with_the_keys_that_they_read(wide, rows, name):
-    method(name)
     masks = pruned(wide(), name, rows, export="masked").masks
     for block in range(2):
         part = {p: masks[f"model.layers.{block}.{m}.{p}.weight"] for p, m in parts()}
@@ -86,7 +83,6 @@ def parts():
 @pytest.mark.parametrize("kind", KINDS)
 def test_lines_that_are_nothing_go_first(wide, rows, kind):
     """Heads 1 and 3 and half of the channels zeroed: pruning takes these and changes no logit."""
-    method("llm_pruner")
     model = wide(attention_bias=False, mlp_bias=False)
     for block in model.model.layers:
         for head in (1, 3):
@@ -109,7 +105,7 @@ def test_vectorized_importance_is_the_slope_of_a_gate_on_the_line(rows):
     """Central differences in double precision, on rows of one matrix and columns of another."""
     from families import build
 
-    llm_pruner = method("llm_pruner")
+    llm_pruner = functions("llm_pruner")
     model = build("OPT").double()
     job = job_of(model, rows[:3])
     with torch.no_grad():
@@ -129,7 +125,7 @@ def test_vectorized_importance_is_the_slope_of_a_gate_on_the_line(rows):
 
 
 def test_slopes_are_means_over_rows_of_what_the_importance_asks_for(llama, rows):
-    llm_pruner = method("llm_pruner")
+    llm_pruner = functions("llm_pruner")
     model = llama()
     job = job_of(model, rows[:3])
     each = []
@@ -154,7 +150,7 @@ def test_slopes_are_means_over_rows_of_what_the_importance_asks_for(llama, rows)
 
 def test_a_failure_leaves_no_hooks(llama, rows, monkeypatch):
     """They would take every later gradient away."""
-    llm_pruner = method("llm_pruner")
+    llm_pruner = functions("llm_pruner")
     model, whole, calls = llama(), gradual.loss_by_blocks, []
 
     def broken(*args, **kwargs):
@@ -171,7 +167,7 @@ def test_a_failure_leaves_no_hooks(llama, rows, monkeypatch):
 
 
 def test_importances_by_hand():
-    llm_pruner = method("llm_pruner")
+    llm_pruner = functions("llm_pruner")
     weight, slope, square = (
         torch.tensor([[1.0, -2.0]]),
         torch.tensor([[0.5, 1.0]]),
@@ -184,7 +180,6 @@ def test_importances_by_hand():
 
 
 def test_the_dense_end_and_shares_that_are_no_whole_heads(wide, rows):
-    method("llm_pruner")
     model = wide()
     before = model(rows).logits
     prune(model, "llm_pruner", "structured", 0, rows)
@@ -206,7 +201,6 @@ def test_the_dense_end_and_shares_that_are_no_whole_heads(wide, rows):
     ],
 )
 def test_mistakes(wide, rows, options, words):
-    method("llm_pruner")
     with pytest.raises(UserError, match=words):
         prune(wide(), "llm_pruner", **{"pattern": "structured", "calibration": rows} | options)
 
@@ -214,7 +208,6 @@ def test_mistakes(wide, rows, options, words):
 def test_blocks_left_whole_and_other_families(wide, rows):
     from families import build
 
-    method("llm_pruner")
     masks = prune(wide(), "llm_pruner", "structured", 0.5, rows, export="masked", first=1).masks
     assert all(mask.all() == ("layers.0." in name) for name, mask in masks.items())
     with pytest.raises(UserError, match="model.decoder.layers.0: has .*fc1.*structured pruning knows"):
@@ -231,7 +224,7 @@ def test_blocks_left_whole_and_other_families(wide, rows):
 
 
 def test_loraprunes_slope_is_one_descent_step():
-    loraprune = method("loraprune")
+    loraprune = functions("loraprune")
     generator = torch.Generator().manual_seed(0)
     up, down, target = (torch.randn(*s, generator=generator) for s in ((5, 2), (2, 7), (5, 7)))
     up.requires_grad_(), down.requires_grad_()
@@ -243,7 +236,6 @@ def test_loraprunes_slope_is_one_descent_step():
 
 def test_loraprune_trains_the_weights_that_stay_and_the_loss_with_them(llama, rows):
     """On a text of four repeating words: lower than LLM-Pruner's at the same shape, which does not train."""
-    method("loraprune"), method("llm_pruner")
     text = torch.tensor([[4 + (i + row) % 4 for i in range(20)] for row in range(8)])
     losses = {}
     options = {"steps": 40, "learning_rate": 1e-2, "batch_size": 4, "warmup": 0, "every": 4}
@@ -257,7 +249,6 @@ def test_loraprune_trains_the_weights_that_stay_and_the_loss_with_them(llama, ro
 
 
 def test_loraprune_twice_and_diverging(wide, rows):
-    method("loraprune")
     models = [wide(), wide()]
     found = [pruned(model, "loraprune", rows, export="masked") for model in models]
     assert found[0].sha256 == found[1].sha256

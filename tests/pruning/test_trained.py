@@ -4,7 +4,7 @@ import weakref
 
 import pytest
 import torch
-from layers import job_of, method
+from layers import functions, job_of, method
 
 from sparse_continual import prune, registry
 from sparse_continual.errors import UserError
@@ -17,13 +17,13 @@ SETTINGS = {"steps": 6, "batch_size": 4, "warmup": 0}
 TRAINED = [
     n
     for n in registry.names("pruning.methods")
-    if "steps" in registry.load("pruning.methods", n).SCHEMA["properties"]
+    if "steps" in registry.schema("pruning.methods", n)["properties"]
 ]
 PAIRS = [
     (name, pattern)
     for name in TRAINED
     for pattern in ("unstructured", "2:4")
-    if (pattern if pattern == "unstructured" else "N:M") in registry.load("pruning.methods", name).PATTERNS
+    if (pattern if pattern == "unstructured" else "N:M") in registry.load("pruning.methods", name).patterns
 ]
 
 
@@ -151,7 +151,7 @@ def test_what_stands_in_is_the_same_when_a_block_is_run_again(llama, rows, name,
     monkeypatch.setattr(gradual, "uniform", drawing)
     monkeypatch.setattr(gradual, "loss_by_blocks", watched)
     pattern = (
-        "unstructured" if "unstructured" in chosen.PATTERNS else {"maskllm": "2:4"}.get(name, "structured")
+        "unstructured" if "unstructured" in chosen.patterns else {"maskllm": "2:4"}.get(name, "structured")
     )
     prune(llama(), name, pattern, None if pattern == "2:4" else 0.5, rows, steps=2, batch_size=2, warmup=0)
     assert len(steps) == 2
@@ -166,7 +166,6 @@ def test_what_stands_in_is_the_same_when_a_block_is_run_again(llama, rows, name,
 
 @pytest.mark.parametrize("name", ["snip", "llm_pruner", "gmp", "movement", "l0"])
 def test_gradients_that_were_there_change_nothing_and_stay(llama, rows, name):
-    method(name)
     models = [llama(), llama()]
     pattern = "structured" if name == "llm_pruner" else "unstructured"
     options = {"export": "masked"} if name == "llm_pruner" else SETTINGS if name in TRAINED else {}
@@ -180,7 +179,6 @@ def test_gradients_that_were_there_change_nothing_and_stay(llama, rows, name):
 
 def test_a_blocks_own_forward_is_put_back(llama, rows):
     """As accelerate's hooks set it."""
-    method("snip")
     model, calls = llama(), []
     first, second = model.model.layers[:2]
 
@@ -200,7 +198,6 @@ def test_penalties_and_rewards_count(llama, rows):
         ("movement", "unstructured", "penalty", (0, 4000)),
         ("maskllm", "2:4", "reward", (0, 10)),
     ):
-        method(name)
         options = SETTINGS | (
             {"form": "soft"} if name == "movement" else {"prior": "none", "learning_rate": 0.1}
         )
@@ -254,7 +251,7 @@ def writes_of(monkeypatch):
 
 
 def test_gmp_counts_by_hand():
-    gmp = method("gmp")
+    gmp = functions("gmp")
     kept = [gmp.interim(Count(300), 1000, step, 10, 30).kept for step in (10, 20, 30)]
     assert kept == [1000, 1000 - round(700 * 7 / 8), 300]
     assert gmp.interim(Count(300), 1000, 10, 10, 30, initial=0.2).kept == 800
@@ -268,7 +265,6 @@ def test_gmp_counts_by_hand():
 
 
 def test_gmp_masks_are_nested_and_exact_at_every_update(llama, rows, monkeypatch):
-    method("gmp")
     seen = writes_of(monkeypatch)
     options = {
         "steps": 12,
@@ -290,7 +286,6 @@ def test_gmp_masks_are_nested_and_exact_at_every_update(llama, rows, monkeypatch
 
 
 def test_gmp_in_one_update_without_training_is_magnitude(llama, rows):
-    method("gmp"), method("magnitude")
     for pattern, sparsity in (("unstructured", 0.6), ("2:4", None)):
         models = [llama(), llama()]
         options = {"steps": 3, "start": 0, "end": 0, "learning_rate": 0, "batch_size": 2}
@@ -301,7 +296,6 @@ def test_gmp_in_one_update_without_training_is_magnitude(llama, rows):
 
 def test_gmp_recovers_what_one_shot_magnitude_loses(llama, rows):
     """Trained on a text of four repeating words, both at 80 %: gradual pruning ends at a lower loss on it."""
-    method("gmp"), method("magnitude")
     text = torch.tensor([[4 + (i + row) % 4 for i in range(20)] for row in range(8)])
     losses = {}
     for name, options in (("magnitude", {}), ("gmp", {"steps": 40, "learning_rate": 3e-3, "batch_size": 4})):
@@ -313,7 +307,6 @@ def test_gmp_recovers_what_one_shot_magnitude_loses(llama, rows):
 
 
 def test_gmp_with_its_end_before_its_start(llama, rows):
-    method("gmp")
     with pytest.raises(UserError, match="method gmp.start: found '0.9', expected number"):
         prune(llama(), "gmp", sparsity=0.5, calibration=rows, start="0.9")
     with pytest.raises(UserError, match="method gmp: found end 0.2 before start 0.5"):
@@ -324,7 +317,7 @@ def test_gmp_with_its_end_before_its_start(llama, rows):
 
 
 def test_movement_gradients_are_exact():
-    movement = method("movement")
+    movement = functions("movement")
     generator = torch.Generator().manual_seed(0)
     weight, scores, slope = (torch.randn(4, 6, generator=generator) for _ in range(3))
     mask = torch.rand(4, 6, generator=generator) < 0.5
@@ -337,7 +330,7 @@ def test_movement_gradients_are_exact():
 
 def test_movement_scores_sum_up_minus_slope_times_weight():
     """Frozen weights, a linear loss, SGD: Z = -rate * steps * g * w."""
-    movement = method("movement")
+    movement = functions("movement")
     weight, slope = torch.tensor([[1.0, -2.0, 0.5]]), torch.tensor([[0.3, 0.1, -1.0]])
     scores = torch.zeros(1, 3, requires_grad=True)
     optimizer = torch.optim.SGD([scores], lr=0.1)
@@ -351,7 +344,7 @@ def test_movement_scores_sum_up_minus_slope_times_weight():
 
 def test_movement_forms(llama, rows):
     """Both forms end at the exact count; scores moved, so the topology is not by index; the penalty lowers scores."""
-    movement = method("movement")
+    movement = functions("movement")
     found = {
         form: prune(llama(), "movement", sparsity=0.7, calibration=rows, form=form, **SETTINGS)
         for form in ("hard", "soft")
@@ -373,7 +366,7 @@ def test_l0_gates_open_and_shut_as_often_as_they_should():
     """200 000 draws; at a = 0 both ends have probability 1 / (1 + 11^(2/3)) = 0.1682."""
     import math
 
-    l0 = method("l0")
+    l0 = functions("l0")
     draw = torch.rand(200_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).clamp(
         1e-6, 1 - 1e-6
     )
@@ -392,7 +385,7 @@ def test_l0_gates_open_and_shut_as_often_as_they_should():
 
 
 def test_l0_folds_gates_into_weights_and_comes_near_its_density(llama, rows):
-    l0 = method("l0")
+    l0 = functions("l0")
     weight = torch.tensor([[2.0, 4.0]])
     mask, new = l0.prune_matrix(weight, torch.tensor([[0.0, 9.0]]), Count(1))
     assert mask.tolist() == [[False, True]] and new.tolist() == [[1.0, 4.0]]
@@ -404,7 +397,7 @@ def test_l0_folds_gates_into_weights_and_comes_near_its_density(llama, rows):
 
 
 def test_maskllm_masks_and_prior():
-    maskllm = method("maskllm")
+    maskllm = functions("maskllm")
     candidates = maskllm.masks_of(2, 4)
     assert ["".join(str(int(v)) for v in row) for row in candidates] == [
         "1100",
@@ -424,9 +417,7 @@ def test_maskllm_masks_and_prior():
 
 
 def test_maskllm_with_a_strong_prior_is_the_prior(llama, rows):
-    method("maskllm")
     for prior in ("magnitude", "sparsegpt"):
-        method(prior)
         model = llama()
         dense = {name: module.weight.clone() for name, module in prunable(model).items()}
         topology = prune(model, "maskllm", "2:4", None, rows, prior=prior, strength=1e6, **SETTINGS)
@@ -437,7 +428,6 @@ def test_maskllm_with_a_strong_prior_is_the_prior(llama, rows):
 
 def test_maskllm_learns_a_better_mask_than_its_prior(llama, rows):
     """On a model trained a little on a text of four repeating words."""
-    method("maskllm"), method("magnitude")
     text = torch.tensor([[4 + (i + row) % 4 for i in range(20)] for row in range(8)])
     trained = llama()
     optimizer = torch.optim.Adam(trained.parameters(), lr=3e-3)
@@ -463,7 +453,7 @@ def test_maskllm_learns_a_better_mask_than_its_prior(llama, rows):
 
 
 def test_imp_levels():
-    imp = method("imp")
+    imp = functions("imp")
     assert imp.levels(100, 50, 0.2) == [80, 64, 51, 50]
     assert imp.levels(7, 1, 0.5) == [3, 1]
     assert imp.levels(10, 10, 0.2) == []
@@ -472,7 +462,6 @@ def test_imp_levels():
 def test_imp_rewinds_to_the_early_weights_and_keeps_masks_nested(llama, rows, monkeypatch):
     from sparse_continual.training import gradual as loop
 
-    method("imp")
     seen, train = [], loop.train
 
     def watched(job, optimizer, loss_of, steps, batch_size, warmup, seed, after, first):

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from layers import method
+from layers import functions
 
 from sparse_continual import prune
 from sparse_continual.errors import UserError
 from sparse_continual.models.blockwise import blocks
 from sparse_continual.models.load import prunable
 
-wandapp = method("wandapp")
+wandapp = functions("wandapp")
 
 
 def test_gradients_against_finite_differences(llama, rows):
@@ -40,7 +40,6 @@ def test_gradients_against_finite_differences(llama, rows):
 
 @pytest.mark.parametrize("pattern", ["unstructured", "2:4"])
 def test_without_gradients_and_training_it_is_wanda(llama, rows, pattern):
-    method("wanda")
     options = {"alpha": 0, "rounds": 0, "sequential": False}
     ours, models = [], []
     for name, own in (("wandapp", options), ("wanda", {})):

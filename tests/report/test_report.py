@@ -389,7 +389,7 @@ def lines(found=None, budget=(BUDGET,), verdicts=("gate failed",), margin="", wo
 
 def test_limits_follow_the_facts():
     facts = made_up.facts(blocks=3)
-    facts["streams"]["people"] |= {"people": 2000, "tasks": 20}
+    facts["bits"]["people"] = 20 * 2000 * 12.97
     facts["study"]["training"] |= {"ends": "trained", "stop": {"loss": 0.1, "cap": 400, "every": 10}}
     claims = [claim()]
     text = "\n".join(limits(facts, [BUDGET], {"people": stream(flags=["floor", "floor"])}, claims, EN))
@@ -406,6 +406,16 @@ def test_limits_follow_the_facts():
     ):
         assert words in text
     assert "kernels execute" not in text and "Not distinguished" not in text
+
+
+def test_the_load_is_what_the_source_says():
+    facts = made_up.facts()
+    wanted = {None: "limits.load.fixed", 100.0: "limits.load.low", 1e6: "limits.load.high"}
+    for bits, key in wanted.items():
+        facts["bits"]["people"] = bits
+        text = "\n".join(limits(facts, [BUDGET], {"people": stream()}, [], EN))
+        load = "" if bits is None else f"{bits / float(BUDGET['nonzeros']):.2g}"
+        assert EN(key, stream="`people`", load=load, capacity=2) in text
 
 
 def test_limits_are_as_many_in_chinese():

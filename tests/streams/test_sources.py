@@ -68,8 +68,9 @@ def test_same_seed_same_bytes_and_other_seed_other(source, settings_of, words, t
 @pytest.mark.parametrize("source", SMALL)
 def test_settings_sizes_and_names_hold(source, settings_of, words, tmp_path):
     settings, module = settings_of(source), registry.load("streams.sources", source)
-    jsonschema.Draft202012Validator.check_schema(module.SCHEMA)
-    jsonschema.validate({k: v for k, v in settings.items() if k != "source"}, module.SCHEMA)
+    schema = registry.schema("streams.sources", source)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate({k: v for k, v in settings.items() if k != "source"}, schema)
     module.check(settings)
     tasks = build_stream(settings, 1, words, tmp_path / "s")
     assert [task.name for task in tasks] == module.task_names(settings)

@@ -1,14 +1,15 @@
 """Every mistake of a configuration is told in a line of its own; defaults are filled in."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 
-from sparse_continual import registry
 from sparse_continual.errors import ConfigError
+from sparse_continual.pruning.methods import magnitude, wanda
 from sparse_continual.schema import schema_named
 from sparse_continual.study.config import checked
 from sparse_continual.study.study import Study
@@ -457,10 +458,10 @@ def test_a_published_base_has_no_topology_at_init():
 
 def test_a_method_says_itself_that_it_works_at_init(monkeypatch):
     wanted = ("topologies.sparse_2of4", {"method": "wanda", "pattern": "2:4", "at": "init"})
-    monkeypatch.setattr(registry.load("pruning.methods", "wanda"), "AT_INIT", True, raising=False)
-    checked(changed(wanted))
-    monkeypatch.setattr(registry.load("pruning.methods", "wanda"), "AT_INIT", False)
-    monkeypatch.delattr(registry.load("pruning.methods", "magnitude"), "AT_INIT")
+    with monkeypatch.context() as patch:
+        patch.setattr(wanda, "METHOD", replace(wanda.METHOD, at_init=True))
+        checked(changed(wanted))
+    monkeypatch.setattr(magnitude, "METHOD", replace(magnitude.METHOD, at_init=False))
     (line,) = mistakes(wanted)
     assert "found init with method 'wanda', expected imp, random or snip: other" in line
 

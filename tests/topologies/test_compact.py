@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from layers import method
 
 from sparse_continual import prune
 from sparse_continual.errors import UserError
@@ -111,7 +110,6 @@ def build(kind, **changes):
 
 
 def pruned(model, rows, sparsity, export, name="llm_pruner"):
-    method(name)
     options = TRAINED if name == "loraprune" else {}
     return prune(model, name, "structured", sparsity, rows[:4], export=export, **options)
 

@@ -41,7 +41,7 @@ CASES = [
     (name, first, then)
     for name in PRUNERS
     for first, then in STEPS
-    if ("N:M" if ":" in then[0] else then[0]) in registry.load("pruning.methods", name).PATTERNS
+    if ("N:M" if ":" in then[0] else then[0]) in registry.load("pruning.methods", name).patterns
 ]
 
 
@@ -116,7 +116,7 @@ def test_the_sparsity_that_a_model_has_changes_no_byte(llama, rows, name):
 )  # N:M has no sparsity of its own
 def test_a_lower_sparsity_than_the_models_is_refused(llama, rows, name):
     model = llama()
-    if "unstructured" in registry.load("pruning.methods", name).PATTERNS:
+    if "unstructured" in registry.load("pruning.methods", name).patterns:
         prune(model, "magnitude", "unstructured", 0.7)
         words, then = r"^sparsity 0.5: .* \(0.7\) are exactly zero.*at least 0.7", ("unstructured", 0.5)
     else:
@@ -229,7 +229,7 @@ def test_updates_know_what_is_absent(name, kept, groups):
     if groups:
         kept = int(existing.view(-1, groups[1]).sum(1).clamp(max=groups[0]).sum())
     count = Count(kept, groups, existing=existing)
-    mask, new = chosen.prune_matrix(weight, measured(chosen.Statistics, inputs), count)
+    mask, new = chosen.prune_matrix(weight, measured(chosen.statistics, inputs), count)
     new = new.masked_fill(~mask, 0)
     assert int(mask.sum()) == kept and not (mask & ~existing).any()
     matrix = hessian(inputs)
@@ -366,7 +366,7 @@ def mixtral():
 @pytest.mark.parametrize("name", ["sparsegpt", "gmp", "maskllm", "l0", "shuffled"])
 @pytest.mark.parametrize("build", [gpt2, mixtral])
 def test_transposed_matrices_and_experts(rows, build, name, pattern, sparsity):
-    if ("N:M" if sparsity is None else pattern) not in method(name).PATTERNS:
+    if ("N:M" if sparsity is None else pattern) not in method(name).patterns:
         pytest.skip("not defined")
     model = build()
     prune(model, "magnitude", "unstructured", 0.6)

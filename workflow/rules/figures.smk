@@ -2,17 +2,16 @@ from sparse_continual import registry
 
 
 def figure_variant(name):
-    """The module of a figure; it names the tables that the figure reads."""
+    """The contract of a figure; it names the tables that the figure reads."""
     return registry.load("figures", name)
 
 
 def figure_tables(stream, name):
     """The tables that a figure reads: those of its stream, and those of the whole study."""
     variant = figure_variant(name)
-    whole = getattr(variant, "STUDY_TABLES", ())
     return [
-        *(f"{RESULTS}/{stream}/{table}.csv" for table in variant.TABLES),
-        *(f"{RESULTS}/statistics/{table}.csv" for table in whole),
+        *(f"{RESULTS}/{stream}/{table}.csv" for table in variant.tables),
+        *(f"{RESULTS}/statistics/{table}.csv" for table in variant.study_tables),
     ]
 
 
@@ -39,7 +38,7 @@ rule draw_figure:
             "stream": wc.stream,
             "level": settings("study", "statistics", "level"),
         },
-        caption=lambda wc: figure_variant(wc.figure).CAPTION,
+        caption=lambda wc: figure_variant(wc.figure).caption,
         code=lambda wc: code("scripts/figures/draw_figure.py", f"figures.{wc.figure}"),
     script:
         "../../scripts/figures/draw_figure.py"

@@ -1,4 +1,4 @@
-from sparse_continual import registry
+from sparse_continual.pruning.check import is_found
 from sparse_continual.pruning.measure import TABLES as MEASURES
 
 MEASURED = tuple(MEASURES) if STUDY.study["measure_topologies"] else ()
@@ -7,7 +7,7 @@ MEASURED = tuple(MEASURES) if STUDY.study["measure_topologies"] else ()
 def topology_code(wc):
     made = STUDY.get("topologies", wc.topology).settings
     chosen, recovery = made["topology"], made["recovery"] or {}
-    found = chosen["method"] == "dense" or hasattr(registry.load("pruning.methods", chosen["method"]), "read")
+    found = chosen["method"] == "dense" or is_found(chosen)
     by_name = [] if found else ["pruning.prune"]
     by_name += ["training.distillation"] if "distillation" in recovery else []
     by_name += ["pruning.measure"] if MEASURED else []

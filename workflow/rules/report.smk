@@ -38,6 +38,8 @@ def report_facts():
         "topology_names": {name: STUDY.topology_name(name) for name in STUDY.conditions},
         "streams": {name: settings("streams", name) for name in STUDY.streams},
         "tasks": {name: len(STUDY.tasks(name)) for name in STUDY.streams},
+        "bits": {name: STUDY.bits(name) for name in STUDY.streams},
+        "generated": all(STUDY.generated(name) for name in STUDY.conditions),
         "figures": settings("figures"),
         **{section: {name: settings(section, name) for name in names} for section, names in used.items()},
     }

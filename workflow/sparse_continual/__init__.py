@@ -23,4 +23,4 @@ def __getattr__(name: str):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, member = PUBLIC[name]
     found = importlib.import_module(f"{__name__}.{module}")
-    return getattr(found, member) if member else found
+    return vars(found)[member] if member else found

@@ -1,13 +1,17 @@
 """Variants found lazily by name: one file per pruning method, mechanism, stream source, figure.
 
-A variant package is a folder of modules; a module's name is the variant's name, and its `SCHEMA`
-is the JSON schema of its settings. Adding or deleting a file touches nothing else, and a heavy
-import inside one variant costs the others nothing.
+A variant package is a folder of modules; a module's name is the variant's name. Its contract is declared once, in the
+module beside the folder: `pruning/method.py` declares `Method`, and each file in `pruning/methods` ends in
+`METHOD = Method(...)`. (`runs/mechanism.py` declares a class, and each file in `runs/mechanisms` derives a class of the
+same name.) `SCHEMA` in a variant's file is the JSON schema of its settings. Adding or deleting a file touches nothing
+else, and a heavy import inside one variant costs the others nothing.
 """
 
 import ast
 import importlib
+import importlib.util
 import pkgutil
+from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
@@ -20,33 +24,69 @@ ROOT = "sparse_continual"
 def names(package: str) -> list[str]:
     """Sorted names of the variants in `package`, for example `names("pruning.methods")`."""
     path = importlib.import_module(f"{ROOT}.{package}").__path__
-    return sorted(m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_"))
+    contract = _contract(package).removeprefix(f"{package}.")  # figures lie in one folder with theirs
+    found = sorted(module.name for module in pkgutil.iter_modules(path))
+    return [name for name in found if not name.startswith("_") and name != contract]
 
 
-def load(package: str, name: str) -> ModuleType:
-    """The variant `name` of `package`.
+def load(package: str, name: str):
+    """The variant `name` of `package`: the object, or class, of its contract that its file defines.
 
-    Raises UserError naming the nearest variant when there is none of that name.
+    Raises UserError naming the nearest variant when there is none of that name, and naming the file when it does not
+    define its contract.
     """
-    _known(package, name)
-    return importlib.import_module(f"{ROOT}.{package}.{name}")
+    path, place = _file(package, name), _contract(package)
+    try:
+        module = importlib.import_module(f"{ROOT}.{package}.{name}")
+    except UserError as error:  # the contract refuses what the file declares
+        raise UserError(f"{path}: {error}") from None
+    kind = place.rpartition(".")[2]
+    contract = vars(importlib.import_module(f"{ROOT}.{place}"))[kind.capitalize()]
+    if is_dataclass(contract):
+        wanted = f"{kind.upper()} = {contract.__name__}(...)"
+        variant = vars(module).get(kind.upper())
+        fits = isinstance(variant, contract)
+    else:
+        wanted = f"class {contract.__name__} derived from {contract.__module__}.{contract.__name__}"
+        variant = vars(module).get(contract.__name__)
+        fits = isinstance(variant, type) and issubclass(variant, contract)
+    if not fits:
+        raise UserError(f"{path}: found no {wanted}; define it as {place.replace('.', '/')}.py describes")
+    return variant
 
 
 def schema(package: str, name: str) -> dict:
-    """`SCHEMA` of the variant `name` of `package`, as `load` would give it.
+    """`SCHEMA` of the variant `name` of `package`.
 
     A literal is read from the file without running it: the config is checked at every start, and what a
     variant imports for its work may take seconds.
+
+    Raises UserError as `load`, and naming the file when it has no SCHEMA.
     """
-    _known(package, name)
-    folder = Path(importlib.import_module(f"{ROOT}.{package}").__path__[0])
-    for node in ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")).body:
+    path = _file(package, name)
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["SCHEMA"]:
             try:
                 return ast.literal_eval(node.value)
             except ValueError:  # put together from names
-                break
-    return load(package, name).SCHEMA
+                return importlib.import_module(f"{ROOT}.{package}.{name}").SCHEMA
+    raise UserError(f"{path}: found no SCHEMA, expected the JSON schema of the variant's settings")
+
+
+def docstring(package: str, name: str) -> str:
+    """Docstring of the file of the variant `name` of `package`, read without running it."""
+    return ast.get_docstring(ast.parse(_file(package, name).read_text(encoding="utf-8"))) or ""
+
+
+def _contract(package: str) -> str:
+    """The module that declares the contract of a variant package: pruning.method for pruning.methods."""
+    stage, _, folder = package.rpartition(".")
+    return f"{stage or folder}.{folder.removesuffix('s')}"
+
+
+def _file(package: str, name: str) -> Path:
+    _known(package, name)
+    return Path(importlib.util.find_spec(f"{ROOT}.{package}.{name}").origin)
 
 
 def _known(package: str, name: str) -> None:

@@ -5,7 +5,7 @@ from itertools import product
 
 from sparse_continual import registry
 from sparse_continual.identity import sha256
-from sparse_continual.pruning.check import COUNTED, needs_text
+from sparse_continual.pruning.check import is_found, needs_text
 from sparse_continual.streams.calibration import DEFAULTS as CALIBRATION
 
 
@@ -26,7 +26,7 @@ def priced(study, stream: str) -> list[dict]:
         like = study.config["topologies"].get(found.get("like"))
         match = found.get("match")
         counted = {}
-        if topology["method"] == COUNTED:
+        if is_found(topology):
             made = study.topology(name, study.blocks[0])
             counted = {"densities": f"{made.path}/densities.csv", "pattern": None}
         rows.append(
@@ -104,7 +104,7 @@ def making_of(topology: dict, row_tokens: int) -> dict | None:
     topology: its settings; row_tokens: of the base's own mixture, 0 where it declares none. In the result, text is
     {sequences, tokens, written} of the text that the method reads, None where it reads none.
     """
-    if topology["method"] in ("dense", COUNTED):
+    if topology["method"] == "dense" or is_found(topology):
         return None
     text = None
     if needs_text(topology):

@@ -1,6 +1,6 @@
 """What the plan says of the model of a topology, for the job that makes it."""
 
-from sparse_continual.pruning.check import COUNTED, check
+from sparse_continual.pruning.check import check, is_found
 from sparse_continual.topologies.counts import matrices
 from sparse_continual.training.arithmetic import Shape, parameters
 
@@ -11,7 +11,7 @@ def planned(topology: dict, shape: dict) -> dict:
     nonzeros is None where the plan is no exact number: of weights that are counted as they are found, and of counts
     that are rounded as the method's authors round them.
     """
-    exact = topology["method"] != COUNTED and topology.get("counts") != "reference"
+    exact = not is_found(topology) and topology.get("counts") != "reference"
     return {
         "matrices": matrices(shape),
         "parameters": parameters(Shape(**shape))["total"],

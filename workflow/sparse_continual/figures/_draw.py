@@ -13,10 +13,10 @@ _METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Soft
 
 def draw(name: str, paths: list[str], settings: dict, outputs: list[str]) -> None:
     """Write figure `name` from the tables at `paths` (in any order) to `outputs` (.svg, .pdf, .png)."""
-    variant = registry.load("figures", name)
+    figure = registry.load("figures", name)
     found = {Path(path).stem: tables.read(path) for path in paths}
     with style():
-        made = variant.draw(found, settings)
+        made = figure.draw(found, settings)
         for path in outputs:
             form = Path(path).suffix[1:]
             content = io.BytesIO()

@@ -8,10 +8,9 @@ kind of items. Limit: no spread is shown; the figures of the metrics show it.
 import math
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("Accuracy on every task after every task", part=_style.PART)
-TABLES = ("tables/scores",)
-PLACE = 9  # in the report
 CAPTION = (
     "Share right on the task in each position of the stream (columns) after training each task (rows), mean"
     " over blocks. Row 0 is before the stream; outlined cells are tasks right after their own training;"
@@ -52,3 +51,6 @@ def _image(ax, R):
     for spine in ax.spines.values():
         spine.set_visible(False)
     return image
+
+
+FIGURE = Figure(draw, caption=CAPTION, tables=("tables/scores",), section="curves", order=20)

@@ -5,10 +5,9 @@ is the same everywhere by construction, and the figure is then a check.
 """
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("Density by layer and matrix")
-TABLES = ("tables/densities",)
-PLACE = 14  # in the report
 CAPTION = (
     "Share of the weights that exist, by decoder layer (rows) and matrix (columns), mean over blocks, for"
     " every topology of the study that has absent weights."
@@ -47,3 +46,6 @@ def _numbers(ax, cells):
         for column, value in enumerate(line):
             colour = "white" if value < 0.6 else "black"
             ax.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=colour, fontsize=7)
+
+
+FIGURE = Figure(draw, caption=CAPTION, tables=("tables/densities",), section="topology", order=10)

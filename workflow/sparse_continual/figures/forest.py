@@ -8,11 +8,9 @@ stand beside "not distinguished". Limit: claims that are joined from others have
 import math
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("Claims and their verdicts")
-TABLES = ()
-STUDY_TABLES = ("claims",)
-PLACE = 1  # in the report
 CAPTION = (
     "Every claim of the study: mean difference of its contrast, plus side less minus side, in points. The"
     " thick line is the interval, the thin line the one widened for all separate claims, the pale band the"
@@ -101,3 +99,6 @@ def _about(row: dict) -> str:
         return "all of its parts"
     words = ", ".join(word for word in (row["contrast"], row["metric"].replace("_", " ")) if word)
     return f"part: {words}" if row["role"] == "component" else words
+
+
+FIGURE = Figure(draw, caption=CAPTION, study_tables=("claims",), section="claims", order=10)

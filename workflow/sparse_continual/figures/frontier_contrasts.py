@@ -6,10 +6,9 @@ and a shorter stream; where the two frontiers do not overlap there is nothing to
 """
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("Forgetting at equal learning")
-TABLES = ("statistics/frontier_contrasts",)
-PLACE = 5  # in the report
 CAPTION = (
     "Difference in forgetting of each contrast, plus side less minus side, in points, over the n tuning blocks on"
     " their validation splits, which enter no claim: read off both frontiers at equal learning accuracy, at equal"
@@ -70,3 +69,6 @@ def _legend(made):
         for marker, face, words in _AT.values()
     ]
     _style.legend(made, handles, across=3)
+
+
+FIGURE = Figure(draw, caption=CAPTION, tables=("statistics/frontier_contrasts",), section="gates", order=20)

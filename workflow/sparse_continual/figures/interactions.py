@@ -6,10 +6,9 @@ intervals of the four means say nothing about the interaction, which is paired b
 """
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("Interactions")
-TABLES = ("statistics/contrasts", "statistics/summary")
-PLACE = 6  # in the report
 CAPTION = (
     "Means of four arms with their intervals, in points: two pairs, each from its arm without to its arm"
     " with the change. If what the change does added up, the filled line would end at the cross; the line"
@@ -90,3 +89,6 @@ def _legend(part, texts, across: int) -> None:
     look = {"marker": "x", "ms": 5, "mew": 1.2, "color": _style.BLACK, "linestyle": ""}
     handles.append(Line2D([], [], label="if effects added up", **look))
     _style.legend(part, handles, across)
+
+
+FIGURE = Figure(draw, caption=CAPTION, tables=("statistics/contrasts", "statistics/summary"), order=20)

@@ -6,10 +6,9 @@ few tuning blocks and a shorter stream: shapes can be compared, not small differ
 """
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("Forgetting against learning over the learning-rate grid")
-TABLES = ("statistics/frontier",)
-PLACE = 4  # in the report
 CAPTION = (
     "Each dot is a learning rate of the grid, small to large along the line, mean over the tuning blocks"
     " on their validation splits (they enter no test). The ring marks the rate that the rule chose. The other"
@@ -45,3 +44,6 @@ def draw(tables, settings):
     low, high = next(iter(axes.values())).get_ylim()
     next(iter(axes.values())).set_ylim(low, high + 0.18 * (high - low))  # room for the words
     return made
+
+
+FIGURE = Figure(draw, caption=CAPTION, tables=("statistics/frontier",), section="gates", order=10)

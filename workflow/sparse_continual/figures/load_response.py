@@ -5,11 +5,9 @@ load. Limit: streams of other loads differ in their number of facts, and hence o
 """
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("Differences against load")
-TABLES = ()
-STUDY_TABLES = ("loads",)
-PLACE = 7  # in the report
 CAPTION = (
     "Difference of each contrast, plus side less minus side, in points with its interval over blocks, on"
     " streams of different load: bits that the stream asks to be stored, per nonzero weight of the plus"
@@ -68,3 +66,6 @@ def _legend(made) -> None:
         for metric, look in _LOOKS.items()
     ]
     _style.legend(made, handles, across=2)
+
+
+FIGURE = Figure(draw, caption=CAPTION, study_tables=("loads",), order=30)

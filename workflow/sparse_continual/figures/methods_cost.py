@@ -6,10 +6,9 @@ that of libraries as much as that of a method.
 """
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("What methods cost")
-TABLES = ("tables/costs",)
-PLACE = 16  # in the report
 STEPS = {  # the stage that ends the step: (marker, face, edge, name)
     "pruned": ("o", _style.RED, _style.RED, "pruning"),
     "trained": ("D", "white", _style.BLUE, "pretraining under the mask"),
@@ -59,3 +58,7 @@ def _legend(made, shown):
         for marker, face, edge, name in looks
     ]
     _style.legend(made, handles, across=3)
+
+
+# the one section of the page that shows times
+FIGURE = Figure(draw, caption=CAPTION, tables=("tables/costs",), section="environment", order=10)

@@ -6,10 +6,9 @@ counts as error of its matrices; what methods cost is another figure.
 """
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("Perplexity before and after pruning and recovery")
-TABLES = ("tables/perplexities", "tables/layer_errors")
-PLACE = 15  # in the report
 STAGES = {  # stage: (marker, size, face, edge)
     "base": ("|", 7, _style.GREY, _style.GREY),
     "pruned": ("o", 4, "white", _style.RED),
@@ -83,3 +82,12 @@ def _legend(made, shown):
         look = {"marker": marker, "ms": size, "mfc": face, "mec": edge}
         handles.append(Line2D([], [], linestyle="", label=NAMES[stage], **look))
     _style.legend(made, handles, across=2)
+
+
+FIGURE = Figure(
+    draw,
+    caption=CAPTION,
+    tables=("tables/perplexities", "tables/layer_errors"),
+    section="topology",
+    order=20,
+)

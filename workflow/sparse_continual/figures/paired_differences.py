@@ -6,10 +6,9 @@ of the primary metrics, whose scale they need.
 """
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("Paired differences of every block, per estimand")
-TABLES = ("statistics/contrasts", "statistics/differences")
-PLACE = 2  # in the report
 CAPTION = (
     "Difference of each contrast, plus side less minus side, in points. Small dots are blocks, the large mark"
     " their mean, the thick line its interval, adjusted for nothing; the dashed line is the bootstrap-t"
@@ -79,3 +78,12 @@ def _legend(made, contrasts):
             Line2D([], [], color=_style.BLACK, linewidth=0.8, linestyle="--", label="bootstrap-t, if skewed")
         )
     _style.legend(made, handles, across=2)
+
+
+FIGURE = Figure(
+    draw,
+    caption=CAPTION,
+    tables=("statistics/contrasts", "statistics/differences"),
+    section="primary",
+    order=10,
+)

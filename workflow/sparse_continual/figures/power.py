@@ -8,11 +8,9 @@ are estimates; power from them describes the study's precision and excuses no re
 import math
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("Detectable difference against the number of blocks")
-TABLES = ()
-STUDY_TABLES = ("power",)
-PLACE = 13  # in the report
 CAPTION = (
     "True difference that a test of the study's claims finds with 80 % power, by number of blocks (or bases), for"
     " each metric: with the SD of a paired difference that the plan assumed (of an interaction a larger one), with"
@@ -91,3 +89,6 @@ def _legend(made, sources, n: int, tests: int) -> None:
         Patch(label="exact test too coarse", **_HATCH),
     ]
     _style.legend(made, handles, across=2)
+
+
+FIGURE = Figure(draw, caption=CAPTION, study_tables=("power",), section="power", order=10)

@@ -5,6 +5,7 @@ about their difference, which is paired by block; that is the figure of paired d
 """
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema(
     "Forgetting and forward transfer of every condition",
@@ -14,8 +15,6 @@ SCHEMA = _style.schema(
         "default": "raw",
     },
 )
-TABLES = ("statistics/metrics", "statistics/summary")
-PLACE = 3  # in the report
 CAPTION = (
     "Each pale dot is one block, the upright stroke their mean, the line its 95 % t interval (or the level"
     " that the study sets). Read differences between conditions in the figure of paired differences, not"
@@ -54,3 +53,6 @@ def draw(tables, settings):
         ax.set_xlabel(_style.LABELS[metric] + ("" if scale == "raw" else ",\ncorrected"))
     _style.name_rows(axes[0], names, heights)
     return made
+
+
+FIGURE = Figure(draw, caption=CAPTION, tables=("statistics/metrics", "statistics/summary"), order=10)

@@ -6,10 +6,9 @@ number of tasks by itself, and a ratio of means is shown, not a mean of ratios.
 """
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("Along a long stream")
-TABLES = ("statistics/retention", "statistics/slopes", "statistics/differences")
-PLACE = 8  # in the report
 CAPTION = (
     "Against the number of tasks trained, for each condition (rows): bits of all tasks so far that are still"
     " retained, score on the newest task right after its training, and plasticity, what that training added."
@@ -67,3 +66,12 @@ def _ratio(slopes, condition: str, quantity: str) -> str:
     ratio, lower, upper = found.iloc[0]
     interval = "" if found.isna().any(axis=None) else f"\n[{lower:.2f}, {upper:.2f}]"
     return f"{ratio:.2f}{interval}".replace("-", "−")
+
+
+FIGURE = Figure(
+    draw,
+    caption=CAPTION,
+    tables=("statistics/retention", "statistics/slopes", "statistics/differences"),
+    section="curves",
+    order=10,
+)

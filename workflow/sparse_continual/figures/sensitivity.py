@@ -4,10 +4,9 @@ Limit: leaving out shows how much hangs on a single one; it is no test, and n is
 """
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("Contrasts with one block, position or task left out")
-TABLES = ("statistics/sensitivity",)
-PLACE = 11  # in the report
 CAPTION = (
     "Each contrast on all data (large circle, thick line its interval), and with each block, each position"
     " of the stream and each task left out in turn: one mark per estimate, the thin line from the lowest to"
@@ -80,3 +79,6 @@ def _legend(made):
         }
         handles.append(Line2D([], [], marker=marker, label=words if full else f"without {words}", **look))
     _style.legend(made, handles, across=2)
+
+
+FIGURE = Figure(draw, caption=CAPTION, tables=("statistics/sensitivity",), section="sensitivity", order=10)

@@ -7,6 +7,7 @@ them that leaves zero out is no test. Knob: `contrast`. Source: Simonsohn, Simmo
 
 from sparse_continual.errors import UserError
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 from sparse_continual.registry import nearest
 
 SCHEMA = _style.schema(
@@ -17,8 +18,6 @@ SCHEMA = _style.schema(
         "default": "",
     },
 )
-TABLES = ("statistics/specification",)
-PLACE = 12  # in the report
 CAPTION = (
     "Exploratory. One contrast under every choice of metric, scale, items and estimator, in the order of the"
     " estimates; below each, the choices that it is made of. Filled marks have an interval that leaves zero"
@@ -101,3 +100,6 @@ def _dashboard(ax, rows, choices, heights) -> None:
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.set_xlabel(f"{len(rows)} ways")
+
+
+FIGURE = Figure(draw, caption=CAPTION, tables=("statistics/specification",), order=40)

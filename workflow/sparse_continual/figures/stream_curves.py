@@ -6,10 +6,9 @@ itself; intervals of two conditions say nothing about their difference, which is
 """
 
 from sparse_continual.figures import _style
+from sparse_continual.figures.figure import Figure
 
 SCHEMA = _style.schema("Scores along the stream", part=_style.PART)
-TABLES = ("tables/scores", "statistics/differences")
-PLACE = 10  # in the report
 CAPTION = (
     "Share right along the stream, mean over blocks: thin lines are tasks by position, dark the first and"
     " light the last, dotted until they are trained. The thick line is the average over the tasks seen so"
@@ -66,3 +65,8 @@ def _legend(made, shades):
         Line2D([], [], color=_style.GREY, linestyle=":", linewidth=0.8, label="not yet trained"),
     ]
     _style.legend(made, lines, across=3)
+
+
+FIGURE = Figure(
+    draw, caption=CAPTION, tables=("tables/scores", "statistics/differences"), section="curves", order=30
+)

@@ -7,12 +7,11 @@ from sparse_continual.streams import calibration
 from sparse_continual.topologies import structured_counts
 from sparse_continual.topologies.counts import kept_total, matrices, parse_pattern, refuse_empty
 
-COUNTED = "counted"  # the method that takes a topology from the weights of a checkpoint
 ON_SPARSE = ("keep", "refuse")  # what becomes of a model that lacks weights before; the first is the default
 
 
 def agreed(settings: dict, users: tuple = ()):
-    """(method's module, allocation's name, allocation's options) of a topology's `settings`, after a look at
+    """(method, allocation's name, allocation's options) of a topology's `settings`, after a look at
     whether the method defines what they combine.
 
     `settings`: {method, pattern, allocation, counts, on_sparse, ...}; without a pattern, dense; without counts,
@@ -28,38 +27,38 @@ def agreed(settings: dict, users: tuple = ()):
     method = registry.load("pruning.methods", name)
     kind = "N:M" if parse_pattern(pattern) else pattern
     found = f"pattern {pattern!r}" if "pattern" in settings else "no pattern"
-    if method.PATTERNS or "pattern" in settings:
-        _one_of(name, kind, found, method.PATTERNS)
+    if method.patterns or "pattern" in settings:
+        _one_of(name, kind, found, method.patterns)
     if "counts" in settings:
-        _one_of(name, settings["counts"], f"counts {settings['counts']!r}", method.COUNTS)
+        _one_of(name, settings["counts"], f"counts {settings['counts']!r}", method.counts)
     if "on_sparse" in settings:
-        prunes = kind != "dense" and not hasattr(method, "read")
+        prunes = kind != "dense" and not method.found
         found = f"on_sparse {settings['on_sparse']!r:.40}"
         _one_of(name, settings["on_sparse"], found, ON_SPARSE if prunes else ())
-    chosen = settings.get("allocation", method.ALLOCATIONS[0])
+    chosen = settings.get("allocation", method.allocations[0])
     options = dict(chosen) if isinstance(chosen, dict) else {"name": chosen}
     allocation = options.pop("name", None)
     if not isinstance(allocation, str):
         raise UserError(
             f"method {name}: found allocation {chosen!r:.40}, expected a name, or {{name, its own settings}}, of "
-            f"{' or '.join(method.ALLOCATIONS)}"
+            f"{' or '.join(method.allocations)}"
         )
     schema = registry.schema("pruning.allocations", allocation)
-    _one_of(name, allocation, f"allocation {allocation!r}", method.ALLOCATIONS)
+    _one_of(name, allocation, f"allocation {allocation!r}", method.allocations)
     if kind == "N:M" and allocation != "uniform":
         raise UserError(
             f"pattern {pattern}: found allocation {allocation!r}, expected uniform: every matrix keeps the same share"
         )
-    if hasattr(method, "check"):
-        method.check(settings)
-    for other in _based_on(method, settings):
+    for other in method.others(settings):
         agreed({**settings, "method": other, "allocation": chosen}, (*users, name))
+    if method.check:
+        method.check(settings)
     return method, allocation, options_of(f"allocation {allocation}", schema, options)
 
 
-def _based_on(method, settings: dict) -> list[str]:
-    """Names of other methods that a method uses under these settings."""
-    return method.based_on(settings) if hasattr(method, "based_on") else []
+def is_found(topology: dict) -> bool:
+    """Whether the topology of these settings is found in the weights of its base, and nothing is pruned."""
+    return registry.load("pruning.methods", topology["method"]).found
 
 
 def _one_of(method: str, value, found: str, defined: tuple) -> None:
@@ -83,15 +82,15 @@ def options_of(where: str, schema: dict, options: dict) -> dict:
 def needs_text(settings: dict) -> bool:
     """Whether a topology's `settings` make the model read calibration rows."""
     method, allocation, _ = agreed(settings)
-    methods = [method, *(registry.load("pruning.methods", other) for other in _based_on(method, settings))]
-    inputs = registry.load("pruning.allocations", allocation).NEEDS == "inputs"
-    return inputs or any(method.NEEDS_CALIBRATION for method in methods)
+    methods = [method, *(registry.load("pruning.methods", other) for other in method.others(settings))]
+    inputs = registry.load("pruning.allocations", allocation).needs == "inputs"
+    return inputs or any(method.needs_calibration for method in methods)
 
 
 def variants(settings: dict) -> list[str]:
     """Modules that a topology's `settings` are looked up in by name, besides what its script imports."""
     method, allocation, _ = agreed(settings)
-    methods = [settings["method"], *_based_on(method, settings)]
+    methods = [settings["method"], *method.others(settings)]
     return [*(f"pruning.methods.{name}" for name in methods), f"pruning.allocations.{allocation}"]
 
 
@@ -123,9 +122,9 @@ def check(settings: dict, shape: dict) -> int | None:
             ).values()
         )
     total = kept_total(sizes, pattern, settings.get("sparsity"))
-    module = registry.load("pruning.allocations", allocation)
-    if module.NEEDS == "shapes":
-        refuse_empty(module.kept(sizes, total, **options), allocation)
+    sharing = registry.load("pruning.allocations", allocation)
+    if sharing.needs == "shapes":
+        refuse_empty(sharing.kept(sizes, total, **options), allocation)
     return total
 
 

@@ -3,7 +3,7 @@
 Counted are the tokens that enter a decoder block, and those whose gradients come back through it. A method says its own
 by `passes(options, text)`, from the `Text` that it is given: it imports nothing of this file, whose edits make no
 topology anew. Of a method that does not, it is what `pruning` has it read: a walk over the blocks where it has
-`Statistics`, nothing else. An allocation that looks at inputs adds a walk of its own.
+`statistics`, nothing else. An allocation that looks at inputs adds a walk of its own.
 
 Limits: rows count at their greatest length, as if all had it, although a walk sends two rows of every further length
 through the model, which may be more; a pass that stops inside a block, because no more is asked, counts whole; what a
@@ -66,9 +66,10 @@ class Text:
     def of(self, name: str, options: dict) -> Passes:
         """What the method `name` has pass; `options`: those of its own that are not its defaults."""
         method = registry.load("pruning.methods", name)
-        if hasattr(method, "passes"):
-            return method.passes(options_of(f"method {name}", method.SCHEMA, options), self)
-        return self.walked() if hasattr(method, "Statistics") else Passes()
+        if method.passes:
+            schema = registry.schema("pruning.methods", name)
+            return method.passes(options_of(f"method {name}", schema, options), self)
+        return self.walked() if method.statistics else Passes()
 
 
 def planned(settings: dict, shape: dict, sequences: int, tokens: int, written: bool) -> Passes:
@@ -86,7 +87,7 @@ def planned(settings: dict, shape: dict, sequences: int, tokens: int, written: b
         sequences, tokens, shape["layers"], kept_total(sizes, "dense"), kept, *_readings(shape, tokens)
     )
     total = text.of(settings["method"], own)
-    if registry.load("pruning.allocations", allocation).NEEDS == "inputs":
+    if registry.load("pruning.allocations", allocation).needs == "inputs":
         total += text.walked()
     return total + Passes(written=sequences * (tokens - 1)) if written else total
 

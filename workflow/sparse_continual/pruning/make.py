@@ -56,7 +56,7 @@ def make_topology(
     masks, facts = None, {"trust_remote_code": trust_remote_code}
     watch = watch or (lambda stage, model: None)
     method = registry.load("pruning.methods", chosen["method"])
-    found = hasattr(method, "read")  # in the weights as they are
+    found = method.found
     if chosen["method"] == "dense" or found:
         _agree(model, source, found)
     else:

@@ -137,15 +137,15 @@ def refuse_sparse(model, settings: dict) -> None:
 def _run(job, chosen, options, sizes, settings, sparsity) -> None:
     """Share out the kept weights and prune every matrix."""
     _, allocation, shares = agreed(settings | options)
-    module = registry.load("pruning.allocations", allocation)
-    if module.NEEDS == "scores":  # which only a method that has looked at the model can give
+    sharing = registry.load("pruning.allocations", allocation)
+    if sharing.needs == "scores":  # which only a method that has looked at the model can give
         job.gather(chosen, options)
-    planned = module.kept(sizes, job.total, *_evidence(job, module, chosen, options), **shares)
+    planned = sharing.kept(sizes, job.total, *_evidence(job, sharing, chosen, options), **shares)
     room = before.room_of(sizes, job.existing, parse_pattern(settings["pattern"]))
     kept = refuse_empty(before.limited(planned, room), allocation, room)
     written = sparsity if allocation == "uniform" and kept == planned else None
     job.counts = _counts(job, kept, settings, written)
-    if module.NEEDS != "scores":
+    if sharing.needs != "scores":
         job.gather(chosen, options)
     job.run(chosen, options)
 
@@ -169,40 +169,38 @@ class Job:
     def gather(self, chosen, options: dict) -> None:
         """Let a method look at the whole model, or train it, before any matrix is pruned for good.
 
-        `statistics(name)` is then what it found out about a matrix: None for most methods.
+        `evidence(name)` is then what it found out about a matrix: None for most methods.
         """
-        self.statistics = lambda name: None
-        if hasattr(chosen, "gather"):
-            self.statistics = chosen.gather(self, **options)
+        self.evidence = chosen.gather(self, **options) if chosen.gather else lambda name: None
 
     def run(self, chosen, options: dict) -> None:
-        """Prune every block by the method's module."""
-        reads = hasattr(chosen, "Statistics") or hasattr(chosen, "prune_block")
+        """Prune every block by the `method.Method` chosen."""
+        reads = chosen.statistics or chosen.prune_block
         for block in blocks(self.model, self.linears, self.rows if reads else []):
-            if hasattr(chosen, "prune_block"):
+            if chosen.prune_block:
                 chosen.prune_block(block, self, **options)
                 continue
-            measured = block.measure(chosen.Statistics) if hasattr(chosen, "Statistics") else {}
-            own = {} if hasattr(chosen, "gather") else options
+            measured = block.measure(chosen.statistics) if chosen.statistics else {}
+            own = {} if chosen.gather else options
             for name in block.linears:
-                statistics = measured[name] if measured else self.statistics(name)
-                self.prune_one(chosen.prune_matrix, name, statistics, **own)
+                evidence = measured[name] if measured else self.evidence(name)
+                self.prune_one(chosen.prune_matrix, name, evidence, **own)
 
-    def prune_one(self, kernel, name: str, statistics, weight=None, count=None, **options):
+    def prune_one(self, kernel, name: str, evidence, weight=None, count=None, **options):
         """Prune one matrix by a method's kernel, from its weight and to its count unless others are given.
 
         Returns its mask [outputs, inputs], without what did not exist before. Raises UserError naming the matrix.
         """
         weight = matrix_of(self.linears[name], weight)
         try:
-            mask, new = kernel(weight, statistics, count or self.counts.get(name), **options)
+            mask, new = kernel(weight, evidence, count or self.counts.get(name), **options)
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
         if name in self.existing:
             mask = mask & self.existing[name]
         self.write(name, mask, new)
-        if getattr(statistics, "notes", None):
-            self.notes[name] = dict(statistics.notes)
+        if getattr(evidence, "notes", None):
+            self.notes[name] = dict(evidence.notes)
         return mask
 
     def write(self, name: str, mask, weight):
@@ -225,7 +223,7 @@ def _counts(job, kept, settings, sparsity) -> dict:
 
 
 def _evidence(job, allocation, chosen, options) -> tuple:
-    """What an allocation's module looks at besides shapes."""
+    """What an allocation looks at besides shapes."""
 
     def magnitudes():
         """(weight names, |W| * input norms) of every block of the dense model."""
@@ -235,10 +233,10 @@ def _evidence(job, allocation, chosen, options) -> tuple:
             yield list(block.linears), torch.cat(values)
 
     def scores(name):
-        own = {} if hasattr(chosen, "gather") else options
-        return chosen.scores(matrix_of(job.linears[name]), job.statistics(name), **own)
+        own = {} if chosen.gather else options
+        return chosen.scores(matrix_of(job.linears[name]), job.evidence(name), **own)
 
-    return {"shapes": (), "inputs": (magnitudes(),), "scores": (scores,)}[allocation.NEEDS]
+    return {"shapes": (), "inputs": (magnitudes(),), "scores": (scores,)}[allocation.needs]
 
 
 @contextmanager

@@ -18,16 +18,18 @@ def table() -> str:
 def line(name: str) -> str:
     """A method's line: the first sentence of its docstring up to its source, patterns, allocations, needs."""
     method = registry.load("pruning.methods", name)
-    words = " ".join(method.__doc__.split()).removeprefix(f"{name}: ")
+    words = " ".join(registry.docstring("pruning.methods", name).split()).removeprefix(f"{name}: ")
     what = re.split(r" \(|[.;:] ", words)[0].rstrip(".")
-    reads = "text, to train on" if "steps" in method.SCHEMA["properties"] else "text"
-    if not method.NEEDS_CALIBRATION:
-        reads = "what the other method reads" if hasattr(method, "based_on") else ""
+    reads = (
+        "text, to train on" if "steps" in registry.schema("pruning.methods", name)["properties"] else "text"
+    )
+    if not method.needs_calibration:
+        reads = "what the other method reads" if method.based_on else ""
     cells = [
         f"`{name}`",
         what,
-        ", ".join(method.PATTERNS) or "as found",
-        ", ".join(method.ALLOCATIONS),
+        ", ".join(method.patterns) or "as found",
+        ", ".join(method.allocations),
         reads,
     ]
     return f"| {' | '.join(cells)} |"

@@ -332,10 +332,9 @@ def _read(importer, log: Path):
     try:
         return importer.read(log)
     except UserError as error:
-        expected = getattr(importer, "EXPECTED", "")
-        if not expected or "expected" in str(error):
+        if "expected" in str(error):
             raise
-        raise UserError(f"{error}; {expected}") from None
+        raise UserError(f"{error}; {importer.expected}") from None
     except OSError as error:  # a folder within, say, of someone else's
         raise UserError(
             f"{error.filename or log}: cannot be read ({error.strerror}); expected a log that you may read"

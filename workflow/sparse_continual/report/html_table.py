@@ -6,25 +6,10 @@ import shlex
 from pathlib import Path
 
 from sparse_continual import registry
+from sparse_continual.figures.figure import SECTIONS
 from sparse_continual.report.words import Words, absent, digits, points, probability, signed
 
 LIMIT = 200  # rows of a table on the page; the file has all
-# Where a figure stands; one that is not named here stands with the secondary results.
-SECTIONS = {
-    "forest": "claims",
-    "paired_differences": "primary",
-    "learning_frontier": "gates",
-    "frontier_contrasts": "gates",
-    **dict.fromkeys(("density", "methods_perplexity"), "topology"),
-    "methods_cost": "environment",  # the one section that tells of times
-    "accuracy_matrices": "curves",
-    "stream_curves": "curves",
-    "retained_bits": "curves",
-    "sensitivity": "sensitivity",
-    "power": "power",
-}
-
-
 # How a column's cells are shown: text (where none is named), code, count, number, p, flag (true or false),
 # points (a share as signed points), size (one without a sign), amount (points, or bits in a row whose scale
 # is bits), words:GROUP (a word of the catalogue).
@@ -127,27 +112,32 @@ def count(value) -> str:
 
 
 def in_order(figures) -> list[str]:
-    """Names of figures by the place that each claims in the report."""
-    return sorted(figures, key=lambda name: (registry.load("figures", name).PLACE, name))
+    """Names of figures as they stand on the page: by section, then by the order that each claims in it."""
+
+    def place(name):
+        drawn = registry.load("figures", name)
+        return SECTIONS.index(drawn.section), drawn.order, name
+
+    return sorted(figures, key=place)
 
 
 def figure(folder: Path, stream: str, name: str, facts: dict, words: Words) -> dict:
     """A figure as the page shows it; an image of its own, so that no id of one can meet one of another."""
     import yaml
 
-    variant = registry.load("figures", name)
+    drawn = registry.load("figures", name)
     svg = (folder / "figures" / f"{name}.svg").read_bytes()
     settings = facts["figures"][name]
-    study_tables = [f"../statistics/{table}.csv" for table in getattr(variant, "STUDY_TABLES", ())]
+    study_tables = [f"../statistics/{table}.csv" for table in drawn.study_tables]
     return {
         "name": name,
         "stream": stream,
         "id": f"{stream}-{name}",
-        "section": SECTIONS.get(name, "secondary"),
+        "section": drawn.section,
         "title": settings["title"],
-        "caption": words.meaning("figures", name, variant.CAPTION),
+        "caption": words.meaning("figures", name, drawn.caption),
         "uri": "data:image/svg+xml;base64," + base64.b64encode(svg).decode(),
-        "tables": [posixpath.normpath(f"../{stream}/{table}.csv") for table in variant.TABLES] + study_tables,
+        "tables": [posixpath.normpath(f"../{stream}/{table}.csv") for table in drawn.tables] + study_tables,
         "files": [f"../{stream}/figures/{name}.{form}" for form in ("svg", "pdf", "png")],
         "settings": yaml.safe_dump({"figures": {name: settings}}, sort_keys=False, allow_unicode=True),
         "command": rebuild(facts, stream, name),

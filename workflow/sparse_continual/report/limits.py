@@ -7,8 +7,6 @@ from sparse_continual.report.sentences import cannot_reach
 from sparse_continual.report.words import Words, absent
 from sparse_continual.statistics.compare import bases_of
 from sparse_continual.statistics.contrasts import shared
-from sparse_continual.streams.settings import filled
-from sparse_continual.streams.sources.facts import MEMORY, SCHEMA
 from sparse_continual.verdicts.findings import planned_n
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 
@@ -43,8 +41,7 @@ def units(facts: dict) -> tuple[int, str]:
 def bases_kind(facts: dict) -> str:
     """How many bases the blocks start from: `one` for all, `shared` by some, or each its `own`."""
     bases = facts["bases_of_blocks"]
-    generated = all(base["source"] == "generated" for base in facts["bases"].values())
-    if bases_of(bases) == "one for all blocks" or not generated:
+    if bases_of(bases) == "one for all blocks" or not facts["generated"]:
         return "one"
     return "shared" if shared(bases) else "own"
 
@@ -95,11 +92,9 @@ def _topologies(facts, words):
 
 
 def _load(name, facts, budget, words):
-    stream = facts["streams"][name]
-    if stream["source"] != "facts":
+    bits = facts["bits"][name]
+    if bits is None:
         return words("limits.load.fixed", stream=f"`{name}`")
-    stream = filled(SCHEMA, stream)
-    bits = stream["tasks"] * stream["people"] * sum(math.log2(len(values)) for values, _ in MEMORY.values())
     load = bits / min(float(row["nonzeros"]) for row in budget)
     kind = "low" if load < BITS_PER_WEIGHT / 2 else "high"
     return words(f"limits.load.{kind}", stream=f"`{name}`", load=f"{load:.2g}", capacity=BITS_PER_WEIGHT)

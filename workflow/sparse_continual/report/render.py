@@ -37,7 +37,8 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
     ({path, digest} or None), claims (those of the claims file), configfiles (those beside the default),
     bases_of_blocks (block -> base), published (base -> what is declared of a published checkpoint), counted (topology
     -> the base that it was counted in), topology_names (condition -> its topology, as the tables name it),
-    tasks (stream -> how many tasks it has), and the bases, topologies, mechanisms, streams, conditions and
+    tasks (stream -> how many tasks it has), bits (stream -> bits that its tasks ask a model to store, or None),
+    generated (whether every base is made here), and the bases, topologies, mechanisms, streams, conditions and
     figures that the study uses.
     `environment` is what environment.gather found, `built` what tasks.gather found.
 

@@ -10,7 +10,7 @@ from copy import deepcopy
 
 from sparse_continual import registry
 from sparse_continual.errors import ConfigError, UserError
-from sparse_continual.pruning.check import COUNTED
+from sparse_continual.pruning.check import is_found
 from sparse_continual.runs.mechanism import mechanism_class
 from sparse_continual.schema import check_schema, schema_named
 from sparse_continual.statistics.contrasts import arms as contrast_arms
@@ -236,7 +236,7 @@ def _check_values(config: dict) -> list[str]:
     if study["blocks_per_base"] > 1:
         for name in study["conditions"]:
             base = config["conditions"][name]["base"]
-            if config["bases"][base]["source"] != "generated":
+            if not _generated(config["bases"][base]):
                 lines.append(
                     f"study.blocks_per_base: found {study['blocks_per_base']} with base {base!r} of condition {name!r},"
                     " expected 1: all blocks share a base that is not generated"
@@ -255,7 +255,7 @@ def _check_values(config: dict) -> list[str]:
     else:
         lines += _check_checkpoints(config)
     for name, base in config["bases"].items():
-        if base["source"] == "generated" and "mixture" not in base:
+        if _generated(base) and "mixture" not in base:
             lines.append(f"bases.{name}: missing key 'mixture'; a generated base is pretrained on one")
         if "recovery" in base and "mixture" not in base:
             lines.append(f"bases.{name}: recovery needs a mixture to train on; add bases.{name}.mixture")
@@ -280,7 +280,7 @@ def _check_values(config: dict) -> list[str]:
 
 def _at_init(method: str) -> bool:
     """Whether a pruning method's choice means something before training."""
-    return getattr(registry.load("pruning.methods", method), "AT_INIT", False)
+    return registry.load("pruning.methods", method).at_init
 
 
 def _check_checkpoints(config: dict) -> list[str]:
@@ -289,7 +289,7 @@ def _check_checkpoints(config: dict) -> list[str]:
     for contrast in config["study"]["contrasts"]:
         names = [config["conditions"][arm]["base"] for arm in contrast_arms(contrast)]
         bases = [_model_of(config["bases"][name]) for name in names]
-        given = any(base["source"] != "generated" for base in bases)
+        given = not all(map(_generated, bases))
         differ = given and any(base != bases[0] for base in bases)
         if differ and contrast["estimand"] != "as_published":
             lines.append(
@@ -303,6 +303,11 @@ def _check_checkpoints(config: dict) -> list[str]:
                 f"{', '.join(dict.fromkeys(names))}, expected different checkpoints that were not generated here"
             )
     return lines
+
+
+def _generated(base: dict) -> bool:
+    """Whether every block makes a base of its own."""
+    return registry.load("bases.sources", base["source"]).generated
 
 
 def _model_of(base: dict) -> dict:
@@ -321,6 +326,7 @@ def _check_condition(name: str, config: dict) -> list[str]:
     dense = config["topologies"][condition["topology"]]["method"] == "dense"
     kind = config["mechanisms"][condition["mechanism"]]["kind"]
     mechanism = mechanism_class(kind)
+    generated = _generated(config["bases"][condition["base"]])
     lines = []
     if condition["writes"] != "all":
         if not dense:
@@ -351,7 +357,7 @@ def _check_condition(name: str, config: dict) -> list[str]:
     ):
         if topology and config["topologies"][topology]["method"] == "dense":
             lines.append(f"{where}.{key}: found {topology!r}, which is dense, expected a sparse topology")
-        if topology and config["topologies"][topology]["method"] == COUNTED:
+        if topology and is_found(config["topologies"][topology]):
             lines.append(
                 f"{where}.{key}: found {topology!r}, whose weights are counted in the condition's own base, expected "
                 "a topology that is made from a dense one"
@@ -359,15 +365,12 @@ def _check_condition(name: str, config: dict) -> list[str]:
     for key in ("topology", "like"):
         topology = condition.get(key)
         at_init = topology and config["topologies"][topology].get("at") == "init"
-        if at_init and config["bases"][condition["base"]]["source"] != "generated":
+        if at_init and not generated:
             lines.append(
                 f"{where}.{key}: found {topology!r}, which is made at init, on base {condition['base']!r}, expected a "
                 "generated base: no other has its initial weights at hand"
             )
-    if (
-        config["topologies"][condition["topology"]]["method"] == COUNTED
-        and config["bases"][condition["base"]]["source"] == "generated"
-    ):
+    if generated and is_found(config["topologies"][condition["topology"]]):
         lines.append(
             f"{where}.topology: found {condition['topology']!r}, which counts the zeros of a pruned checkpoint, on "
             f"base {condition['base']!r}, which is generated and has none; name a method that prunes"
@@ -375,7 +378,7 @@ def _check_condition(name: str, config: dict) -> list[str]:
     if "match" in condition:
         if not dense:
             lines.append(f"{where}.match: expected a dense topology: a control is dense")
-        if config["bases"][condition["base"]]["source"] != "generated":
+        if not generated:
             lines.append(
                 f"{where}.match: base {condition['base']!r} is not generated, so no control of another shape "
                 "can be pretrained; use a generated base or drop the condition"

@@ -16,10 +16,9 @@ from sparse_continual.budgets.shapes import control
 from sparse_continual.errors import UserError
 from sparse_continual.files import digest_of_given, given_path
 from sparse_continual.identity import canonical, seed_of, sha256
-from sparse_continual.pruning.check import COUNTED, needs_text
 from sparse_continual.pruning.check import check as check_topology
+from sparse_continual.pruning.check import is_found, needs_text
 from sparse_continual.pruning.measure import TABLES as MEASURES
-from sparse_continual.streams.lexicon import vocabulary
 from sparse_continual.streams.orders import PILOT, TUNING, order_of_block
 from sparse_continual.study.names import naming
 from sparse_continual.training.arithmetic import Shape, head_share, parameters
@@ -27,7 +26,6 @@ from sparse_continual.verdicts.claims import load as load_claims
 
 ROOT = Path(__file__).resolve().parents[3]  # the checkout: where Snakefile, config.yaml and claims files lie
 STORE = "results/store"
-ENDS = {"vocabulary": len(vocabulary()), "tied": True}  # of every generated base
 MANIFESTS = {"runs": "run.json", "scores": "scores.csv", "tuning": "chosen.json", "savings": "savings.csv"}
 
 
@@ -146,35 +144,35 @@ class Study:
 
     def generated(self, condition: str) -> bool:
         """Whether every block pretrains a base of its own."""
-        return self.base(condition)["source"] == "generated"
+        return self.source(self.condition(condition)["base"]).generated
+
+    def source(self, base: str):
+        """The `bases.source.Source` of a base."""
+        return registry.load("bases.sources", self.config["bases"][base]["source"])
 
     def fetched(self, base: str) -> bool:
         """Whether a base of the study is a download."""
-        source = self.config["bases"][base]["source"]
-        return source != "generated" and hasattr(registry.load("bases.sources", source), "downloads")
+        return self.source(base).downloads is not None
 
     def downloads(self, base: str) -> list[dict]:
         """What a base of the study downloads, and whether it is there: {repo, revision, ...}; [] for other bases."""
-        settings = self.config["bases"][base]
-        if not self.fetched(base):
-            return []
-        return registry.load("bases.sources", settings["source"]).downloads(settings)
+        return self.source(base).downloads(self.config["bases"][base]) if self.fetched(base) else []
 
     def published(self) -> dict[str, dict]:
         """base -> what the registry of published checkpoints declares of it, for the bases that are in it."""
-        found = {}
-        for name in sorted({self.condition(condition)["base"] for condition in self.conditions}):
-            settings = self.config["bases"][name]
-            if settings["source"] == "published":
-                found[name] = registry.load("bases.sources", "published").declared(settings)
-        return found
+        used = sorted({self.condition(condition)["base"] for condition in self.conditions})
+        return {
+            name: self.source(name).declared(self.config["bases"][name])
+            for name in used
+            if self.source(name).declared
+        }
 
     def counted(self) -> dict[str, str]:
         """topology, as the tables name it -> base, of those that are counted in their checkpoint."""
         return {
             self.topology_name(condition): self.condition(condition)["base"]
             for condition in self.conditions
-            if self.config["topologies"][self.condition(condition)["topology"]]["method"] == COUNTED
+            if is_found(self.config["topologies"][self.condition(condition)["topology"]])
         }
 
     def topology_name(self, condition: str) -> str:
@@ -237,16 +235,12 @@ class Study:
         Of the latter, FLOPs of all rows that the study sends through it are counted. Raises UserError naming the base.
         """
         if base not in self._shapes:
-            settings = self.config["bases"][base]
-            if settings["source"] == "generated":
-                found = {**settings["shape"], **ENDS}
-            else:
-                source = registry.load("bases.sources", settings["source"])
-                try:
-                    found = source.shape(settings, lengths(self, base))
-                except UserError as error:
-                    raise UserError(f"bases.{base}: {error}") from None
-            self._shapes[base] = found
+            source = self.source(base)
+            rows = () if source.generated else lengths(self, base)
+            try:
+                self._shapes[base] = source.shape(self.config["bases"][base], rows)
+            except UserError as error:
+                raise UserError(f"bases.{base}: {error}") from None
         return self._shapes[base]
 
     @_once
@@ -294,10 +288,7 @@ class Study:
         while entity.stage != "models":
             found = entity.inputs.get("base") or entity.inputs.get("model") or entity.inputs.get("run")
             entity = _listed(found)[0]
-        settings = entity.settings
-        if settings["source"] == "generated":
-            return {**settings["shape"], **ENDS}
-        return registry.load("bases.sources", settings["source"]).shape(settings)
+        return registry.load("bases.sources", entity.settings["source"]).shape(entity.settings)
 
     def parameters(self, entity: Entity) -> int:
         """Parameters of the model that an entity is, or is made from; 0 where it was not downloaded yet."""
@@ -327,10 +318,9 @@ class Study:
         base, settings = self.condition(condition)["base"], self.base(condition)
         own = {key: value for key, value in settings.items() if key not in ("mixture", "recovery")}
         if not self.generated(condition):
-            source = registry.load("bases.sources", settings["source"])
-            return self._entity("models", base, {**own, "files": source.fingerprint(settings)})
-        keys = ("hidden_size", "intermediate_size", "layers", "heads", "kv_heads")
-        own["shape"] = {key: self.shape(condition)[key] for key in keys}
+            files = self.source(base).fingerprint(settings)
+            return self._entity("models", base, {**own, "files": files})
+        own["shape"] = {key: self.shape(condition)[key] for key in settings["shape"]}
         return self._entity(
             "models", base, {**own, "seed": self.base_seed(block)}, mixture=self.mixture(condition, block)
         )
@@ -559,23 +549,29 @@ class Study:
                     f"study.tuning.tasks: found {self.study['tuning']['tasks']}, expected at most the {len(tasks)} "
                     f"tasks of stream {name!r}"
                 )
+        used = {}
         for condition in self.conditions:
             found = self.condition(condition)
-            shape = self.shape(condition)
-            for topology in {found["topology"], found.get("like"), found.get("match", {}).get("to")} - {None}:
-                own = topology == found["topology"] or "match" not in found
-                try:
-                    check_topology(self.config["topologies"][topology], shape if own else {})
-                except UserError as error:
-                    raise UserError(f"topologies.{topology}: {error}") from None
+            topologies = {found["topology"], found.get("like"), found.get("match", {}).get("to")} - {None}
+            for topology in topologies:
+                used[condition, topology] = topology == found["topology"] or "match" not in found
+                self._refuse_topology(topology, {})  # shapes ask which topologies read text
+        for (condition, topology), own in used.items():
+            self._refuse_topology(topology, self.shape(condition) if own else {})
 
         for name in self.config["figures"]:
-            wanted = {Path(table).name for table in registry.load("figures", name).TABLES} & MEASURES.keys()
+            wanted = {Path(table).name for table in registry.load("figures", name).tables} & MEASURES.keys()
             if wanted and not self.study["measure_topologies"]:
                 raise UserError(
                     f"figures.{name}: shows {', '.join(sorted(wanted))}, found study.measure_topologies false, "
                     "expected true: models are measured only where a study asks; set it, or leave the figure out"
                 )
+
+    def _refuse_topology(self, topology: str, shape: dict) -> None:
+        try:
+            check_topology(self.config["topologies"][topology], shape)
+        except UserError as error:
+            raise UserError(f"topologies.{topology}: {error}") from None
 
     def _refuse(self, where: str, package: str, settings: dict, **role) -> None:
         try:

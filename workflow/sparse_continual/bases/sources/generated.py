@@ -6,6 +6,8 @@ the lexicon of the generated sources; embeddings are tied. Cost: `pretraining.st
 size: what it shows about forgetting is shown for models of this size on this kind of text.
 """
 
+from sparse_continual.bases.source import Source
+
 SCHEMA = {
     "type": "object",
     "additionalProperties": False,
@@ -90,6 +92,13 @@ def fingerprint(settings: dict) -> dict:
     return {}
 
 
+def shape(settings: dict, lengths=()) -> dict:
+    """Shape settings of the model; FLOPs follow from them, whatever the `lengths`."""
+    from sparse_continual.streams.lexicon import vocabulary
+
+    return {**settings["shape"], "vocabulary": len(vocabulary()), "tied": True}
+
+
 def obtain(settings: dict, seed: int, folder, mixture) -> dict:
     """Pretrain the model of `settings` and save it with its tokenizer into `folder`.
 
@@ -132,3 +141,6 @@ def obtain(settings: dict, seed: int, folder, mixture) -> dict:
         )
     save_model(model, words, folder)
     return facts
+
+
+SOURCE = Source(check=check, fingerprint=fingerprint, shape=shape, obtain=obtain, generated=True)

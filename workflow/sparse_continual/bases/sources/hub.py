@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sparse_continual.bases import download
 from sparse_continual.bases.facts import facts_of
+from sparse_continual.bases.source import Source
 from sparse_continual.models.shape import shape_of
 
 SCHEMA = {
@@ -90,3 +91,6 @@ def obtain(settings, seed, folder, mixture) -> dict:
         "commit": settings["revision"],
         "downloaded": download.record(path),
     }
+
+
+SOURCE = Source(check=check, fingerprint=fingerprint, shape=shape, obtain=obtain, downloads=downloads)

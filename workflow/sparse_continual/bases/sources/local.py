@@ -13,6 +13,7 @@ not pruned already where the method `dense` is to use it.
 from pathlib import Path
 
 from sparse_continual.bases.facts import facts_of
+from sparse_continual.bases.source import Source
 from sparse_continual.files import given_path
 from sparse_continual.models.checkpoint import check_checkpoint, fingerprint_of
 from sparse_continual.models.shape import shape_of
@@ -53,3 +54,6 @@ def obtain(settings, seed, folder, mixture) -> dict:
 
 def _folder(settings) -> Path:
     return given_path(settings["path"])
+
+
+SOURCE = Source(check=check, fingerprint=fingerprint, shape=shape, obtain=obtain)

@@ -19,6 +19,7 @@ from pathlib import Path
 from sparse_continual.bases.download import check_commit, check_name, fetch, planned, record
 from sparse_continual.bases.facts import check_vocabulary
 from sparse_continual.bases.published import entry
+from sparse_continual.bases.source import Source
 from sparse_continual.errors import UserError
 from sparse_continual.models.checkpoint import check_checkpoint
 from sparse_continual.models.load import load_tokenizer
@@ -166,3 +167,13 @@ def _parts(settings: dict) -> list[tuple[str, str, dict, str | None]]:
     parent = entry(found["dense"])
     revision = settings.get("dense_revision") or parent["revision"]
     return [own, ("dense_revision", found["dense"], parent, revision)]
+
+
+SOURCE = Source(
+    check=check,
+    fingerprint=fingerprint,
+    shape=shape,
+    obtain=obtain,
+    downloads=downloads,
+    declared=declared,
+)

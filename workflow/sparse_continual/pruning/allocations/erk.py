@@ -8,8 +8,9 @@ Knobs: none. Cost: none. Limits: small matrices come out denser, large ones spar
 uniform. Made for training from scratch: nothing says that a pretrained model's weights lie so.
 """
 
+from sparse_continual.pruning.allocation import Allocation
+
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {}}
-NEEDS = "shapes"
 
 
 def kept(sizes: dict, total: int) -> dict[str, int]:
@@ -30,3 +31,6 @@ def kept(sizes: dict, total: int) -> dict[str, int]:
         del sides[dense]
     counts |= dict(zip(sides, spread(left, list(sides.values())), strict=True)) if sides else {}
     return {name: counts[name] for name in sizes}
+
+
+ALLOCATION = Allocation(kept)

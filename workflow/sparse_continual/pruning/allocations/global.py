@@ -8,8 +8,9 @@ Knobs: none. Cost: scores of every matrix, three times. Limits: compares weights
 are, so it can empty a matrix of small scale, which is refused.
 """
 
+from sparse_continual.pruning.allocation import Allocation
+
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {}}
-NEEDS = "scores"
 
 
 def kept(sizes: dict, total: int, scores) -> dict[str, int]:
@@ -54,3 +55,6 @@ def _place(histogram, wanted: int) -> tuple[int, int]:
     sums = histogram.cumsum(0)
     place = int((sums >= wanted).nonzero()[0])
     return place, int(sums[place - 1]) if place else 0
+
+
+ALLOCATION = Allocation(kept, needs="scores")

@@ -11,6 +11,8 @@ Knobs: `m`, `lam` (the authors': 5 and 0.08 for 70 % sparsity; choose on calibra
 dense pass over the calibration rows. Limits: made for high sparsity; at 50 % it does little.
 """
 
+from sparse_continual.pruning.allocation import Allocation
+
 SCHEMA = {
     "type": "object",
     "additionalProperties": False,
@@ -30,7 +32,6 @@ SCHEMA = {
         },
     },
 }
-NEEDS = "inputs"
 FLOOR = 0.01  # least density of a block
 
 
@@ -83,3 +84,6 @@ def apportion(sizes: dict, total: int, densities: dict[str, float]) -> dict[str,
     for name in by_remainder[: total - sum(counts.values())]:
         counts[name] += 1
     return counts
+
+
+ALLOCATION = Allocation(kept, needs="inputs")

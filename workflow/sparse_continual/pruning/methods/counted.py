@@ -9,11 +9,9 @@ Knobs: none. Cost: one look at each matrix. Limits: a weight that training happe
 absent; a dense checkpoint is refused.
 """
 
+from sparse_continual.pruning.method import Method
+
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {}}
-PATTERNS = ()  # none is asked for
-ALLOCATIONS = ("uniform",)
-COUNTS = ("exact",)
-NEEDS_CALIBRATION = False
 
 
 def read(model):
@@ -49,3 +47,6 @@ def _common(counted: dict) -> str:
 def _finest(pattern: str) -> tuple:
     kept, of = map(int, pattern.split(":"))
     return kept / of, of
+
+
+METHOD = Method(read=read, patterns=())

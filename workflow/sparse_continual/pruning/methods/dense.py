@@ -4,15 +4,16 @@ Source: none; the control of every comparison.
 Knobs: none. Cost: none. Limits: none.
 """
 
+from sparse_continual.pruning.method import Method
+
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {}}
-PATTERNS = ("dense",)
-ALLOCATIONS = ("uniform",)
-COUNTS = ("exact",)
-NEEDS_CALIBRATION = False
 
 
-def prune_matrix(weight, statistics, count):
+def prune_matrix(weight, evidence, count):
     """(mask bool[R, C], weight) of one matrix: all of it."""
     import torch
 
     return torch.ones_like(weight, dtype=torch.bool), weight
+
+
+METHOD = Method(prune_matrix, patterns=("dense",))

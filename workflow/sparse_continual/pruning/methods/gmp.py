@@ -10,7 +10,8 @@ Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `lea
 blocks twice forward. Limits: only the matrices are trained; on few rows it overfits.
 """
 
-from sparse_continual.training.gradual import SETTINGS, check_ends, passes  # noqa: F401  `passes`: what it costs
+from sparse_continual.pruning.method import Method
+from sparse_continual.training.gradual import SETTINGS, check_ends, passes
 
 SCHEMA = {
     "type": "object",
@@ -41,10 +42,6 @@ SCHEMA = {
         "every": {"type": "integer", "minimum": 1, "default": 10, "description": "steps between two updates"},
     },
 }
-PATTERNS = ("unstructured", "N:M")
-ALLOCATIONS = ("uniform", "erk", "owl")
-COUNTS = ("exact",)
-NEEDS_CALIBRATION = True
 
 
 def check(settings):
@@ -109,9 +106,20 @@ def interim(count, weights: int, step: int, first: int, last: int, initial=0.0):
     return Count(existing - round(begun + (gone - begun) * done), existing=count.existing)
 
 
-def prune_matrix(weight, statistics, count):
-    """(mask bool[R, C], weight) of one matrix; `statistics`: bool[R, C] of what is left, or None for all."""
+def prune_matrix(weight, evidence, count):
+    """(mask bool[R, C], weight) of one matrix; `evidence`: bool[R, C] of what is left, or None for all."""
     from sparse_continual.pruning.select import keep
 
     scores = weight.float().abs()
-    return keep(scores if statistics is None else scores.masked_fill(~statistics, -1), count), weight
+    return keep(scores if evidence is None else scores.masked_fill(~evidence, -1), count), weight
+
+
+METHOD = Method(
+    prune_matrix,
+    gather=gather,
+    check=check,
+    passes=passes,
+    patterns=("unstructured", "N:M"),
+    allocations=("uniform", "erk", "owl"),
+    needs_calibration=True,
+)

@@ -14,6 +14,7 @@ Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `lea
 the matrices are trained; a lottery ticket of a pretrained model is not what the papers are about.
 """
 
+from sparse_continual.pruning.method import Method
 from sparse_continual.training import gradual
 from sparse_continual.training.gradual import SETTINGS
 
@@ -38,11 +39,6 @@ SCHEMA = {
         },
     },
 }
-PATTERNS = ("unstructured",)
-ALLOCATIONS = ("global",)
-COUNTS = ("exact",)
-NEEDS_CALIBRATION = True
-AT_INIT = True  # its choice means something before training too
 
 
 def gather(job, steps, batch_size, learning_rate, warmup, rate, rewind):
@@ -126,13 +122,25 @@ def levels(weights: int, total: int, rate: float) -> list[int]:
     return found
 
 
-def scores(weight, statistics):
-    """float32 [R, C] by which allocation `global` counts what the last level left; `statistics`: its mask."""
-    return statistics.float()
+def scores(weight, evidence):
+    """float32 [R, C] by which allocation `global` counts what the last level left; `evidence`: its mask."""
+    return evidence.float()
 
 
-def prune_matrix(weight, statistics, count):
-    """(mask bool[R, C], weight) of one matrix; `statistics`: bool[R, C] of what is left, `count`: a `counts.Count`."""
+def prune_matrix(weight, evidence, count):
+    """(mask bool[R, C], weight) of one matrix; `evidence`: bool[R, C] of what is left, `count`: a `counts.Count`."""
     from sparse_continual.pruning.select import keep
 
-    return keep(weight.float().abs().masked_fill(~statistics, -1), count), weight
+    return keep(weight.float().abs().masked_fill(~evidence, -1), count), weight
+
+
+METHOD = Method(
+    prune_matrix,
+    gather=gather,
+    scores=scores,
+    passes=passes,
+    patterns=("unstructured",),
+    allocations=("global",),
+    needs_calibration=True,
+    at_init=True,
+)

@@ -13,7 +13,8 @@ Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `lea
 are half open, so recovery should follow.
 """
 
-from sparse_continual.training.gradual import SETTINGS, passes  # noqa: F401  `passes`: what it costs
+from sparse_continual.pruning.method import Method
+from sparse_continual.training.gradual import SETTINGS, passes
 
 SCHEMA = {
     "type": "object",
@@ -41,10 +42,6 @@ SCHEMA = {
         },
     },
 }
-PATTERNS = ("unstructured",)
-ALLOCATIONS = ("uniform", "erk", "owl")
-COUNTS = ("exact",)
-NEEDS_CALIBRATION = True
 LOW, HIGH, HEAT = -0.1, 1.1, 2 / 3
 EDGE = 1e-6  # of the uniform draws
 
@@ -124,8 +121,18 @@ def settled(a):
     return (a.sigmoid() * (HIGH - LOW) + LOW).clamp(0, 1)
 
 
-def prune_matrix(weight, statistics, count):
-    """(mask bool[R, C], weight * gate [R, C]) of one matrix; `statistics`: a, `count`: a `counts.Count`."""
+def prune_matrix(weight, evidence, count):
+    """(mask bool[R, C], weight * gate [R, C]) of one matrix; `evidence`: a, `count`: a `counts.Count`."""
     from sparse_continual.pruning.select import keep
 
-    return keep(statistics, count), weight * settled(statistics).to(weight.dtype)
+    return keep(evidence, count), weight * settled(evidence).to(weight.dtype)
+
+
+METHOD = Method(
+    prune_matrix,
+    gather=gather,
+    passes=passes,
+    patterns=("unstructured",),
+    allocations=("uniform", "erk", "owl"),
+    needs_calibration=True,
+)

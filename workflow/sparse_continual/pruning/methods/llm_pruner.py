@@ -18,6 +18,7 @@ describe the smaller model (`topologies/compact.py`); densities are those that w
 is part of the published method.
 """
 
+from sparse_continual.pruning.method import Method
 from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
 from sparse_continual.topologies.structured_counts import SETTINGS as EXPORT
 from sparse_continual.topologies.structured_counts import trial_passes
@@ -40,10 +41,6 @@ SCHEMA = {
         **EXPORT,
     },
 }
-PATTERNS = ("structured",)
-ALLOCATIONS = ("uniform",)
-COUNTS = ("exact",)
-NEEDS_CALIBRATION = True
 
 
 def passes(options, text):
@@ -138,8 +135,17 @@ def line_importance(weight, gradient, square, kind: str, along: int):
     return each.sum(along).sqrt() if kind == "l2" else each.sum(along)
 
 
-def prune_matrix(weight, statistics, count):
-    """(mask bool[R, C], weight) of one matrix; `statistics`: (bool per line that stays, whether lines are columns)."""
+def prune_matrix(weight, evidence, count):
+    """(mask bool[R, C], weight) of one matrix; `evidence`: (bool per line that stays, whether lines are columns)."""
     from sparse_continual.pruning.structured import mask_of
 
-    return mask_of(weight, statistics), weight
+    return mask_of(weight, evidence), weight
+
+
+METHOD = Method(
+    prune_matrix,
+    prune_model=prune_model,
+    passes=passes,
+    patterns=("structured",),
+    needs_calibration=True,
+)

@@ -16,6 +16,7 @@ products of R x C per matrix and step; no gradient of W is kept. Limits: as of l
 keys that they read.
 """
 
+from sparse_continual.pruning.method import Method
 from sparse_continual.topologies.structured_counts import SETTINGS as EXPORT
 from sparse_continual.topologies.structured_counts import trial_passes
 from sparse_continual.training.gradual import SETTINGS
@@ -42,10 +43,6 @@ SCHEMA = {
         **EXPORT,
     },
 }
-PATTERNS = ("structured",)
-ALLOCATIONS = ("uniform",)
-COUNTS = ("exact",)
-NEEDS_CALIBRATION = True
 KEEP = 0.9  # of the old importance
 
 
@@ -164,8 +161,17 @@ def slope_of(up, down, up_gradient, down_gradient):
     return (up_gradient @ down + up @ down_gradient - up_gradient @ down_gradient).detach()
 
 
-def prune_matrix(weight, statistics, count):
-    """(mask bool[R, C], weight) of one matrix; `statistics`: (bool per line that stays, whether lines are columns)."""
+def prune_matrix(weight, evidence, count):
+    """(mask bool[R, C], weight) of one matrix; `evidence`: (bool per line that stays, whether lines are columns)."""
     from sparse_continual.pruning.structured import mask_of
 
-    return mask_of(weight, statistics), weight
+    return mask_of(weight, evidence), weight
+
+
+METHOD = Method(
+    prune_matrix,
+    prune_model=prune_model,
+    passes=passes,
+    patterns=("structured",),
+    needs_calibration=True,
+)

@@ -8,21 +8,28 @@ Knobs: none. Cost: one sort per matrix, no data. Limits: blind to the inputs, so
 SparseGPT on a pretrained model without retraining; close to them after it.
 """
 
+from sparse_continual.pruning.method import Method
+
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {}}
-PATTERNS = ("unstructured", "N:M")
-ALLOCATIONS = ("uniform", "erk", "owl", "global")
-COUNTS = ("exact", "reference")
-NEEDS_CALIBRATION = False
-AT_INIT = True  # its choice means something before training too
 
 
-def prune_matrix(weight, statistics, count):
-    """(mask bool[R, C], weight) of one matrix; `statistics` is None, `count` a `counts.Count`."""
+def prune_matrix(weight, evidence, count):
+    """(mask bool[R, C], weight) of one matrix; `evidence` is None, `count` a `counts.Count`."""
     from sparse_continual.pruning.select import keep
 
-    return keep(scores(weight, statistics), count), weight
+    return keep(scores(weight, evidence), count), weight
 
 
-def scores(weight, statistics):
+def scores(weight, evidence):
     """float32 [R, C]: what is compared over matrices too, under allocation `global`."""
     return weight.float().abs()
+
+
+METHOD = Method(
+    prune_matrix,
+    scores=scores,
+    patterns=("unstructured", "N:M"),
+    allocations=("uniform", "erk", "owl", "global"),
+    counts=("exact", "reference"),
+    at_init=True,
+)

@@ -17,6 +17,7 @@ loss on others.
 from math import comb
 
 from sparse_continual.errors import UserError
+from sparse_continual.pruning.method import Method
 from sparse_continual.topologies.counts import parse_pattern
 from sparse_continual.training import gradual
 from sparse_continual.training.gradual import SETTINGS
@@ -51,10 +52,6 @@ SCHEMA = {
         },
     },
 }
-PATTERNS = ("N:M",)
-ALLOCATIONS = ("uniform",)
-COUNTS = ("exact",)
-NEEDS_CALIBRATION = True
 TAU, KAPPA = (4.0, 0.05), (100.0, 500.0)
 SPREAD = 0.01  # standard deviation of the logits at first
 MOST = 70  # masks per group: 4:8
@@ -179,7 +176,7 @@ def prior_masks(job, prior: str) -> dict:
 
     method, other = registry.load("pruning.methods", prior), copy(job)
     other.masks, other.notes, other.facts = {}, {}, {}
-    options = options_of(f"method {prior}", method.SCHEMA, {})
+    options = options_of(f"method {prior}", registry.schema("pruning.methods", prior), {})
     before = {name: module.weight.clone() for name, module in job.linears.items()}
     other.gather(method, options)
     other.run(method, options)
@@ -188,14 +185,25 @@ def prior_masks(job, prior: str) -> dict:
     return {name: matrix_of(job.linears[name], mask) for name, mask in other.masks.items()}
 
 
-def prune_matrix(weight, statistics, count):
-    """(mask bool[R, C], weight) of one matrix; `statistics`: logits [groups, masks], `count`: a `counts.Count`."""
+def prune_matrix(weight, evidence, count):
+    """(mask bool[R, C], weight) of one matrix; `evidence`: logits [groups, masks], `count`: a `counts.Count`."""
     import torch
 
-    if not torch.isfinite(statistics).all():
+    if not torch.isfinite(evidence).all():
         raise UserError("logits of masks are NaN or infinite; lower `learning_rate`")
-    candidates = masks_of(*count.groups).to(statistics.device)
+    candidates = masks_of(*count.groups).to(evidence.device)
     if count.existing is not None:
-        statistics = statistics.masked_fill(wasteful(count.existing, candidates), -torch.inf)
-    chosen = candidates.bool()[statistics.argmax(1)]
+        evidence = evidence.masked_fill(wasteful(count.existing, candidates), -torch.inf)
+    chosen = candidates.bool()[evidence.argmax(1)]
     return chosen.view(weight.shape), weight
+
+
+METHOD = Method(
+    prune_matrix,
+    gather=gather,
+    check=check,
+    based_on=based_on,
+    passes=passes,
+    patterns=("N:M",),
+    needs_calibration=True,
+)

@@ -13,7 +13,8 @@ training run, blocks twice forward; 16 bytes per weight for Z. Limits: the loss 
 task-pruned model would have seen the task. Equal scores go by index, so v must not fall before scores have moved.
 """
 
-from sparse_continual.training.gradual import SETTINGS, check_ends, passes  # noqa: F401  `passes`: what it costs
+from sparse_continual.pruning.method import Method
+from sparse_continual.training.gradual import SETTINGS, check_ends, passes
 
 SCHEMA = {
     "type": "object",
@@ -60,10 +61,6 @@ SCHEMA = {
         },
     },
 }
-PATTERNS = ("unstructured",)
-ALLOCATIONS = ("uniform", "erk", "owl")
-COUNTS = ("exact",)
-NEEDS_CALIBRATION = True
 LEAST = 0.005  # share that the soft form always keeps
 
 
@@ -152,8 +149,19 @@ def straight_through():
     return Masked.apply
 
 
-def prune_matrix(weight, statistics, count):
-    """(mask bool[R, C], weight) of one matrix; `statistics`: scores Z, `count`: a `counts.Count`."""
+def prune_matrix(weight, evidence, count):
+    """(mask bool[R, C], weight) of one matrix; `evidence`: scores Z, `count`: a `counts.Count`."""
     from sparse_continual.pruning.select import keep
 
-    return keep(statistics, count), weight
+    return keep(evidence, count), weight
+
+
+METHOD = Method(
+    prune_matrix,
+    gather=gather,
+    check=check,
+    passes=passes,
+    patterns=("unstructured",),
+    allocations=("uniform", "erk", "owl"),
+    needs_calibration=True,
+)

@@ -17,6 +17,7 @@ a few columns up to 8 times the best possible loss.
 
 from sparse_continual.errors import UserError
 from sparse_continual.pruning.input_statistics import SecondMoments as Statistics
+from sparse_continual.pruning.method import Method
 from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
 
 SCHEMA = {
@@ -41,10 +42,6 @@ SCHEMA = {
         },
     },
 }
-PATTERNS = ("unstructured", "N:M")
-ALLOCATIONS = ("uniform", "erk", "owl")
-COUNTS = ("exact",)
-NEEDS_CALIBRATION = True
 BATCH = 1 << 24  # numbers in the inverses of the rows that are worked on at once
 
 
@@ -62,8 +59,8 @@ def prune_block(block, job, one_pass=False, **options):
         job.prune_one(prune_matrix, name, measured[name], **options)
 
 
-def prune_matrix(weight, statistics, count, rows="global", max_columns=2048):
-    """(mask bool[R, C], weight float64 [R, C]) of one matrix; `statistics`: Statistics, `count`: a `counts.Count`.
+def prune_matrix(weight, evidence, count, rows="global", max_columns=2048):
+    """(mask bool[R, C], weight float64 [R, C]) of one matrix; `evidence`: Statistics, `count`: a `counts.Count`.
 
     Raises UserError when the matrix is too wide, or H is no second moment even after damping.
     """
@@ -78,7 +75,7 @@ def prune_matrix(weight, statistics, count, rows="global", max_columns=2048):
             "cube; use sparsegpt, or raise `max_columns`"
         )
     weight = weight.double()
-    inverse, dead = _inverse(statistics)
+    inverse, dead = _inverse(evidence)
     step = max(1, BATCH // columns**2)
     parts = weight.split(step)
     absent = [None] * len(parts) if count.existing is None else (~count.existing).split(step)
@@ -104,11 +101,11 @@ def prune_matrix(weight, statistics, count, rows="global", max_columns=2048):
     return mask, torch.cat(new)
 
 
-def _inverse(statistics):
+def _inverse(evidence):
     """(H^-1 float64 [C, C], dead bool[C]): with the least damping by which H can be factorised."""
     import torch
 
-    hessian = statistics.hessian().double()
+    hessian = evidence.hessian().double()
     dead = hessian.diagonal() == 0
     hessian.diagonal()[dead] = 1
     mean = hessian.diagonal().mean()
@@ -121,7 +118,7 @@ def _inverse(statistics):
         if not failed and (factor.diagonal().square() > 1e-13 * damped.diagonal()).all():
             inverse = torch.cholesky_inverse(factor)
             if torch.isfinite(inverse).all():
-                statistics.notes |= {"damping": damping, "dead": int(dead.sum())}
+                evidence.notes |= {"damping": damping, "dead": int(dead.sum())}
                 return inverse, dead
     raise UserError(
         "the inputs' second moments are not positive definite even at a damping of a tenth: activations are broken"
@@ -187,3 +184,14 @@ def refit(weight, mask, inverse):
     factor = torch.linalg.cholesky(system)
     pull = torch.cholesky_solve((weight * gone)[:, :, None], factor)[:, :, 0]
     return (weight - pull @ inverse).masked_fill(gone, 0)
+
+
+METHOD = Method(
+    prune_matrix,
+    statistics=Statistics,
+    prune_block=prune_block,
+    passes=passes,
+    patterns=("unstructured", "N:M"),
+    allocations=("uniform", "erk", "owl"),
+    needs_calibration=True,
+)

@@ -7,12 +7,9 @@ Source: none; the control that says how much of a result is owed to which weight
 Knobs: none. Cost: one sort per matrix, no data. Limits: on a trained model far worse than any method.
 """
 
+from sparse_continual.pruning.method import Method
+
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {}}
-PATTERNS = ("unstructured", "N:M")
-ALLOCATIONS = ("uniform", "erk", "owl")
-COUNTS = ("exact",)
-NEEDS_CALIBRATION = False
-AT_INIT = True  # its choice means something before training too
 
 
 def gather(job):
@@ -29,8 +26,17 @@ def gather(job):
     return draw
 
 
-def prune_matrix(weight, statistics, count):
-    """(mask bool[R, C], weight) of one matrix; `statistics`: what `gather` drew for it, `count`: a `counts.Count`."""
+def prune_matrix(weight, evidence, count):
+    """(mask bool[R, C], weight) of one matrix; `evidence`: what `gather` drew for it, `count`: a `counts.Count`."""
     from sparse_continual.pruning.select import keep
 
-    return keep(statistics.to(weight.device), count), weight
+    return keep(evidence.to(weight.device), count), weight
+
+
+METHOD = Method(
+    prune_matrix,
+    gather=gather,
+    patterns=("unstructured", "N:M"),
+    allocations=("uniform", "erk", "owl"),
+    at_init=True,
+)

@@ -13,6 +13,7 @@ Knobs: `of`, `options` (the other method's settings), `within`, `calibration`. C
 copy of one block. Limits: only methods that work on single matrices or blocks of a trained model can be shuffled.
 """
 
+from sparse_continual.pruning.method import Method
 from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
 
 SCHEMA = {
@@ -30,10 +31,6 @@ SCHEMA = {
         "calibration": CALIBRATION,
     },
 }
-PATTERNS = ("unstructured", "N:M")
-ALLOCATIONS = ("uniform", "erk", "owl", "global")
-COUNTS = ("exact", "reference")
-NEEDS_CALIBRATION = False  # but for that of the other method
 
 
 def based_on(settings):
@@ -46,12 +43,12 @@ def prune_block(block, job, of, options, within):
     from sparse_continual.identity import seed_of
     from sparse_continual.models.load import matrix_of
 
-    method, options = _method(of, options)
+    method, options = _method(of), _options(of, options)
     dense = {name: module.weight.clone() for name, module in block.linears.items()}
-    if hasattr(method, "prune_block"):
+    if method.prune_block:
         method.prune_block(block, job, **options)
     else:
-        measured = block.measure(method.Statistics) if method.NEEDS_CALIBRATION else {}
+        measured = block.measure(method.statistics) if method.statistics else {}
         for name in block.linears:
             job.prune_one(method.prune_matrix, name, measured.get(name), **options)
     masks = {name: matrix_of(module, job.masks[name]) for name, module in block.linears.items()}
@@ -66,25 +63,17 @@ def passes(options, text):
     """What the other method has pass (pruning/cost.py), and the last block once more as it left it, which counts
     twice where the other method runs it already.
     """
-    method, _ = _method(options["of"], options["options"])
-    other = text.of(options["of"], options["options"]) if method.NEEDS_CALIBRATION else text.walked(0)
+    reads = _method(options["of"]).needs_calibration
+    other = text.of(options["of"], options["options"]) if reads else text.walked(0)
     return other + text.passes(read=text.size)
 
 
-def prune_matrix(weight, statistics, count, within="row"):
-    """(mask bool[R, C], weight) of one matrix; `statistics`: (mask bool[R, C] to be shuffled, seed)."""
+def prune_matrix(weight, evidence, count, within="row"):
+    """(mask bool[R, C], weight) of one matrix; `evidence`: (mask bool[R, C] to be shuffled, seed)."""
     import torch
 
-    mask, seed = statistics
-    width = {"matrix": mask.numel(), "row": mask.shape[1]}.get(within)
-    if count.groups:
-        width = count.groups[1]
-    elif width is None:
-        from sparse_continual.errors import UserError
-
-        raise UserError(
-            "method shuffled: found within 'group' under pattern unstructured, expected matrix or row"
-        )
+    mask, seed = evidence
+    width = count.groups[1] if count.groups else {"matrix": mask.numel(), "row": mask.shape[1]}[within]
     generator = torch.Generator().manual_seed(seed)
     draw = torch.rand(mask.numel() // width, width, generator=generator, dtype=torch.float64)
     places, lines = None, mask.reshape(-1, width)
@@ -99,20 +88,51 @@ def prune_matrix(weight, statistics, count, within="row"):
     return shuffled.view_as(mask), weight
 
 
-def scores(weight, statistics, of, options, within):
+def scores(weight, evidence, of, options, within):
     """float32 [R, C] of the other method, for allocation `global`."""
-    return _method(of, options)[0].scores(weight, statistics)
+    return _method(of).scores(weight, evidence)
 
 
-def _method(of, options):
-    """(module, options with defaults) of the other method."""
-    from sparse_continual import registry
+def check(settings):
+    """Raise UserError for another method that cannot be shuffled, and for mistakes in its options."""
     from sparse_continual.errors import UserError
-    from sparse_continual.pruning.check import options_of
 
-    method = registry.load("pruning.methods", of)
-    if hasattr(method, "gather"):
+    of = settings["of"]
+    other = _method(of)
+    if other.gather or other.prune_model or not other.prune_matrix:
         raise UserError(
             f"method shuffled: found of {of!r}, expected a method that works on single matrices or blocks"
         )
-    return method, options_of(f"method shuffled: options of {of}", method.SCHEMA, options)
+    _options(of, settings.get("options", {}))
+    if settings.get("within") == "group" and settings["pattern"] == "unstructured":
+        raise UserError(
+            "method shuffled: found within 'group' under pattern unstructured, expected matrix or row"
+        )
+
+
+def _method(of):
+    """Contract of the other method."""
+    from sparse_continual import registry
+
+    return registry.load("pruning.methods", of)
+
+
+def _options(of, options):
+    """`options` of the other method, with its defaults."""
+    from sparse_continual import registry
+    from sparse_continual.pruning.check import options_of
+
+    return options_of(f"method shuffled: options of {of}", registry.schema("pruning.methods", of), options)
+
+
+METHOD = Method(
+    prune_matrix,
+    prune_block=prune_block,
+    scores=scores,
+    check=check,
+    based_on=based_on,
+    passes=passes,
+    patterns=("unstructured", "N:M"),
+    allocations=("uniform", "erk", "owl", "global"),
+    counts=("exact", "reference"),
+)

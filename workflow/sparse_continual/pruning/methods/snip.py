@@ -12,14 +12,10 @@ activations. Limits: at high sparsity it empties whole matrices, which is refuse
 magnitude.
 """
 
+from sparse_continual.pruning.method import Method
 from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
 
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {"calibration": CALIBRATION}}
-PATTERNS = ("unstructured",)
-ALLOCATIONS = ("global",)
-COUNTS = ("exact",)
-NEEDS_CALIBRATION = True
-AT_INIT = True  # its choice means something before training too
 BATCH, TOKENS = 8, 2048  # rows and tokens whose gradient is taken at once; their sum does not depend on it
 
 
@@ -48,13 +44,25 @@ def gather(job):
     return lambda name: matrix_of(job.linears[name], gradients[name])
 
 
-def scores(weight, statistics):
-    """float32 [R, C]; `statistics`: the gradient."""
-    return (weight * statistics).float().abs()
+def scores(weight, evidence):
+    """float32 [R, C]; `evidence`: the gradient."""
+    return (weight * evidence).float().abs()
 
 
-def prune_matrix(weight, statistics, count):
-    """(mask bool[R, C], weight) of one matrix; `statistics`: the gradient, `count`: a `counts.Count`."""
+def prune_matrix(weight, evidence, count):
+    """(mask bool[R, C], weight) of one matrix; `evidence`: the gradient, `count`: a `counts.Count`."""
     from sparse_continual.pruning.select import keep
 
-    return keep(scores(weight, statistics), count), weight
+    return keep(scores(weight, evidence), count), weight
+
+
+METHOD = Method(
+    prune_matrix,
+    gather=gather,
+    scores=scores,
+    passes=passes,
+    patterns=("unstructured",),
+    allocations=("global",),
+    needs_calibration=True,
+    at_init=True,
+)

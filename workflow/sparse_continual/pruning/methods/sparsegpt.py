@@ -22,6 +22,7 @@ before any update, so it can be worse than Wanda at high sparsity: choose `block
 """
 
 from sparse_continual.pruning.input_statistics import SecondMoments
+from sparse_continual.pruning.method import Method
 from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
 
 SCHEMA = {
@@ -47,10 +48,6 @@ SCHEMA = {
         },
     },
 }
-PATTERNS = ("unstructured", "N:M")
-ALLOCATIONS = ("uniform", "erk", "owl")
-COUNTS = ("exact", "reference")
-NEEDS_CALIBRATION = True
 PART = 32  # columns of a block whose updates are made one by one
 
 
@@ -83,8 +80,8 @@ def prune_block(block, job, /, true_sequential=False, **options):
             job.prune_one(prune_matrix, name, measured[name], **options)
 
 
-def prune_matrix(weight, statistics, count, damping=0.01, block=128):
-    """(mask bool[R, C], weight [R, C] in the moments' type) of one matrix; `statistics`: Statistics, `count`: a
+def prune_matrix(weight, evidence, count, damping=0.01, block=128):
+    """(mask bool[R, C], weight [R, C] in the moments' type) of one matrix; `evidence`: Statistics, `count`: a
     `counts.Count`.
     """
     from dataclasses import replace
@@ -93,7 +90,7 @@ def prune_matrix(weight, statistics, count, damping=0.01, block=128):
     from sparse_continual.topologies.counts import fit, spread
 
     rows, columns = weight.shape
-    factor, dead = statistics.factor(damping)
+    factor, dead = evidence.factor(damping)
     if count.groups:
         group = count.groups[1]
         block = max(block // group, 1) * group
@@ -154,3 +151,15 @@ def sweep(weight, factor, dead, choose, block: int, group: int):
         work[last:] -= factor[first:last, last:].T @ errors
         loss += errors.square().sum(0) / 2
     return mask.T.contiguous(), work.masked_fill_(~mask, 0).T.contiguous(), loss
+
+
+METHOD = Method(
+    prune_matrix,
+    statistics=Statistics,
+    prune_block=prune_block,
+    passes=passes,
+    patterns=("unstructured", "N:M"),
+    allocations=("uniform", "erk", "owl"),
+    counts=("exact", "reference"),
+    needs_calibration=True,
+)

@@ -11,18 +11,25 @@ Knobs: `calibration`. Cost: forward passes over the calibration rows, one float 
 Limits: needs text like the model's own; no update of the kept weights, so behind SparseGPT at high sparsity.
 """
 
-from sparse_continual.pruning.input_statistics import Squares as Statistics  # noqa: F401  what `prune` measures by
+from sparse_continual.pruning.input_statistics import Squares
+from sparse_continual.pruning.method import Method
 from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
 
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {"calibration": CALIBRATION}}
-PATTERNS = ("unstructured", "N:M")
-ALLOCATIONS = ("uniform", "erk", "owl")
-COUNTS = ("exact", "reference")
-NEEDS_CALIBRATION = True
 
 
-def prune_matrix(weight, statistics, count):
-    """(mask bool[R, C], weight) of one matrix; `statistics`: Statistics, `count`: a `counts.Count`."""
+def prune_matrix(weight, evidence, count):
+    """(mask bool[R, C], weight) of one matrix; `evidence`: Squares, `count`: a `counts.Count`."""
     from sparse_continual.pruning.select import keep
 
-    return keep(weight.float().abs() * statistics.norms(), count, "row"), weight
+    return keep(weight.float().abs() * evidence.norms(), count, "row"), weight
+
+
+METHOD = Method(
+    prune_matrix,
+    statistics=Squares,
+    patterns=("unstructured", "N:M"),
+    allocations=("uniform", "erk", "owl"),
+    counts=("exact", "reference"),
+    needs_calibration=True,
+)

@@ -16,6 +16,7 @@ Cost: about 2 forward and backward passes of every block over the rows, and 4 fo
 of one block and its gradients. Limits: as Wanda; overfits few rows.
 """
 
+from sparse_continual.pruning.method import Method
 from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
 
 SCHEMA = {
@@ -54,10 +55,6 @@ SCHEMA = {
         },
     },
 }
-PATTERNS = ("unstructured", "N:M")
-ALLOCATIONS = ("uniform", "erk", "owl")
-COUNTS = ("exact",)
-NEEDS_CALIBRATION = True
 TOKENS = 128 * 2048  # read by the authors
 
 
@@ -70,11 +67,11 @@ def passes(options, text):
     return text.walked(text.readings if options["sequential"] else 1) + optimised
 
 
-def prune_matrix(weight, statistics, count):
-    """(mask bool[R, C], weight) of one matrix; `statistics`: (input norms [C], alpha * gradients [R, C])."""
+def prune_matrix(weight, evidence, count):
+    """(mask bool[R, C], weight) of one matrix; `evidence`: (input norms [C], alpha * gradients [R, C])."""
     from sparse_continual.pruning.select import keep
 
-    norms, gradients = statistics
+    norms, gradients = evidence
     return keep((gradients + norms) * weight.float().abs(), count, "row"), weight
 
 
@@ -146,3 +143,13 @@ def regional_gradients(block):
             total += gradient.float().square()
     roots = [(total / len(block.inputs)).sqrt() for total in sums]
     return {n: matrix_of(m, root) for (n, m), root in zip(block.linears.items(), roots, strict=True)}
+
+
+METHOD = Method(
+    prune_matrix,
+    prune_block=prune_block,
+    passes=passes,
+    patterns=("unstructured", "N:M"),
+    allocations=("uniform", "erk", "owl"),
+    needs_calibration=True,
+)

@@ -22,6 +22,7 @@ from pathlib import Path
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json
 from sparse_continual.reanalysis.foreign import Foreign, from_cells, text_of
+from sparse_continual.reanalysis.importer import Importer
 
 CSV = ["eval_exp", "training_exp", "eval_accuracy"]
 EXPECTED = (
@@ -239,3 +240,6 @@ def _foreign(path, trained: list[int], cells: dict, notes: list[str], naming: st
     placed = {(after, position[experience]): score for (after, experience), score in cells.items()}
     tasks = [f"experience {experience}" for experience in trained]
     return from_cells(placed, tasks, path, notes, naming=naming)
+
+
+IMPORTER = Importer(read, expected=EXPECTED)

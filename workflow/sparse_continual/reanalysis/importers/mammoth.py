@@ -20,6 +20,7 @@ from pathlib import Path
 
 from sparse_continual.errors import UserError
 from sparse_continual.reanalysis.foreign import Foreign, from_cells, text_of
+from sparse_continual.reanalysis.importer import Importer
 
 EXPECTED = "expected a line of logs.pyd with accuracy_1_task1, or a printed log with raw accuracy values"
 _KEY = re.compile(r"'accuracy_(\d+)_task(\d+)': (?:np\.float64\()?([^,)}]+)")
@@ -99,3 +100,6 @@ def _number(path, text: str) -> float:
         return float(text)
     except ValueError:
         raise UserError(f"{path}: found accuracy {text!r}, expected a number") from None
+
+
+IMPORTER = Importer(read, expected=EXPECTED)

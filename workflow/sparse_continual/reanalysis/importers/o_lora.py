@@ -18,6 +18,7 @@ from pathlib import Path
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json
 from sparse_continual.reanalysis.foreign import Foreign, entries_of, from_cells
+from sparse_continual.reanalysis.importer import Importer
 
 FILES = ("all_results.json", "predict_results.json")
 EXPECTED = "expected folders <k>-<task> with all_results.json"
@@ -74,3 +75,6 @@ def _results(folder: Path) -> dict:
                 )
             results[key] = score
     return results
+
+
+IMPORTER = Importer(read, expected=EXPECTED)

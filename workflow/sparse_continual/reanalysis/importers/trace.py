@@ -16,6 +16,7 @@ from pathlib import Path
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json
 from sparse_continual.reanalysis.foreign import Foreign, check_score, entries_of, from_cells
+from sparse_continual.reanalysis.importer import Importer
 
 MEASURE = {  # task -> (key of its measure, score for all right)
     "C-STANCE": ("accuracy", 1),
@@ -94,3 +95,6 @@ def _score(file: Path, task: str) -> float:
             f"{file}: {key} is {score:g}, expected percent, from 0 to 100; multiply a share by 100"
         )
     return score / full
+
+
+IMPORTER = Importer(read, expected=EXPECTED)

@@ -31,6 +31,7 @@ from sparse_continual.files import digest_of_given, given_path, read_json
 from sparse_continual.identity import seed_of
 from sparse_continual.registry import nearest
 from sparse_continual.streams.settings import filled
+from sparse_continual.streams.source import Source
 from sparse_continual.streams.tasks import SPLITS, Task, make_split, whole
 
 FILES = ("labels.json", "train.json", "test.json")
@@ -275,3 +276,6 @@ def _task(name: str, settings: dict, task: str, seed: int, encoder):
         for key in COUNTED:
             facts[key][split] = getattr(handled, key)
     return Task(name, "options", parts=whole(1 / len(labels)), facts=facts, **splits)
+
+
+SOURCE = Source(task_names=task_names, sizes=sizes, check=check, fingerprint=fingerprint, build=build)

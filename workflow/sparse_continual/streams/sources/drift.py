@@ -21,6 +21,7 @@ from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.streams import lexicon
 from sparse_continual.streams.settings import filled
+from sparse_continual.streams.source import Source
 
 PEAK = 0.9
 BAYES = 0.85
@@ -74,14 +75,6 @@ def sizes(settings: dict, role: str = "stream") -> dict:
         "test_items": settings["test_sequences"],
         "answer_tokens": settings["sequence_length"] - 1,
     }
-
-
-def check(settings: dict, role: str = "stream") -> None:
-    """Nothing beyond the schema can be wrong."""
-
-
-def fingerprint(settings: dict) -> dict:
-    return {}
 
 
 def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
@@ -196,3 +189,6 @@ def _task(name: str, settings: dict, matrix: np.ndarray, symbols: np.ndarray, bo
         splits[split] = make_split(rows, [len(bos) + 1] * len(rows))
     facts = {"entropy": entropy(matrix), "bayes": ceiling}
     return Task(name, "tokens", parts=whole(float(stationary(matrix).max()), ceiling), facts=facts, **splits)
+
+
+SOURCE = Source(task_names=task_names, sizes=sizes, build=build)

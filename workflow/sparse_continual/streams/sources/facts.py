@@ -24,6 +24,7 @@ from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.streams import lexicon
 from sparse_continual.streams.settings import filled
+from sparse_continual.streams.source import Source
 
 SCHEMA = {
     "type": "object",
@@ -130,10 +131,6 @@ def check(settings: dict, role: str = "stream") -> None:
         )
 
 
-def fingerprint(settings: dict) -> dict:
-    return {}
-
-
 def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
     from sparse_continual.streams.encode import Encoder
 
@@ -225,3 +222,6 @@ def _task(name: str, encoder, items: dict, people: int):
     bits = people * sum(math.log2(len(pool)) for pool, _ in MEMORY.values())
     splits = {split: exact_split(encoder, *zip(*rows, strict=True)) for split, rows in items.items()}
     return Task(name, "exact", parts=parts, facts={"people": people, "load_bits": bits}, **splits)
+
+
+SOURCE = Source(task_names=task_names, sizes=sizes, check=check, build=build)

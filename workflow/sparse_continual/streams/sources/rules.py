@@ -30,6 +30,7 @@ from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.streams import lexicon
 from sparse_continual.streams.settings import filled
+from sparse_continual.streams.source import Source
 from sparse_continual.streams.tasks import SPLITS, Task, merged, whole
 
 MODULUS = 31
@@ -112,10 +113,6 @@ def check(settings: dict, role: str = "stream") -> None:
                 "lower train_items, validation_items or test_items"
                 + ("" if rule == "addition" else ", or raise length")
             )
-
-
-def fingerprint(settings: dict) -> dict:
-    return {}
 
 
 def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
@@ -240,3 +237,6 @@ def _items(rule: str, settings: dict, seed: int, role: str) -> list[tuple[str, s
                 found[text] = words
         inputs = list(found.values())
     return [(f"{rule} : {' '.join(w)} =", " ".join(answer(rule, w, symbols))) for w in inputs]
+
+
+SOURCE = Source(task_names=task_names, sizes=sizes, check=check, build=build)

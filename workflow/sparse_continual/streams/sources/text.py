@@ -21,6 +21,7 @@ from sparse_continual.errors import UserError
 from sparse_continual.files import digest_of_given, given_path, read_plain
 from sparse_continual.identity import seed_of
 from sparse_continual.streams.settings import filled
+from sparse_continual.streams.source import Source
 from sparse_continual.streams.tasks import Task, make_split, merged, whole
 from sparse_continual.streams.tokens import count_marks
 
@@ -149,3 +150,6 @@ def _chance(splits: dict) -> float:
         rows = splits[split]
         counted[split] = np.concatenate([rows.row(i)[rows.answers[i] :] for i in range(rows.rows)])
     return float(np.mean(counted["test"] == np.bincount(counted["train"]).argmax()))
+
+
+SOURCE = Source(task_names=task_names, sizes=sizes, check=check, fingerprint=fingerprint, build=build)
