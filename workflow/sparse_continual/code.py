@@ -18,7 +18,7 @@ PACKAGE = Path(sparse_continual.__file__).resolve().parent
 NAME = "sparse_continual"
 
 
-DESCRIBING = ("description", "meaning")  # keys and arguments that hold text for people
+DESCRIBING = ("description", "meaning", "en", "zh")  # keys and arguments that hold text for people
 LOGS = ("print", "log", "debug", "info", "warning", "error", "exception", "critical")
 
 
