@@ -30,7 +30,7 @@ from sparse_continual.reanalysis.foreign import Foreign
 from sparse_continual.report.sentences import _estimate
 from sparse_continual.report.words import Words
 from sparse_continual.statistics import gate, matrices, metric_table
-from sparse_continual.statistics.columns import METRICS
+from sparse_continual.statistics.metrics import METRICS
 from sparse_continual.verdicts import claims
 
 assert sparse_continual.__file__.startswith(sys.argv[1]), sparse_continual.__file__
@@ -49,7 +49,7 @@ print(json.dumps({
     "reanalysis": values["median_loss"],
     "gate": [gate.favoured("median_loss", sign) for sign in (-1, 1)],
     "claim": lines,
-    "meaning": METRICS["median_loss"],
+    "meaning": METRICS["median_loss"].en[1],
     "sentence": [_estimate(row, arms, Words(language)) for language in ("en", "zh")],
 }))
 """

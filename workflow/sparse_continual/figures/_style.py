@@ -10,9 +10,9 @@ import math
 import re
 from contextlib import contextmanager
 
+from sparse_continual import tables
 from sparse_continual.errors import UserError
 from sparse_continual.registry import nearest
-from sparse_continual.statistics import tables
 from sparse_continual.statistics.metrics import PRIMARY
 
 COLUMN = 3.4

@@ -10,6 +10,11 @@ MATRIX = Column("matrix", text=True, en="name of the weight matrix", zh="权重�
 LAYER = Column("layer", en="number of the decoder layer, from 0", zh="解码器层号，从 0 起")
 MODULE = Column("module", text=True, en="kind of matrix within the layer", zh="层内矩阵的种类")
 
+
+def _measures(study: dict) -> bool:
+    return study["measure_topologies"]
+
+
 DENSITIES = Table(
     "densities",
     TABLES,
@@ -50,6 +55,7 @@ PERPLEXITIES = Table(
         ),
         Column("tokens", en="counted tokens of that text", zh="该文本中计入的词元数"),
     ),
+    asked=_measures,
 )
 LAYER_ERRORS = Table(
     "layer_errors",
@@ -72,6 +78,7 @@ LAYER_ERRORS = Table(
             ),
         ),
     ),
+    asked=_measures,
 )
 COSTS = Table(
     "costs",
@@ -93,4 +100,6 @@ COSTS = Table(
             zh="上者减去步骤开始时进程已占用的内存",
         ),
     ),
+    asked=_measures,
 )
+MEASURED = (PERPLEXITIES, LAYER_ERRORS, COSTS)  # while a topology is made

@@ -10,7 +10,7 @@ import re
 from sparse_continual.errors import UserError
 from sparse_continual.report.words import absent
 from sparse_continual.statistics.gate import KEEPS_MORE, applies
-from sparse_continual.statistics.tables import true
+from sparse_continual.tables import true
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS, WORDS
 
 STRONG = ("shown", "contradicted", "equivalent")

@@ -1,9 +1,9 @@
 """The words of the page in one language; sentences are templates, and rules elsewhere choose among them.
 
 A catalogue is `templates/<language>.yaml`: groups of groups of templates, named by dotted keys. All
-catalogues have the same keys and the same `{fields}`. What English docstrings and captions say next to
-the code (columns, figures) is translated in `templates/meanings.<language>.yaml`, where a
-catalogue has one. Names and meanings of metrics come from `statistics.metrics`.
+catalogues have the same keys and the same `{fields}`. Captions of figures, English next to the code, are translated
+in `templates/meanings.<language>.yaml`, where a catalogue has one. Metrics (`statistics.metrics`) and columns
+(`tables`) hold their words in all languages.
 """
 
 import math
@@ -31,9 +31,7 @@ class Words:
         self.catalogue = _read(TEMPLATES / f"{language}.yaml")
         meanings = TEMPLATES / f"meanings.{language}.yaml"
         self.meanings = _read(meanings) if meanings.exists() else {}
-        words = {name: getattr(metric, language) for name, metric in METRICS.items()}
-        self.catalogue["metrics"] = {name: label for name, (label, _) in words.items()}
-        self.meanings["metrics"] = {name: meaning for name, (_, meaning) in words.items()}
+        self.catalogue["metrics"] = {name: self.of_language(metric)[0] for name, metric in METRICS.items()}
 
     def __call__(self, key: str, /, **fields) -> str:
         """The template under the dotted `key`, its fields filled.
@@ -44,6 +42,10 @@ class Words:
         for part in key.split("."):
             found = found[part]
         return found.format(**fields)
+
+    def of_language(self, described):
+        """The words in this language of a metric or of a column, which hold those of all languages."""
+        return getattr(described, self.language)
 
     def name(self, group: str, value) -> str:
         """The word for `value` in an open group (metrics, headers); the value itself where none is set."""

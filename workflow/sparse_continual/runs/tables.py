@@ -4,11 +4,11 @@ from sparse_continual.tables import (
     AFTER,
     BLOCK,
     CONDITION,
-    TASK_NAME,
-    TASK_POSITION,
     POSITION,
     TABLES,
     TASK,
+    TASK_NAME,
+    TASK_POSITION,
     Column,
     Table,
 )
@@ -90,4 +90,8 @@ SAVINGS = Table(
             "score_base", en="test score after them, from the base", zh="从基座出发，训练这些步数后的测试得分"
         ),
     ),
+    asked=lambda study: "savings" in study["secondary"],
 )
+
+# Secondary outcomes: a job measures each after every run, as `study.secondary.<name>` says, and writes `<name>.csv`.
+SECONDARY = (SAVINGS,)

@@ -48,6 +48,7 @@ CALIBRATED = Table(
         ),
         *MEASURES,
     ),
+    asked=lambda study: study["secondary"]["calibrated_options"],
 )
 REFERENCES = Table(
     "references",
@@ -66,5 +67,11 @@ REFERENCES = Table(
         SCORE,
         *MEASURES,
     ),
+    asked=lambda study: bool(study["references"]["single"] or study["references"]["joint"]),
 )
-REPEATS = Table("repeats", TABLES, (CONDITION, BLOCK, *PLACE, PART, SCORE, *MEASURES))
+REPEATS = Table(
+    "repeats",
+    TABLES,
+    (CONDITION, BLOCK, *PLACE, PART, SCORE, *MEASURES),
+    asked=lambda study: bool(study["repeat"]["conditions"]),
+)

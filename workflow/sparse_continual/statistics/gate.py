@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sparse_continual.statistics import paired
 from sparse_continual.statistics.metrics import METRICS
-from sparse_continual.statistics.tables import true
+from sparse_continual.tables import true
 
 LEARNING = "learning_accuracy"
 # Metrics about learning itself.

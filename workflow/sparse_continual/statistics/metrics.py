@@ -38,7 +38,9 @@ class Metric:
     function: of R, or of R and the scores of the reference runs in `needs`
     better: less or more
     en, zh: (name, meaning) in the report
-    needs: matrix (R alone), single, joint or joint_last (reference runs), savings (savings.csv), base (base scores)
+    needs: matrix (R alone), single, joint or joint_last (reference runs), base (base scores), or the name of a table of
+        a secondary outcome
+    columns: of that table; `function` takes their cells of one run
     reads: the cells of R that `function` reads, bool (T + 1, T), from `Cells`; None unless needs is matrix
     primary: tested; the others are described only
     level: a level rather than a difference, without a value in bits, which have no zero of their own
@@ -52,6 +54,7 @@ class Metric:
     en: tuple[str, str]
     zh: tuple[str, str]
     needs: str = "matrix"
+    columns: tuple[str, ...] = ()
     reads: Callable | None = None
     primary: bool = False
     level: bool = False
@@ -351,6 +354,7 @@ def intransigence_last(R, joint) -> float:
 @metric(
     better="more",
     needs="savings",
+    columns=("score_old", "score_base"),
     en=(
         "savings in relearning",
         "mean over old tasks of: score after a few steps from the end of the stream less score "
@@ -426,3 +430,4 @@ OF_REFERENCE = {  # name -> (which reference runs it needs, function of R and th
     for name, each in METRICS.items()
     if each.needs in ("single", "joint", "joint_last")
 }
+OF_TABLE = {name: each for name, each in METRICS.items() if each.columns}

@@ -1,6 +1,6 @@
 """The tables of estimates, of one stream each."""
 
-from sparse_continual.tables import BLOCK, CONDITION, TASK_NAME, STATISTICS, Column, Table
+from sparse_continual.tables import BLOCK, CONDITION, STATISTICS, TASK_NAME, Column, Table
 
 PART = Column(
     "part", text=True, en="all items, or a named part of them", zh="全部测试项，或其中有名称的一部分"

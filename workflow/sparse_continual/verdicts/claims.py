@@ -133,8 +133,10 @@ def _metric_mistakes(claim: dict, contrasts: dict, study: dict) -> list[str]:
             f"{where} in a {claim['role']} claim, expected a metric that every block has; a block that learnt nothing"
             " has none of this one, so take forgetting, or make the claim exploratory"
         ]
-    if metric == "savings" and "savings" not in study["secondary"]:
-        return [f"{where}, which this study does not measure; set study.secondary.savings"]
+    if metric in metrics.OF_TABLE:
+        outcome = metrics.OF_TABLE[metric].needs
+        if outcome not in study["secondary"]:
+            return [f"{where}, which this study does not measure; set study.secondary.{outcome}"]
     contrast = contrasts.get(claim.get("contrast"))
     if metric not in REFERENCES or contrast is None:
         return []

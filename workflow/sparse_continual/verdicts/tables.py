@@ -245,3 +245,4 @@ DEVIATIONS = Table(
         Column("run", text=True, en="as run", zh="实际运行的内容"),
     ),
 )
+JUDGED = (CLAIMS, POWER, LOADS)  # when the claims of a study are judged
