@@ -8,7 +8,8 @@ import pytest
 from sparse_continual import registry, tables
 from sparse_continual.errors import UserError
 from sparse_continual.report.guard import STRONG
-from sparse_continual.report.words import LANGUAGES, TEMPLATES, Words, digits, points, signed
+from sparse_continual.report.words import LANGUAGES, TEMPLATES, Words
+from sparse_continual.show import digits, points, signed
 from sparse_continual.statistics.metrics import METRICS
 from sparse_continual.verdicts.verdict import WORDS
 

@@ -6,7 +6,8 @@ Described only, and only in studies that measure their topologies (`study.measur
 import math
 
 from sparse_continual.report.html_table import table
-from sparse_continual.report.words import Words, digits, points
+from sparse_continual.report.words import Words
+from sparse_continual.show import digits, points
 
 STAGES = ("base", "pruned", "trained", "recovered")
 COLUMNS = (

@@ -6,8 +6,9 @@ from pathlib import Path
 from sparse_continual import tables
 from sparse_continual.report import published, rates
 from sparse_continual.report.guard import withheld
-from sparse_continual.report.html_table import count, table
-from sparse_continual.report.words import Words, absent, probability
+from sparse_continual.report.html_table import table
+from sparse_continual.report.words import Words, absent
+from sparse_continual.show import count, probability
 from sparse_continual.statistics import gate
 from sparse_continual.statistics.metrics import PRIMARY
 

@@ -19,7 +19,8 @@ from sparse_continual.report.limits import bases_kind, limits, units
 from sparse_continual.report.methods import of_methods
 from sparse_continual.report.sentences import details, finding, names_in, seen
 from sparse_continual.report.tasks import of_tasks
-from sparse_continual.report.words import TEMPLATES, Words, absent, decimal, signed
+from sparse_continual.report.words import TEMPLATES, Words, absent
+from sparse_continual.show import decimal, signed
 from sparse_continual.statistics.metrics import METRICS
 from sparse_continual.verdicts.instrument import refuse_failed
 

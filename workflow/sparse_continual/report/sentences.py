@@ -6,7 +6,8 @@ more than the whole. Names of conditions stand in backticks, which the page turn
 """
 
 from sparse_continual.report.guard import check, gated, keeper, undefined, withheld
-from sparse_continual.report.words import Words, absent, decimal, points, signed
+from sparse_continual.report.words import Words, absent
+from sparse_continual.show import decimal, points, signed
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 
 TESTED = ("shown", "contradicted", "not distinguished", "equivalent")

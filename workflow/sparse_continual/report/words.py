@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sparse_continual.errors import UserError
 from sparse_continual.registry import nearest
+from sparse_continual.show import probability
 from sparse_continual.statistics.metrics import METRICS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -74,35 +75,6 @@ class Words:
         """`p = .012`, `p < .001`, or `p = 1`."""
         text = probability(p)
         return f"p {text}" if text.startswith("<") else f"p = {text}"
-
-
-def signed(share: float) -> str:
-    """A share as points with one decimal and its sign, which 0.0 has not."""
-    size = points(share)
-    return size if size == "0.0" else f"{'−' if share < 0 else '+'}{size}"
-
-
-def points(share: float) -> str:
-    """A share as points with one decimal and no sign."""
-    return f"{100 * abs(share):.1f}"
-
-
-def digits(value: float) -> str:
-    """A number with three digits: `0.012`, `18.9`, `7,140`; in powers of ten from a million on and below 0.0001."""
-    rounded = float(f"{value:.3g}")
-    return (f"{rounded:,.0f}" if 1e3 <= abs(rounded) < 1e6 else f"{value:.3g}").replace("-", "−")
-
-
-def probability(p: float) -> str:
-    """A p value: `.012`, `< .001`, or `1`."""
-    if round(p, 3) >= 1:
-        return "1"
-    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
-
-
-def decimal(value: float) -> str:
-    """A probability or level without its leading zero: `.05`."""
-    return f"{value:g}".replace("0.", ".", 1)
 
 
 def absent(value) -> bool:
