@@ -74,7 +74,7 @@ from sparse_continual.verdicts.judge import judge
 
 assert sparse_continual.__file__.startswith(sys.argv[1])
 claim = {"name": "c", "rule": "untested", "role": "exploratory", "figure": "forest"}
-settings = {"instrument_passed": True, "contrasts": [], "level": 0.05, "learning_margin": 0.05, "bases": {"1": "1"}}
+settings = {"contrasts": [], "level": 0.05, "learning_margin": 0.05, "bases": {"1": "1"}}
 settings |= {"phase": "demonstration", "registered": None, "stale": (), "collapsed": {}}
 table = tables.every()["claims"]
 tables.write("claims.csv", table.frame(judge([claim], {}, settings)))

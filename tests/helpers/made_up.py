@@ -92,7 +92,6 @@ def judged(n=10, bases=None, phase="demonstration", registered=None, rng=None) -
         "bases": bases or {block: block for block in blocks},
         "contrasts": CONTRASTS,
         "collapsed": {},
-        "instrument_passed": True,
     }
     rows = judge(claims(), samples, settings)
     for row in rows:
@@ -143,6 +142,7 @@ def facts(streams=("people",), one_base=False, blocks=10) -> dict:
         "mechanisms": {"finetune": {"kind": "finetune"}, "lora": {"kind": "lora", "rank": 8}},
         "streams": {name: {"source": "facts", "tasks": 6, "people": 32} for name in streams},
         "tasks": {name: 6 for name in streams},
+        "bits": {name: 1536.0 for name in streams},
         "conditions": conditions,
         "topology_names": {name: own["topology"] for name, own in conditions.items()},
         "figures": {

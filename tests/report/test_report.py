@@ -389,7 +389,7 @@ def lines(found=None, budget=(BUDGET,), verdicts=("gate failed",), margin="", wo
 
 def test_limits_follow_the_facts():
     facts = made_up.facts(blocks=3)
-    facts["streams"]["people"] |= {"people": 2000, "tasks": 20}
+    facts["bits"]["people"] = 1e6
     facts["study"]["training"] |= {"ends": "trained", "stop": {"loss": 0.1, "cap": 400, "every": 10}}
     claims = [claim()]
     text = "\n".join(limits(facts, [BUDGET], {"people": stream(flags=["floor", "floor"])}, claims, EN))

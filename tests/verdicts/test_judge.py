@@ -217,11 +217,6 @@ def test_skew_and_collapse_call_for_the_bootstrap():
     assert abs(stats.skew(d)) > 1 and not np.isnan(one(d)["bootstrap_lower"])
 
 
-def test_nothing_is_judged_after_a_failed_instrument_check():
-    with pytest.raises(UserError, match="instrument check failed"):
-        one(-0.1 + WOBBLE, changes={"instrument_passed": False})
-
-
 def random_study(rng):
     """Claims and differences of any kind, with what scipy says of each claim's own units."""
     n = int(rng.integers(3, 13))

@@ -38,6 +38,7 @@ def report_facts():
         "topology_names": {name: STUDY.topology_name(name) for name in STUDY.conditions},
         "streams": {name: settings("streams", name) for name in STUDY.streams},
         "tasks": {name: len(STUDY.tasks(name)) for name in STUDY.streams},
+        "bits": {name: STUDY.bits(name) for name in STUDY.streams},
         "figures": settings("figures"),
         **{section: {name: settings(section, name) for name in names} for section, names in used.items()},
     }

@@ -7,8 +7,6 @@ from sparse_continual.report.sentences import cannot_reach
 from sparse_continual.report.words import Words, absent
 from sparse_continual.statistics.compare import bases_of
 from sparse_continual.statistics.contrasts import shared
-from sparse_continual.streams.settings import filled
-from sparse_continual.streams.sources.facts import MEMORY, SCHEMA
 from sparse_continual.verdicts.findings import planned_n
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 
@@ -95,11 +93,9 @@ def _topologies(facts, words):
 
 
 def _load(name, facts, budget, words):
-    stream = facts["streams"][name]
-    if stream["source"] != "facts":
+    bits = facts["bits"][name]
+    if bits is None:
         return words("limits.load.fixed", stream=f"`{name}`")
-    stream = filled(SCHEMA, stream)
-    bits = stream["tasks"] * stream["people"] * sum(math.log2(len(values)) for values, _ in MEMORY.values())
     load = bits / min(float(row["nonzeros"]) for row in budget)
     kind = "low" if load < BITS_PER_WEIGHT / 2 else "high"
     return words(f"limits.load.{kind}", stream=f"`{name}`", load=f"{load:.2g}", capacity=BITS_PER_WEIGHT)

@@ -32,8 +32,8 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
     ({path, digest} or None), claims (those of the claims file), configfiles (those beside the default),
     bases_of_blocks (block -> base), published (base -> what is declared of a published checkpoint), counted (topology
     -> the base that it was counted in), topology_names (condition -> its topology, as the tables name it),
-    tasks (stream -> how many tasks it has), and the bases, topologies, mechanisms, streams, conditions and
-    figures that the study uses.
+    tasks (stream -> how many tasks it has), bits (stream -> bits that its tasks ask a model to store, None where no one
+    can say), and the bases, topologies, mechanisms, streams, conditions and figures that the study uses.
     `environment` is what environment.gather found, `built` what tasks.gather found.
 
     Raises UserError when an instrument check failed, or a verdict is not carried by its row.

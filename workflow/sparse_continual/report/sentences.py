@@ -13,16 +13,15 @@ from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 TESTED = ("shown", "contradicted", "not distinguished", "equivalent")
 
 
-def finding(row: dict, contrast: dict | None, words: Words, members=(), instrument: bool = True) -> str:
+def finding(row: dict, contrast: dict | None, words: Words, members=()) -> str:
     """The sentence on one claim.
 
     `row` has the columns of claims.csv, `contrast` is the study's {plus, minus, estimand, streams?} that
-    the claim names (None for a rule without one), `members` are the rows of an all_of claim's members,
-    `instrument` says whether all instrument checks passed.
+    the claim names (None for a rule without one), `members` are the rows of an all_of claim's members.
 
     Raises UserError where the numbers of the row do not carry its verdict (guard.check).
     """
-    check(row, members, instrument)
+    check(row, members)
     verdict, key = row["verdict"], row["verdict"].replace(" ", "_")
     fields = {"head": _head(row, words)}
     if verdict == "not tested":

@@ -2,8 +2,8 @@
 
 A catalogue is `templates/<language>.yaml`: groups of groups of templates, named by dotted keys. All
 catalogues have the same keys and the same `{fields}`. Captions of figures, English next to the code, are translated
-in `templates/meanings.<language>.yaml`, where a catalogue has one. Metrics (`statistics.metrics`) and columns
-(`tables`) hold their words in all languages.
+in `templates/meanings.<language>.yaml`, where a catalogue has one. Metrics (`statistics.metrics`), estimands
+(`statistics.contrasts`) and columns (`tables`) hold their words in all languages.
 """
 
 import math
@@ -12,6 +12,7 @@ from pathlib import Path
 from sparse_continual.errors import UserError
 from sparse_continual.registry import nearest
 from sparse_continual.show import probability
+from sparse_continual.statistics.contrasts import ESTIMANDS
 from sparse_continual.statistics.metrics import METRICS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -33,6 +34,9 @@ class Words:
         meanings = TEMPLATES / f"meanings.{language}.yaml"
         self.meanings = _read(meanings) if meanings.exists() else {}
         self.catalogue["metrics"] = {name: self.of_language(metric)[0] for name, metric in METRICS.items()}
+        estimands = {name: self.of_language(estimand) for name, estimand in ESTIMANDS.items()}
+        self.catalogue["estimands"] = {name: word for name, (word, _) in estimands.items()}
+        self.catalogue["estimand_meanings"] = {name: meaning for name, (_, meaning) in estimands.items()}
 
     def __call__(self, key: str, /, **fields) -> str:
         """The template under the dotted `key`, its fields filled.
@@ -45,7 +49,7 @@ class Words:
         return found.format(**fields)
 
     def of_language(self, described):
-        """The words in this language of a metric or of a column, which hold those of all languages."""
+        """The words in this language of a metric, an estimand or a column, which hold those of all languages."""
         return getattr(described, self.language)
 
     def name(self, group: str, value) -> str:

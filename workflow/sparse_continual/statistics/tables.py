@@ -52,14 +52,8 @@ CONTRAST = Column(
 ESTIMAND = Column(
     "estimand",
     text=True,
-    en=(
-        "what kind of difference it is: lock, writes, same_shape, matched_nonzeros, "
-        "matched_flops, stacking, load, level, as_published or other; never pooled"
-    ),
-    zh=(
-        "差值的种类：lock、writes、same_shape、matched_nonzeros、matched_flops、stacking、"
-        "load、level、as_published 或 other；从不合并"
-    ),
+    en="what kind of difference it is; estimands are never pooled",
+    zh="差值的种类；估计目标从不合并",
 )
 SIGN_FLIP_ERROR = Column(
     "sign_flip_error",

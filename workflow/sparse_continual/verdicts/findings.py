@@ -42,7 +42,6 @@ def judge_study(streams: dict, deviations_path, budget_path, plan: dict, outputs
         "bases": bases,
         "contrasts": plan["contrasts"],
         "collapsed": collapsed({name: tables.read(paths["flags"]) for name, paths in streams.items()}),
-        "instrument_passed": True,
     }
     samples = samples_of(differences, plan["contrasts"])
     rows = [with_power(row) for row in judge(plan["claims"], samples, settings)]

@@ -195,7 +195,6 @@ def _judged(differences, metric: str, direction: str, settings: dict) -> tuple[s
         "stale": (),
         "contrasts": [{"name": "planted", "plus": ["more"], "minus": ["less"], "estimand": "other"}],
         "collapsed": {},
-        "instrument_passed": True,
     }
     word = judge([claim], samples, rules)[0]["verdict"]
     if word == "descriptive":

@@ -36,12 +36,10 @@ def judge(claims: list[dict], samples: dict, settings: dict) -> list[dict]:
     raw scale, with learning_accuracy for every contrast; the stream of a load contrast is `stream_of`'s.
     settings: level; learning_margin; phase; registered (True, False or None); stale, names of claims that
     count as exploratory; bases, {block: base}; contrasts, as in the config; collapsed, {(stream, condition):
-    blocks in which it collapsed}; instrument_passed.
+    blocks in which it collapsed}.
 
-    Raises UserError when the instrument check failed, and for a claim without any difference.
+    Raises UserError for a claim without any difference.
     """
-    if not settings["instrument_passed"]:
-        raise UserError("claims: the instrument check failed, so nothing is judged; see instrument.csv")
     contrasts = {contrast["name"]: contrast for contrast in settings["contrasts"]}
     tests = sum(counted(claim) for claim in claims)
     found = {}
@@ -165,7 +163,7 @@ def _gate(claim: dict, contrast: dict, sign: int, samples: dict, settings: dict,
     learning, _ = units(samples[stream, claim["contrast"], gate.LEARNING], settings["bases"])
     sides = gate.sides(learning, settings["level"], settings["learning_margin"])
     side = gate.favoured(claim["metric"], sign)
-    other = gate.favoured(claim["metric"], -sign)
+    other = gate.other(claim["metric"], side)
     if claim["rule"] == "equivalence":
         side = "plus" if not sides["plus"].passed or sides["minus"].passed else "minus"
     return {
