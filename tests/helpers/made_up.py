@@ -139,7 +139,10 @@ def facts(streams=("people",), one_base=False, blocks=10) -> dict:
             "dense": {"method": "dense"},
             "sparse_2of4": {"method": "magnitude", "pattern": "2:4"},
         },
-        "mechanisms": {"finetune": {"kind": "finetune"}, "lora": {"kind": "lora", "rank": 8}},
+        "mechanisms": {
+            "finetune": {"kind": "finetune"},
+            "lora": {"kind": "lora", "rank": 8, "form": "masked"},
+        },
         "streams": {name: {"source": "facts", "tasks": 6, "people": 32} for name in streams},
         "tasks": {name: 6 for name in streams},
         "bits": {name: 1536.0 for name in streams},

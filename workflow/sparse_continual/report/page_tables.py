@@ -283,7 +283,7 @@ def _price(row, facts, words) -> dict:
     own = {
         "topology": topology,
         "mechanism": condition["mechanism"],
-        "writes": condition.get("writes", "all"),
+        "writes": condition["writes"],
     }
     return row | own | {"matched": matched, "buffer": buffer}
 
