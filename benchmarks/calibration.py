@@ -121,7 +121,6 @@ class Design:
             "bases": bases,
             "contrasts": list(self.contrasts.values()),
             "collapsed": {},
-            "instrument_passed": True,
         }
 
     def plan(self, claim: dict, n: int) -> dict:

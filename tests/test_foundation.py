@@ -295,7 +295,7 @@ TEXTS = """
     import logging
 
     SCHEMA = {"properties": {"x": {"type": "integer", "description": "TEXT"}}}
-    COLUMN = dict(meaning="TEXT")
+    COLUMN = dict(meaning="TEXT", en="TEXT", zh="TEXT")
 
     def f(x):
         print(f"TEXT {x}")

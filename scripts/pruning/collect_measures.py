@@ -3,8 +3,8 @@
 from sparse_continual.script import job
 
 with job(snakemake):
-    from sparse_continual.pruning.measure import TABLES
+    from sparse_continual.pruning.tables import MEASURED
     from sparse_continual.statistics.collect import collect
 
-    for name, columns in TABLES.items():
-        collect(snakemake.params.topologies, snakemake.input[name], columns, snakemake.output[name])
+    for table in MEASURED:
+        collect(snakemake.params.topologies, snakemake.input[table.name], table, snakemake.output[table.name])

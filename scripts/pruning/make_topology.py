@@ -33,6 +33,6 @@ with job(snakemake):
     )
     write(snakemake.output.densities, csv_text(densities, list(densities[0])))
     if watch:
-        for name, columns in measure.TABLES.items():
-            write(snakemake.output[name], csv_text(watch.rows[name], columns[2:]))
+        for table in measure.MEASURED:
+            write(snakemake.output[table.name], csv_text(watch.rows[table.name], table.names[2:]))
     write_manifest(snakemake.output.manifest, facts.pop("folder"), **facts)

@@ -8,7 +8,7 @@ with job(snakemake):
     from sparse_continual.csv_text import csv_text
     from sparse_continual.files import read_json, write
     from sparse_continual.runs.inputs import located
-    from sparse_continual.runs.savings import COLUMNS, relearn
+    from sparse_continual.runs.savings import relearn
 
     params, given = snakemake.params, snakemake.input
     job_ = {
@@ -19,4 +19,4 @@ with job(snakemake):
     }
     device = "cuda" if snakemake.resources.gpu else "cpu"
     rows = relearn(job_, read_json(given.run), params.settings["steps"], snakemake.threads, device)
-    write(snakemake.output[0], csv_text(rows, COLUMNS))
+    write(snakemake.output[0], csv_text(rows, list(rows[0])))

@@ -8,7 +8,7 @@ with job(snakemake):
     from sparse_continual.identity import sha256
     from sparse_continual.runs.inputs import located
     from sparse_continual.runs.resume import clear
-    from sparse_continual.runs.tuning import COLUMNS, choose, tune
+    from sparse_continual.runs.tuning import choose, tune
 
     params, given = snakemake.params, snakemake.input
     blocks = params.settings["blocks"]
@@ -22,6 +22,6 @@ with job(snakemake):
         "identity": sha256([params.settings, params.code, made_of]),
     }
     rows = tune(job_, snakemake.threads, "cuda" if snakemake.resources.gpu else "cpu")
-    write(snakemake.output.trials, csv_text(rows, COLUMNS))
+    write(snakemake.output.trials, csv_text(rows, list(rows[0])))
     write_json(snakemake.output.chosen, choose(rows))
     clear(params.resume)

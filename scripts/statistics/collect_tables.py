@@ -3,21 +3,26 @@ from sparse_continual.script import job
 with job(snakemake):
     from pathlib import Path
 
+    from sparse_continual.pruning.tables import DENSITIES
+    from sparse_continual.runs.tables import SECONDARY
+    from sparse_continual.scores.tables import ITEMS
     from sparse_continual.statistics import collect
 
     rows, given = snakemake.params.rows, snakemake.input
     made = {Path(path).stem: path for path in snakemake.output}
     collect.collect_scores(rows["runs"], given.scores, made["scores"])
-    collect.collect_items(rows["runs"], given.by_item, made["items"])
+    collect.collect(rows["runs"], given.by_item, ITEMS, made["items"])
     collect.collect_runs(rows["runs"], given.runs, made["runs"])
     collect.collect_trials(rows["trials"], given.trials, given.chosen, made["trials"])
-    collect.collect_densities(rows["topologies"], given.densities, made["densities"])
+    collect.collect(rows["topologies"], given.densities, DENSITIES, made["densities"])
     # the rest where the study asks for it
     if "references" in made:
         collect.collect_references(rows["references"], given.references, made["references"])
     if "repeats" in made:
         collect.collect_scores(rows["repeats"], given.repeats, made["repeats"])
-    if "savings" in made:
-        collect.collect_savings(rows["runs"], given.savings, made["savings"])
     if "calibrated" in made:
         collect.collect_scores(rows["runs"], given.calibrated, made["calibrated"])
+    for table in SECONDARY:
+        if table.name in made:
+            paths = [path for path in given.secondary if Path(path).stem == table.name]
+            collect.collect(rows["runs"], paths, table, made[table.name])

@@ -3,7 +3,7 @@ from pathlib import Path
 from sparse_continual.script import job
 
 with job(snakemake):
-    from sparse_continual.statistics.estimate import OPTIONAL, estimate
+    from sparse_continual.statistics.estimate import estimate
 
     plan = snakemake.params.plan
     estimate(
@@ -13,5 +13,5 @@ with job(snakemake):
         plan["statistics"]["level"],
         plan["statistics"]["learning_margin"],
         plan["bases"],
-        tuple(name for name in OPTIONAL if name in plan["tables"]),
+        plan["tables"],
     )

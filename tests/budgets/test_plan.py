@@ -1,7 +1,7 @@
 """What is planned before the streams: trainings and, apart from them, the forward passes of teachers."""
 
 from sparse_continual.budgets import plan
-from sparse_continual.budgets.price import number
+from sparse_continual.show import number
 
 SHAPE = {"hidden_size": 8, "intermediate_size": 16, "layers": 2, "heads": 2, "kv_heads": 2, "vocabulary": 32}
 PHASE = {"steps": 1000, "batch_size": 4, "row_tokens": 10, "shape": SHAPE}

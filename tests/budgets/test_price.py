@@ -2,7 +2,8 @@
 
 import pytest
 
-from sparse_continual.budgets.price import THROUGHPUT, number, price, table
+from sparse_continual.budgets.price import THROUGHPUT, price, table
+from sparse_continual.show import number
 from sparse_continual.training.arithmetic import Shape, forward_flops
 
 SHAPE = {

@@ -14,12 +14,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from sparse_continual import registry
+from sparse_continual import registry, tables
 from sparse_continual.errors import UserError
 from sparse_continual.figures import _draw, _style, forest, methods_perplexity
 from sparse_continual.figures.figure import SECTIONS, Figure
 from sparse_continual.report import html_table
-from sparse_continual.statistics import paired, power, tables
+from sparse_continual.statistics import paired, power
 from sparse_continual.streams.settings import filled
 
 FORMS = ("svg", "pdf", "png")

@@ -38,6 +38,5 @@ def settings(blocks=10, **changes):
         "bases": {str(b): str(b) for b in range(1, blocks + 1)},
         "contrasts": [contrast("x")],
         "collapsed": {},
-        "instrument_passed": True,
     }
     return made | changes

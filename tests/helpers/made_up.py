@@ -7,11 +7,10 @@ tables are filled by rule of their columns' names.
 import numpy as np
 import pandas
 
-from sparse_continual import registry
-from sparse_continual.statistics import tables
-from sparse_continual.statistics.columns import METRICS, TABLES
+from sparse_continual import registry, tables
+from sparse_continual.statistics.metrics import METRICS
 from sparse_continual.streams.settings import filled
-from sparse_continual.verdicts.judge import COLUMNS, judge
+from sparse_continual.verdicts.judge import judge
 
 ENVIRONMENT = {
     "versions": {"python": "3.11.9", "numpy": "2.4.6"},
@@ -93,7 +92,6 @@ def judged(n=10, bases=None, phase="demonstration", registered=None, rng=None) -
         "bases": bases or {block: block for block in blocks},
         "contrasts": CONTRASTS,
         "collapsed": {},
-        "instrument_passed": True,
     }
     rows = judge(claims(), samples, settings)
     for row in rows:
@@ -141,7 +139,10 @@ def facts(streams=("people",), one_base=False, blocks=10) -> dict:
             "dense": {"method": "dense"},
             "sparse_2of4": {"method": "magnitude", "pattern": "2:4"},
         },
-        "mechanisms": {"finetune": {"kind": "finetune"}, "lora": {"kind": "lora", "rank": 8}},
+        "mechanisms": {
+            "finetune": {"kind": "finetune"},
+            "lora": {"kind": "lora", "rank": 8, "form": "masked"},
+        },
         "streams": {name: {"source": "facts", "tasks": 6, "people": 32} for name in streams},
         "tasks": {name: 6 for name in streams},
         "bits": {name: 6 * 32 * 12.97 for name in streams},
@@ -165,7 +166,7 @@ def results(root, facts: dict, rows: list[dict] | None = None):
     blocks = [str(b + 1) for b in range(facts["study"]["blocks"])]
     streams = facts["study"]["streams"]
     write = {}
-    write["statistics/claims"] = pandas.DataFrame(rows or judged(len(blocks)), columns=COLUMNS)
+    write["statistics/claims"] = tables.every()["claims"].frame(rows or judged(len(blocks)))
     for name in ("power", "loads", "deviations"):
         write[f"statistics/{name}"] = _rows(name, _contrasts("forgetting"))
     for stream in streams:
@@ -176,6 +177,10 @@ def results(root, facts: dict, rows: list[dict] | None = None):
             "specification",
             "components",
             "slopes",
+            "differences",
+            "frontier_blocks",
+            "metrics",
+            "retention",
         ):
             write[f"{stream}/statistics/{name}"] = _rows(name, _contrasts("forgetting", "forward_transfer"))
         write[f"{stream}/statistics/contrasts"] = _gates(write[f"{stream}/statistics/contrasts"])
@@ -281,17 +286,15 @@ _NUMBERS |= {
 
 def _rows(name, rows) -> pandas.DataFrame:
     """A table with all its columns: given values, else a word or a number that suits the column."""
-    columns = list(TABLES[name])
+    table, text = tables.every()[name], tables.text_columns()
     filled = [
         {
-            column: row.get(
-                column, _WORDS.get(column, "" if column in tables.TEXT else _NUMBERS.get(column, 0.1))
-            )
-            for column in columns
+            column: row.get(column, _WORDS.get(column, "" if column in text else _NUMBERS.get(column, 0.1)))
+            for column in table.names
         }
         for row in rows
     ]
-    return pandas.DataFrame(filled, columns=columns)
+    return table.frame(filled)
 
 
 def _contrasts(*metrics):

@@ -4,7 +4,10 @@ import csv
 from pathlib import Path
 
 import numpy as np
-import pandas
+
+from sparse_continual.pruning.tables import DENSITIES
+from sparse_continual.runs.tables import RUNS, TRIALS
+from sparse_continual.scores.tables import SCORES
 
 CONDITIONS = (
     "dense sparse unlocked masked_writes matched_nonzeros matched_flops dense_lora sparse_lora dense_replay"
@@ -93,17 +96,10 @@ def write(folder, conditions=CONDITIONS, blocks=6, T=6, rates=(5e-4, 1e-3, 2e-3,
                 weight = f"model.layers.{layer}.{name}.weight"
                 kept = 1152 + 40 * layer
                 densities.append(("sparse_2of4", block, weight, layer, name, 2304, kept, kept / 2304, "2:4"))
-    from sparse_continual.statistics import collect
-
-    for name, columns, rows in (
-        ("scores", collect.SCORES, scores),
-        ("runs", collect.RUNS, runs),
-        ("trials", collect.TRIALS, trials),
-        ("densities", collect.DENSITIES, densities),
-    ):
-        with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as handle:
+    for table, rows in ((SCORES, scores), (RUNS, runs), (TRIALS, trials), (DENSITIES, densities)):
+        with open(folder / f"{table.name}.csv", "w", newline="", encoding="utf-8") as handle:
             writer = csv.writer(handle, lineterminator="\n")
-            writer.writerow(columns)
+            writer.writerow(table.names)
             writer.writerows(rows)
     return folder
 
@@ -115,6 +111,4 @@ def frame(matrices, chance=0.0, ceiling=1.0):
         base = 1 - 0.1 * np.arange(len(R))
         for row in score_rows(condition, block, np.asarray(R), base, chance, parts=("all",)):
             rows.append((*row[:-1], ceiling))
-    from sparse_continual.statistics.collect import SCORES
-
-    return pandas.DataFrame(rows, columns=SCORES)
+    return SCORES.frame(rows)

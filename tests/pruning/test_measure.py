@@ -8,6 +8,7 @@ import torch
 from sparse_continual import prune
 from sparse_continual.models.load import load_model, prunable, save_model
 from sparse_continual.pruning import make, measure
+from sparse_continual.pruning.tables import MEASURED
 from sparse_continual.streams.lexicon import tokenizer
 from sparse_continual.streams.tasks import Task, make_split, whole
 
@@ -113,8 +114,8 @@ def test_every_stage_is_measured_and_changes_nothing(source, rows, tmp_path):
     costs = watch.rows["costs"]
     assert [row["stage"] for row in costs] == ["pruned", "recovered"]
     assert all(row["seconds"] > 0 and row["peak_bytes"] > row["added_bytes"] >= 0 for row in costs)
-    for name, columns in measure.TABLES.items():
-        assert all(list(row) == columns[2:] for row in watch.rows[name])
+    for table in MEASURED:
+        assert all(list(row) == table.names[2:] for row in watch.rows[table.name])
 
 
 def test_a_dense_model_has_no_stage_of_pruning(source, rows, tmp_path):

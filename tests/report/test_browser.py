@@ -156,7 +156,7 @@ def test_tables_are_given_as_csv_with_raw_numbers(seen, study):
     import csv
     import io
 
-    from sparse_continual.statistics import tables
+    from sparse_continual import tables
 
     root, _ = study
     told = seen["zh", None, True][0]

@@ -51,7 +51,7 @@ def test_escaping_is_undone_by_reading(text):
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_table_of_a_study(pages, study, language):
-    from sparse_continual.statistics import tables
+    from sparse_continual import tables
 
     tex = pages[language][2].read_text(encoding="utf-8")
     for name in ("table", "tabular"):

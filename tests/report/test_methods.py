@@ -4,10 +4,10 @@ import made_up
 import pandas
 import pytest
 
+from sparse_continual import tables
 from sparse_continual.report.methods import of_methods
 from sparse_continual.report.render import write
 from sparse_continual.report.words import LANGUAGES, Words
-from sparse_continual.statistics import tables
 
 EN = Words("en")
 CONDITIONS = {

@@ -9,6 +9,7 @@ import made_up
 import pandas
 import pytest
 
+from sparse_continual import tables
 from sparse_continual.errors import UserError
 from sparse_continual.report import environment, rates
 from sparse_continual.report.differ import differ
@@ -16,7 +17,6 @@ from sparse_continual.report.html_table import LIMIT, table
 from sparse_continual.report.limits import limits
 from sparse_continual.report.render import write
 from sparse_continual.report.words import Words
-from sparse_continual.statistics import columns, tables
 
 EN, ZH = Words("en"), Words("zh")
 SECTIONS = set(EN.catalogue["page"]["sections"])
@@ -188,9 +188,9 @@ def test_claims_on_the_same_differences_say_so(page):
 
 def test_columns_metrics_and_conditions_are_explained(page, study):
     _, facts = study
-    for meanings in columns.TABLES.values():
-        for name, meaning in meanings.items():
-            assert name in page.text and re.sub(r"\s+", " ", meaning) in page.text
+    for declared in tables.every().values():
+        for column in declared.columns:
+            assert column.name in page.text and re.sub(r"\s+", " ", column.en) in page.text
     assert all(condition in page.text for condition in facts["study"]["conditions"])
 
 
@@ -263,7 +263,7 @@ def test_without_claims_and_contrasts_nothing_is_a_finding(tmp_path):
     facts["study"] |= {"contrasts": []}
     facts["streams"]["people"]["note"] = "<script>alert(1)</script>"
     root = made_up.results(tmp_path / "made-up", facts)
-    tables.write(root / "statistics" / "claims.csv", pandas.DataFrame(columns=list(columns.TABLES["claims"])))
+    tables.write(root / "statistics" / "claims.csv", tables.every()["claims"].frame([]))
     paths = [root / name for name in ("report.html", "findings.md", "primary.tex")]
     write(root, facts, *paths)
     html, extract = (path.read_text(encoding="utf-8") for path in paths[:2])

@@ -314,12 +314,6 @@ def test_a_verdict_that_its_row_does_not_carry_is_refused(changed, why):
         finding(ROW | changed, LOCK, EN)
 
 
-@pytest.mark.parametrize("verdict", [word for word in WORDS if word != "not tested"])
-def test_nothing_is_said_where_the_instrument_fails(verdict):
-    with pytest.raises(UserError, match="an instrument check failed"):
-        finding(ROW | {"verdict": verdict}, LOCK, EN, instrument=False)
-
-
 def judgements():
     """Rows of many made-up studies: any effect, spread, learning, number of blocks and of bases, any phase."""
     rng = np.random.default_rng(1)

@@ -4,12 +4,12 @@ import made_up
 import pandas
 import pytest
 
+from sparse_continual import tables
 from sparse_continual.files import write_manifest
 from sparse_continual.report import page_tables
 from sparse_continual.report.render import write
 from sparse_continual.report.tasks import gather, of_tasks
 from sparse_continual.report.words import Words
-from sparse_continual.statistics import tables
 from sparse_continual.streams.tasks import Task, make_split, save_tasks, whole
 
 

@@ -5,11 +5,12 @@ import string
 
 import pytest
 
-from sparse_continual import registry
+from sparse_continual import registry, tables
 from sparse_continual.errors import UserError
 from sparse_continual.report.guard import STRONG
-from sparse_continual.report.words import LANGUAGES, TEMPLATES, Words, digits, points, signed
-from sparse_continual.statistics import columns
+from sparse_continual.report.words import LANGUAGES, TEMPLATES, Words
+from sparse_continual.show import digits, points, signed
+from sparse_continual.statistics.metrics import METRICS
 from sparse_continual.verdicts.verdict import WORDS
 
 CATALOGUES = {language: Words(language) for language in LANGUAGES}
@@ -64,19 +65,17 @@ def fieldless(text):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_names_of_metrics_are_those_of_the_metrics(language):
-    assert set(columns.METRICS) == set(CATALOGUES[language].catalogue["metrics"])
+    assert set(METRICS) == set(CATALOGUES[language].catalogue["metrics"])
 
 
-def test_what_stands_in_english_with_the_code_is_translated_whole():
-    found = CATALOGUES["zh"].meanings
-    assert set(found["metrics"]) == set(columns.METRICS)
-    assert set(found["figures"]) == set(registry.names("figures"))
-    cells = {(table, name) for table, meanings in columns.TABLES.items() for name in meanings}
-    missing = {
-        cell for cell in cells if cell[1] not in found["columns"] and ".".join(cell) not in found["columns"]
-    }
-    assert missing == set()
-    assert set(found["columns"]) <= {name for _, name in cells} | {".".join(cell) for cell in cells}
+def test_captions_metrics_and_columns_have_words_in_every_language():
+    assert set(CATALOGUES["zh"].meanings) == {"figures"}
+    assert set(CATALOGUES["zh"].meanings["figures"]) == set(registry.names("figures"))
+    columns = [column for table in tables.every().values() for column in table.columns]
+    for described in (*METRICS.values(), *columns):
+        words = [described.en, described.zh]
+        assert all(all(each) if isinstance(each, tuple) else each for each in words), described
+        assert re.search("[\u4e00-\u9fff]", str(described.zh)) or "−" in described.zh, described
 
 
 def test_an_unknown_language_names_the_nearest():

@@ -13,7 +13,7 @@ from sparse_continual.study.study import Study
 
 DEFAULT = yaml.safe_load((Path(__file__).resolve().parents[2] / "config.yaml").read_text())
 STREAM = "people"
-ALWAYS = ["scores", "items", "runs", "trials", "densities"]
+ALWAYS = {"scores", "items", "runs", "trials", "densities"}
 
 
 def study_of(**own):
@@ -37,7 +37,7 @@ def references(study, kind):
 def test_who_asks_for_nothing_pays_nothing():
     study = study_of()
     assert names(study.trained(STREAM)) == names(study.runs(STREAM)) and len(study.runs(STREAM)) == 12
-    assert study.savings(STREAM) == [] and study.measured() == ALWAYS
+    assert study.secondary(STREAM) == [] and set(study.measured()) == ALWAYS
 
 
 def test_asking_renames_no_cell():
@@ -50,13 +50,13 @@ def test_asking_renames_no_cell():
     assert [(c.run.name, c.score.name) for c in asked.runs(STREAM)] == [
         (c.run.name, c.score.name) for c in plain.runs(STREAM)
     ]
-    assert asked.measured() == [*ALWAYS, "references", "repeats", "savings"]
+    assert set(asked.measured()) == {*ALWAYS, "references", "repeats", "savings"}
     assert len(asked.trained(STREAM)) == 12 + 6 + 6 + 1
     assert len(set(names(asked.trained(STREAM)))) == 25
     for cell in asked.trained(STREAM):  # and the rules find each by its name
         assert asked.get("runs", cell.run.name) == cell.run
         assert asked.get("scores", cell.score.name) == cell.score
-    for (condition, block, saving), cell in zip(asked.savings(STREAM), asked.runs(STREAM), strict=True):
+    for (condition, block, saving), cell in zip(asked.secondary(STREAM), asked.runs(STREAM), strict=True):
         assert (condition, block, saving.inputs["run"]) == (cell.condition, cell.block, cell.run)
         assert asked.get("savings", saving.name) == saving
         assert saving.manifest.endswith("/savings.csv") and asked.parameters(saving) > 0
@@ -116,7 +116,7 @@ def test_what_is_asked_for_is_priced():
 
 def test_calibration_renames_scores_alone():
     asked, plain = study_of(secondary={"calibrated_options": True}), study_of()
-    assert asked.measured() == [*ALWAYS, "calibrated"]
+    assert set(asked.measured()) == {*ALWAYS, "calibrated"}
     for one, other in zip(asked.runs(STREAM), plain.runs(STREAM), strict=True):
         assert one.run.name == other.run.name and one.score.name != other.score.name
 
@@ -141,7 +141,7 @@ def test_calibration_renames_scores_alone():
         ({"secondary": {"savings": {"steps": 0}}}, "study.secondary.savings.steps: found 0, expected at least 1"),
         (
             {"secondary": {"savings": {"steps": 5}}, "keep_weights": "none"},
-            "study.secondary.savings: found with keep_weights: none, expected all or last: relearning begins "
+            "study.secondary.savings: found with keep_weights: none, expected all or last: it starts "
             "from the last weights",
         ),
     ],

@@ -3,6 +3,7 @@
 import pytest
 
 from sparse_continual.runs import stream, tuning
+from sparse_continual.runs.tables import TRIALS
 
 
 def rows(table, tasks=("a", "b")):
@@ -72,7 +73,7 @@ def test_trials_are_complete(tuning_job):
         for after in (0, 1, 2)
         for position, task in enumerate(order, 1)
     ]
-    assert all(set(row) == set(tuning.COLUMNS) for row in found)
+    assert all(["condition", *row, "chosen"] == TRIALS.names for row in found)
     assert all(row["chance"] == pytest.approx(0.2) and row["ceiling"] == pytest.approx(0.95) for row in found)
     starts = {(r["block"], r["task"]): r["loss"] for r in found if r["after"] == 0}
     assert all(r["loss"] == starts[r["block"], r["task"]] for r in found if r["after"] == 0)

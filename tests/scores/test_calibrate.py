@@ -114,4 +114,4 @@ def test_a_table_of_its_own_that_changes_no_other(model, world):
     assert both == plain
     assert (row["task"], row["position"], row["after"], row["items"]) == ("mood", 1, 2, 12)
     assert row["score"] == calibrated(model, tasks[0], 5).score.mean()
-    assert row.keys() == set(evaluate.COLUMNS)
+    assert row.keys() == set(evaluate.TABLES["calibrated"])

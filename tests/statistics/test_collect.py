@@ -8,7 +8,10 @@ import pytest
 
 from sparse_continual.csv_text import csv_text
 from sparse_continual.errors import UserError
-from sparse_continual.statistics import collect, columns
+from sparse_continual.pruning.tables import DENSITIES
+from sparse_continual.runs.tables import RUNS, SAVINGS, TRIALS
+from sparse_continual.scores.tables import ITEMS, REFERENCES, SCORES
+from sparse_continual.statistics import collect
 
 
 def write(path, text):
@@ -25,7 +28,7 @@ def test_scores_keep_their_digits_and_the_order_of_the_study(tmp_path):
     paths = [write(tmp_path / n / "scores.csv", header + body) for n in "xy"]
     collect.collect_scores([["sparse", "10"], ["dense", "2"]], paths, tmp_path / "out.csv")
     lines = (tmp_path / "out.csv").read_text().splitlines()
-    assert lines[0].split(",") == list(columns.TABLES["scores"])
+    assert lines[0].split(",") == SCORES.names
     assert lines[1:4] == [
         "sparse,10,0,b,2,all,.25,1,9,.1,1",
         "sparse,10,1,b,2,all,.5,1,9,0.1,1",
@@ -36,14 +39,14 @@ def test_scores_keep_their_digits_and_the_order_of_the_study(tmp_path):
 
 def test_items_and_savings_are_copied(tmp_path):
     items = "after,task,position,scores\n0,b,1,0 1 0.333\n1,b,1,1 1 1\n"
-    collect.collect_items([["dense", "1"]], [write(tmp_path / "items.csv", items)], tmp_path / "out.csv")
+    collect.collect([["dense", "1"]], [write(tmp_path / "items.csv", items)], ITEMS, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().splitlines() == [
         "condition,block,after,task,position,scores",
         "dense,1,0,b,1,0 1 0.333",
         "dense,1,1,b,1,1 1 1",
     ]
     savings = "task,position,steps,score_old,score_base\nb,1,5,.5,0.25\n"
-    collect.collect_savings([["dense", "1"]], [write(tmp_path / "s.csv", savings)], tmp_path / "out.csv")
+    collect.collect([["dense", "1"]], [write(tmp_path / "s.csv", savings)], SAVINGS, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == (
         "condition,block,task,position,steps,score_old,score_base\ndense,1,b,1,5,.5,0.25\n"
     )
@@ -78,7 +81,7 @@ def test_references_stand_at_the_places_of_the_block(tmp_path):
     )
     with open(tmp_path / "out.csv", newline="") as handle:
         rows = list(csv.DictReader(handle))
-    assert list(rows[0]) == collect.REFERENCES
+    assert list(rows[0]) == REFERENCES.names
     cells = {}
     for row in rows:
         assert row["condition"] == "dense" and row["task"] == block[int(row["position"]) - 1]
@@ -102,7 +105,7 @@ def test_runs(tmp_path):
     path = write(tmp_path / "run.json", json.dumps(run))
     collect.collect_runs([["dense", "1"]], [path], tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().splitlines() == [
-        ",".join(columns.TABLES["runs"]),
+        ",".join(RUNS.names),
         "dense,1,1,a,120,steps,4000,0.001,0.3,5,1,0.5,",
         "dense,1,2,b,120,steps,4000,0.001,0.3,5,1,0.5,",
     ]
@@ -116,7 +119,7 @@ def test_trials_mark_the_chosen_rate(tmp_path):
     chosen = write(tmp_path / "chosen.json", '{"learning_rate": 2e-3}')
     collect.collect_trials(["dense"], [trials], [chosen], tmp_path / "out.csv")
     lines = (tmp_path / "out.csv").read_text().splitlines()
-    assert lines[0].split(",") == list(columns.TABLES["trials"])
+    assert lines[0].split(",") == TRIALS.names
     assert [line.split(",")[-1] for line in lines[1:]] == ["false", "true"]
 
 
@@ -124,13 +127,13 @@ def test_densities(tmp_path):
     path = write(
         tmp_path / "d.csv", "matrix,layer,module,weights,nonzeros,density,pattern\nm,0,q_proj,8,4,0.5,2:4\n"
     )
-    collect.collect_densities([["sparse", "1"]], [path], tmp_path / "out.csv")
+    collect.collect([["sparse", "1"]], [path], DENSITIES, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text().splitlines() == [
-        ",".join(columns.TABLES["densities"]),
+        ",".join(DENSITIES.names),
         "sparse,1,m,0,q_proj,8,4,0.5,2:4",
     ]
-    collect.collect_densities([], [], tmp_path / "none.csv")
-    assert (tmp_path / "none.csv").read_text() == ",".join(columns.TABLES["densities"]) + "\n"
+    collect.collect([], [], DENSITIES, tmp_path / "none.csv")
+    assert (tmp_path / "none.csv").read_text() == ",".join(DENSITIES.names) + "\n"
 
 
 def test_cells_of_every_kind():

@@ -68,3 +68,9 @@ def test_the_unit_is_the_base_only_where_some_of_several_are_shared():
     for bases in ({b: b for b in found}, dict.fromkeys(found, "published")):
         values, unit = contrasts.units(found, bases)
         assert unit == "block" and values == pytest.approx([0.1, 0.3, 0.5])
+
+
+def test_every_estimand_has_words_and_says_what_its_arms_may_differ_in():
+    for name, estimand in contrasts.ESTIMANDS.items():
+        assert all((*estimand.en, *estimand.zh)), name
+        assert (estimand.differ is None) == (estimand.arms == ""), name

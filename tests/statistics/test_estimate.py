@@ -8,10 +8,11 @@ import pytest
 import synthetic_tables
 from scipy import stats
 
+from sparse_continual import tables
 from sparse_continual.errors import UserError
+from sparse_continual.runs.tables import SAVINGS
+from sparse_continual.scores.tables import ITEMS
 from sparse_continual.statistics import (
-    collect,
-    columns,
     compare,
     estimate,
     flags,
@@ -20,10 +21,10 @@ from sparse_continual.statistics import (
     metrics,
     paired,
     summary,
-    tables,
 )
-from sparse_continual.verdicts import deviations, findings, instrument, judge
+from sparse_continual.statistics import tables as statistics_tables
 
+ALWAYS, EXTRA = ["scores", "runs", "trials"], ["references", "items", "repeats", "savings", "calibrated"]
 WOBBLE = np.array([0.01, -0.01, 0.02, -0.02, 0.005, -0.005, 0.012, -0.012, 0.003, -0.003])
 SAME_SHAPE = {"name": "x", "plus": ["sparse"], "minus": ["dense"], "estimand": "same_shape"}
 
@@ -161,7 +162,7 @@ def test_arms_on_other_blocks_are_refused_by_name(tmp_path):
     with pytest.raises(
         UserError, match="sparse and dense were not run on the same blocks: sparse alone has 2"
     ):
-        estimate.estimate(tmp_path, tmp_path / "out", [SAME_SHAPE], 0.05, 0.05, {b: b for b in "123"})
+        estimate.estimate(tmp_path, tmp_path / "out", [SAME_SHAPE], 0.05, 0.05, {b: b for b in "123"}, ALWAYS)
 
 
 def test_base_retention_comes_from_position_zero():
@@ -223,14 +224,14 @@ def extra_tables(folder, conditions, blocks, T):
         for after in range(T + 1)
         for p in range(1, T + 1)
     ]
-    tables.write(folder / "items.csv", pandas.DataFrame(rows, columns=list(columns.TABLES["items"])))
+    tables.write(folder / "items.csv", ITEMS.frame(rows))
     rows = [
         (c, str(b), f"task{p}", p, 8, 0.6, 0.5)
         for c in conditions
         for b in range(1, blocks + 1)
         for p in range(1, T)
     ]
-    tables.write(folder / "savings.csv", pandas.DataFrame(rows, columns=list(columns.TABLES["savings"])))
+    tables.write(folder / "savings.csv", SAVINGS.frame(rows))
 
 
 def test_files_are_documented_repeatable_and_read_back(tmp_path):
@@ -240,17 +241,19 @@ def test_files_are_documented_repeatable_and_read_back(tmp_path):
     level = {"name": "level", "plus": ["sparse"], "minus": [], "estimand": "level"}
     contrasts = [*synthetic_tables.CONTRASTS[:2], level]
     bases = {str(b): str((b + 1) // 2) for b in range(1, 7)}
-    for name, extra in (("one", estimate.OPTIONAL), ("two", estimate.OPTIONAL), ("plain", ())):
-        estimate.estimate(tmp_path / "tables", tmp_path / name, contrasts, 0.05, 0.05, bases, extra)
+    for name, extra in (("one", EXTRA), ("two", EXTRA), ("plain", ())):
+        estimate.estimate(
+            tmp_path / "tables", tmp_path / name, contrasts, 0.05, 0.05, bases, [*ALWAYS, *extra]
+        )
     files = sorted((tmp_path / "one").iterdir())
-    assert [f.stem for f in files] == sorted(estimate.WRITTEN)
+    assert [f.stem for f in files] == sorted(table.name for table in tables.declared(statistics_tables))
     for file in files:
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
         for made in (file, tmp_path / "plain" / file.name):
-            assert list(tables.read(made).columns) == list(columns.TABLES[file.stem])
+            assert list(tables.read(made).columns) == tables.every()[file.stem].names
             assert b"nan" not in made.read_bytes().lower()
     values = tables.read(tmp_path / "one" / "metrics.csv")
-    assert set(values.metric) == set(columns.METRICS)
+    assert set(values.metric) == set(metrics.METRICS)
     assert set(values.scale) == {"raw", "corrected", "bits", "calibrated"}
     assert set(tables.read(tmp_path / "one" / "summary.csv").part) == {"all", "memory", "relation"}
     assert set(values[values.metric == "savings"].value) == {0.1}
@@ -272,19 +275,6 @@ def test_files_are_documented_repeatable_and_read_back(tmp_path):
     without = tables.read(tmp_path / "plain" / "components.csv")
     assert set(without.component) == {"block", "base", "residual", "condition"}
     assert not {"savings", "intransigence"} & set(tables.read(tmp_path / "plain" / "metrics.csv").metric)
-
-
-def test_the_tables_of_other_stages_are_documented_too():
-    for name in ("SCORES", "RUNS", "TRIALS", "DENSITIES", "ITEMS", "REFERENCES", "SAVINGS"):
-        assert list(columns.TABLES[name.lower()]) == list(getattr(collect, name))
-    for name, found in {
-        "claims": judge.COLUMNS,
-        "power": findings.POWER,
-        "loads": findings.LOADS,
-        "instrument": instrument.COLUMNS,
-        "deviations": deviations.COLUMNS,
-    }.items():
-        assert list(columns.TABLES[name]) == list(found)
 
 
 def test_contrast_means_agree_with_the_metrics_written(tmp_path):

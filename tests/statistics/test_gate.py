@@ -58,3 +58,20 @@ def test_a_row_passes_by_the_side_that_its_estimate_favours():
 def test_metrics_without_a_gate():
     assert not gate.applies("learning_accuracy", False) and not gate.applies("forgetting", True)
     assert gate.applies("forgetting", False) and gate.applies("forward_transfer", False)
+
+
+@pytest.mark.parametrize("shift", [-0.3, 0.0, 0.3])
+@pytest.mark.parametrize("side", ["plus", "minus"])
+def test_a_side_learnt_by_the_bounds_of_either_table(shift, side):
+    """claims.csv has both bounds, contrasts.csv the lower one alone; both tables must say what the test says."""
+    learning = LEARNING + shift
+    sides = gate.sides(learning, 0.05, 0.05)
+    contrast = row(-0.1, learning)
+    claim = contrast | {"learning_upper": -sides["minus"].bound}
+    assert gate.learnt(contrast, side) == gate.learnt(claim, side) == sides[side].passed
+
+
+def test_the_other_side():
+    for metric in ("forgetting", "base_retention", "forward_transfer"):
+        for sign in (-1, 1):
+            assert gate.other(metric, gate.favoured(metric, sign)) == gate.favoured(metric, -sign)

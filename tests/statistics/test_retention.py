@@ -125,7 +125,7 @@ def table(curves, bases=None):
         for block, bits in own.items()
         for t in range(1, len(bits))
     ]
-    frame = pandas.DataFrame(rows, columns=retention.RETENTION)
+    frame = retention.RETENTION.frame(rows)
     blocks = next(iter(curves.values()))
     found = retention.slope_table(frame, 0.05, bases or {b: b for b in blocks})
     return found.set_index(["condition", "quantity"])

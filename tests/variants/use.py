@@ -12,7 +12,7 @@ from pathlib import Path
 import made_up
 import pandas
 
-from sparse_continual import code, registry
+from sparse_continual import code, registry, tables
 from sparse_continual.budgets.plan import plan_text
 from sparse_continual.budgets.planned import planned
 from sparse_continual.errors import ConfigError, UserError
@@ -22,7 +22,6 @@ from sparse_continual.pruning.check import variants
 from sparse_continual.pruning.make import make_topology
 from sparse_continual.reanalysis.reanalysis import reanalyse
 from sparse_continual.report import html_table, render
-from sparse_continual.statistics import tables
 from sparse_continual.streams.build import build_stream
 from sparse_continual.study.config import checked, merged
 from sparse_continual.study.study import Study

@@ -5,8 +5,9 @@ import pandas
 import pytest
 from made_claims import all_of, claim, contrast
 
+from sparse_continual import tables
 from sparse_continual.errors import UserError
-from sparse_continual.statistics import columns, power, tables
+from sparse_continual.statistics import power
 from sparse_continual.verdicts import findings
 from sparse_continual.verdicts.findings import judge_study
 
@@ -58,7 +59,7 @@ def study(folder, light=BLOCKS, flags=(), deviations=(), passed=True, **changes)
     for stream, blocks in (("heavy", BLOCKS), ("light", light)):
         frames = {
             "differences": differences(stream, blocks),
-            "flags": pandas.DataFrame(flags, columns=list(columns.TABLES["flags"])),
+            "flags": tables.every()["flags"].frame(flags),
             "instrument": pandas.DataFrame(
                 [("planted arm", "dense", passed, "shown", "not shown", "" if passed else "it learns less")],
                 columns="check arm passed value expected why".split(),
@@ -157,7 +158,7 @@ def test_a_collapse_calls_for_the_bootstrap_in_its_contrasts_alone(tmp_path):
 def test_power_is_of_the_plan_the_pilot_and_the_study(tmp_path):
     pilot = [{"stream": "heavy", "contrast": "lock", "metric": "forgetting", "n": 3, "sd": 0.02}]
     found = judged(tmp_path, pilot=pilot)["power"]
-    assert list(found.columns) == findings.POWER
+    assert list(found.columns) == tables.every()["power"].names
     assert list(found.source) == "planning pilot observed planning observed planning observed".split()
     planned = found[found.source == "planning"]
     assert list(planned.sd) == pytest.approx(
@@ -175,7 +176,7 @@ def test_power_is_of_the_plan_the_pilot_and_the_study(tmp_path):
 
 def test_loads_are_bits_per_nonzero_weight_of_the_plus_side(tmp_path):
     found = judged(tmp_path)["loads"]
-    assert list(found.columns) == findings.LOADS
+    assert list(found.columns) == tables.every()["loads"].names
     assert len(found) == 2 * len(CONTRASTS) * 2 and set(found.metric) == {"forgetting", "forward_transfer"}
     assert set(found.bits_per_nonzero[found.stream == "heavy"]) == {4.0}
     assert found.bits_per_nonzero[found.stream == "light"].isna().all()

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import synthetic_tables
 
+from sparse_continual import tables
 from sparse_continual.errors import UserError
-from sparse_continual.statistics import contrasts, matrices, metrics, tables
+from sparse_continual.statistics import contrasts, matrices, metrics
 from sparse_continual.verdicts import instrument
+from sparse_continual.verdicts.tables import INSTRUMENT
 
 CONTRASTS = [
     {"name": "same_shape", "plus": ["sparse"], "minus": ["dense"], "estimand": "same_shape"},
@@ -29,7 +31,7 @@ def checked(found=None, **changes):
     """Rows of the checks on {condition: {block: R}}."""
     cells = {(arm, block): R for arm, own in (found or scores()).items() for block, R in own.items()}
     rows = instrument.checks(synthetic_tables.frame(cells), CONTRASTS, SETTINGS | changes)
-    assert all(list(row) == instrument.COLUMNS for row in rows)
+    assert all(list(row) == INSTRUMENT.names for row in rows)
     assert {row["passed"] for row in rows} <= {"true", "false", "not applicable"}
     return rows
 

@@ -10,9 +10,10 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 from sparse_continual.errors import UserError
-from sparse_continual.statistics.columns import METRICS
 from sparse_continual.statistics.gate import KEEPS_MORE, UNGATED
-from sparse_continual.verdicts.judge import COLUMNS, judge
+from sparse_continual.statistics.metrics import METRICS
+from sparse_continual.verdicts.judge import judge
+from sparse_continual.verdicts.tables import CLAIMS
 from sparse_continual.verdicts.verdict import WORDS
 
 WOBBLE = np.array([0.01, -0.01, 0.02, -0.02, 0.005, -0.005, 0.012, -0.012, 0.003, -0.003])
@@ -28,7 +29,7 @@ def one(values, learning=0.0, changes=None, **more):
 
 def test_a_plain_effect_in_either_direction():
     row = one(-0.1 + WOBBLE)
-    assert list(row) == COLUMNS
+    assert list(row) == CLAIMS.names
     assert row["verdict"] == "shown" and row["unit"] == "block" and row["n"] == 10
     assert (row["tests"], row["bases"], row["gate_side"]) == (1, "one per block", "plus")
     assert one(0.1 + WOBBLE)["verdict"] == "contradicted"
@@ -214,11 +215,6 @@ def test_skew_and_collapse_call_for_the_bootstrap():
     assert row["verdict"] == "shown" and row["bootstrap_upper"] < 0
     d = -0.02 + np.r_[WOBBLE[:9], -0.3]
     assert abs(stats.skew(d)) > 1 and not np.isnan(one(d)["bootstrap_lower"])
-
-
-def test_nothing_is_judged_after_a_failed_instrument_check():
-    with pytest.raises(UserError, match="instrument check failed"):
-        one(-0.1 + WOBBLE, changes={"instrument_passed": False})
 
 
 def random_study(rng):

@@ -9,9 +9,9 @@ import pandas
 import pytest
 import yaml
 
+from sparse_continual import tables
 from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical, sha256
-from sparse_continual.statistics import tables
 from sparse_continual.statistics.metrics import PRIMARY
 from sparse_continual.study.config import checked
 from sparse_continual.study.study import Study

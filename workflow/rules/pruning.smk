@@ -1,7 +1,8 @@
 from sparse_continual.pruning.check import is_found
-from sparse_continual.pruning.measure import TABLES as MEASURES
+from sparse_continual.pruning.tables import MEASURED
 
-MEASURED = tuple(MEASURES) if STUDY.study["measure_topologies"] else ()
+# tables of what is measured of topologies in this study
+MEASURES = [table.name for table in MEASURED if table.asked(STUDY.study)]
 
 
 def topology_code(wc):
@@ -10,7 +11,7 @@ def topology_code(wc):
     found = chosen["method"] == "dense" or is_found(chosen)
     by_name = [] if found else ["pruning.prune"]
     by_name += ["training.distillation"] if "distillation" in recovery else []
-    by_name += ["pruning.measure"] if MEASURED else []
+    by_name += ["pruning.measure"] if MEASURES else []
     return code("scripts/pruning/make_topology.py", *topology_variants(chosen), *by_name)
 
 
@@ -18,7 +19,7 @@ rule make_topology:
     input:
         unpack(lambda wc: made_from("topologies", wc.topology, "model", "mixture", "teacher")),
     output:
-        **{name: f"results/store/topologies/{{topology}}/{name}.csv" for name in MEASURED},
+        **{name: f"results/store/topologies/{{topology}}/{name}.csv" for name in MEASURES},
         manifest="results/store/topologies/{topology}/manifest.json",
         densities="results/store/topologies/{topology}/densities.csv",
     log:
@@ -43,10 +44,10 @@ rule collect_measures:
                     f"{made.path}/{name}.csv" for _, _, made in STUDY.topologies(wc.stream)
                 ]
             )
-            for name in MEASURES
+            for name in [table.name for table in MEASURED]
         },
     output:
-        **{name: f"{RESULTS}/{{stream}}/tables/{name}.csv" for name in MEASURES},
+        **{table.name: f"{RESULTS}/{{stream}}/tables/{table.name}.csv" for table in MEASURED},
     log:
         f"{RESULTS}/logs/collect_measures/{{stream}}.log",
     threads: 1

@@ -1,11 +1,11 @@
 from pathlib import Path
 
+from sparse_continual import tables
 from sparse_continual.code import PACKAGE
 from sparse_continual.files import digests, sha256_of
 
-REPORTED = (
-    "contrasts summary flags frontier frontier_contrasts components sensitivity specification slopes instrument"
-).split()
+REPORTED = [name for name, table in tables.every().items() if table.folder == tables.STATISTICS]
+WHOLE = [name for name, table in tables.every().items() if table.folder == tables.WHOLE]
 
 
 def overlays():
@@ -64,9 +64,9 @@ rule write_report:
         index=f"{RESULTS}/index.csv",
         runs=of_streams("tables/runs"),
         densities=of_streams("tables/densities"),
-        measures=[path for name in MEASURED for path in of_streams(f"tables/{name}")],
+        measures=[path for name in MEASURES for path in of_streams(f"tables/{name}")],
         statistics=[path for table in REPORTED for path in of_streams(f"statistics/{table}")],
-        whole=[f"{RESULTS}/statistics/{table}.csv" for table in ("deviations", *JUDGED)],
+        whole=[f"{RESULTS}/statistics/{table}.csv" for table in WHOLE],
         scores=of_streams("tables/scores"),
         built=list(dict.fromkeys(manifest for *_, manifest in tasks_built())),
         trained=[run.run.manifest for stream in STUDY.streams for run in STUDY.runs(stream)],

@@ -1,4 +1,5 @@
-from sparse_continual.statistics.estimate import WRITTEN
+from sparse_continual import tables
+from sparse_continual.statistics import tables as statistics_tables
 
 # densities describe topologies, which no estimate is made from
 ESTIMATED_FROM = [name for name in STUDY.measured() if name != "densities"]
@@ -10,7 +11,7 @@ rule collect_tables:
         by_item=lambda wc: [f"{run.score.path}/items.csv" for run in STUDY.runs(wc.stream)],
         references=lambda wc: [f"{run.score.path}/scores.csv" for _, run in STUDY.references(wc.stream)],
         repeats=lambda wc: [f"{run.score.path}/scores.csv" for run in STUDY.repeats(wc.stream)],
-        savings=lambda wc: [saving.manifest for _, _, saving in STUDY.savings(wc.stream)],
+        secondary=lambda wc: [f"{made.path}/{made.stage}.csv" for _, _, made in STUDY.secondary(wc.stream)],
         calibrated=lambda wc: [
             f"{run.score.path}/calibrated.csv"
             for run in STUDY.runs(wc.stream)
@@ -53,7 +54,10 @@ rule estimate:
     input:
         [f"{RESULTS}/{{stream}}/tables/{name}.csv" for name in ESTIMATED_FROM],
     output:
-        **{name: f"{RESULTS}/{{stream}}/statistics/{name}.csv" for name in WRITTEN},
+        **{
+            name: f"{RESULTS}/{{stream}}/statistics/{name}.csv"
+            for name in [table.name for table in tables.declared(statistics_tables)]
+        },
     log:
         f"{RESULTS}/logs/estimate/{{stream}}.log",
     threads: 1

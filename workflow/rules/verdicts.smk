@@ -1,5 +1,6 @@
+from sparse_continual.verdicts.tables import JUDGED
+
 REGISTRATION = registration.path_of(STUDY.name)
-JUDGED = ("claims", "power", "loads")
 
 
 def of_streams(table):
@@ -66,7 +67,7 @@ rule judge_claims:
         deviations=f"{RESULTS}/statistics/deviations.csv",
         budget=f"{RESULTS}/budget.csv",
     output:
-        **{name: f"{RESULTS}/statistics/{name}.csv" for name in JUDGED},
+        **{table.name: f"{RESULTS}/statistics/{table.name}.csv" for table in JUDGED},
     log:
         f"{RESULTS}/logs/judge_claims.log",
     threads: 1

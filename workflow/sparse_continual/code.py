@@ -18,7 +18,7 @@ PACKAGE = Path(sparse_continual.__file__).resolve().parent
 NAME = "sparse_continual"
 
 
-DESCRIBING = ("description", "meaning")  # keys and arguments that hold text for people
+DESCRIBING = ("description", "meaning", "en", "zh")  # keys and arguments that hold text for people
 LOGGERS = ("logging", "logger")  # names of what writes logs; `math.log` and the like are code
 
 

@@ -101,6 +101,11 @@ def nearest(word: str, known) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def packages_with(module: str) -> list[str]:
+    """Sorted names of the packages of the library that have a module of this name."""
+    return sorted(path.parent.name for path in Path(__file__).parent.glob(f"*/{module}.py"))
+
+
 def by_name(module: str) -> ModuleType:
     """A module of the package, for code that must not depend on it.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from sparse_continual.csv_text import csv_text
 from sparse_continual.errors import UserError
 from sparse_continual.files import write
+from sparse_continual.show import aligned, billions
 
 SHOWN = 3  # tensors named in a line
 WIDTH = 110  # letters of a line of words
@@ -65,7 +66,7 @@ def _body(report: dict) -> str:
     for sentence in words:
         lines += textwrap.wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="    ")
     if report["parts"]:
-        lines += ["", *("  " + line for line in _aligned(_table(report), left=(0, 1, 7)))]
+        lines += ["", *("  " + line for line in aligned(_table(report), left=(0, 1, 7)))]
     return "\n".join(lines)
 
 
@@ -88,7 +89,7 @@ def _compared(pairs: list[dict], numbers: dict) -> str:
             )
         )
     title = "Nonzero block weights of every two of one shape, place by place:"
-    return "\n".join([title, *("  " + line for line in _aligned(rows, left=(0,)))])
+    return "\n".join([title, *("  " + line for line in aligned(rows, left=(0,)))])
 
 
 def as_csv(reports: list[dict]) -> str:
@@ -163,12 +164,8 @@ def _mixture(moe: dict) -> str:
     words = f"Experts: {moe['active_experts'] or 'some'} of {moe['experts']}{shared}, in {layers} layers"
     if moe["active_parameters"]:
         total, active = moe["total_parameters"], moe["active_parameters"]
-        words += f"; {_size(total)} parameters, {_size(active)} of them active per token"
+        words += f"; {billions(total)} parameters, {billions(active)} of them active per token"
     return words + "."
-
-
-def _size(number: int) -> str:
-    return f"{number / 1e9:.2f} billion" if number >= 1e8 else f"{number:,}"
 
 
 def _declared(told: dict, counted: bool) -> str:
@@ -232,18 +229,6 @@ def _line(part: str, module: str, rows: list[dict]) -> tuple:
         named + (", ..." if len(patterns) > 3 else ""),
         *(f"{sum(row[key] for row in rows):,}" for key in ("dead_rows", "dead_columns", "negative_zeros")),
     )
-
-
-def _aligned(rows: list[tuple], left: tuple) -> list[str]:
-    """Lines with columns of equal width, aligned right but for those whose numbers are in `left`."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _short(paths: list[str]) -> list[str]:

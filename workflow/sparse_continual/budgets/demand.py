@@ -68,15 +68,19 @@ def steps_per_task(training: dict, train_items: int) -> int:
 
 
 def _asked_steps(study, stream: str, condition: str, steps: int) -> int:
-    """Training steps of a condition beside its cells, at `steps` a task: references, repeats, savings."""
+    """Training steps of a condition beside its cells, at `steps` a task: references, repeats, secondary outcomes."""
     tasks = len(study.tasks(stream))
     beside = [run for _, run in study.references(stream)] + study.repeats(stream)
     runs = {cell.run.name: cell.run.settings for cell in beside if cell.condition == condition}
     count = sum(sum(own.get("reference", {}).get("at", [tasks])) for own in runs.values()) * steps
-    for name, _, saving in study.savings(stream):
-        if name == condition:
-            count += 2 * (tasks - 1) * saving.settings["steps"]  # from the last weights and from the base
-    return count
+    return count + sum(
+        secondary_steps(made, tasks) for name, _, made in study.secondary(stream) if name == condition
+    )
+
+
+def secondary_steps(entity, tasks: int) -> int:
+    """Training steps of measuring a secondary outcome on one run: `steps` of the module that measures it."""
+    return registry.by_name(f"runs.{entity.stage}").steps(entity.settings, tasks)
 
 
 def lengths(study, base: str) -> list[int]:

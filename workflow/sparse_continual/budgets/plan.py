@@ -5,10 +5,11 @@ from pathlib import Path
 
 from sparse_continual.budgets.demand import preparation, priced, prunings
 from sparse_continual.budgets.made import declared
-from sparse_continual.budgets.price import STEP_SECONDS, aligned, hours, number, price, table, unknown_flops
+from sparse_continual.budgets.price import STEP_SECONDS, hours, price, table, unknown_flops
 from sparse_continual.budgets.pruning import making
 from sparse_continual.errors import UserError
 from sparse_continual.files import read_json, read_manifest
+from sparse_continual.show import aligned, number
 from sparse_continual.streams.tasks import HANDLING
 from sparse_continual.training.arithmetic import Shape, forward_flops, training_flops
 

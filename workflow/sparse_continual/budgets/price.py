@@ -9,6 +9,7 @@ step of 16 x 128 tokens at 1M to 15M weights comes out within a third; give your
 from sparse_continual.budgets.pruning import NOTHING, making
 from sparse_continual.errors import UserError
 from sparse_continual.runs.mechanism import Price, Sizes, mechanism_class
+from sparse_continual.show import UNKNOWN, aligned, number
 from sparse_continual.topologies.counts import kept_total, matrices
 from sparse_continual.topologies.structured_counts import kept_weights
 from sparse_continual.training.arithmetic import (
@@ -22,7 +23,6 @@ from sparse_continual.training.arithmetic import (
 
 THROUGHPUT = 7e10  # FLOP/s
 STEP_SECONDS = 0.013  # of Python, launches, optimiser per training step
-UNKNOWN = "?"
 TOKEN = 4  # bytes of a token in a replay buffer: int32
 
 
@@ -203,26 +203,5 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def aligned(rows: list[tuple], left: tuple) -> list[str]:
-    """Lines of a plain-text table; `left`: numbers of the columns that are set to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = enumerate(zip(row, widths, strict=True))
-        lines.append("  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in cells).rstrip())
-    return lines
-
-
 def _short(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def number(value: float | None) -> str:
-    """`value` with three digits and k, M, G, T, P, E for the thousands: 55296 is 55.3k; None, not known, is "?"."""
-    if value is None:
-        return UNKNOWN
-    suffixes = ["", "k", "M", "G", "T", "P", "E"]
-    while abs(value) >= 999.5 and len(suffixes) > 1:
-        value /= 1000
-        suffixes.pop(0)
-    return f"{value:.3g}{suffixes[0]}"

@@ -5,10 +5,11 @@ half an hour. Both grow with the attempt. Planned hours count training and metho
 scoring as forward passes.
 """
 
-from sparse_continual.budgets.demand import making_of, mixture_tokens, steps_per_task
+from sparse_continual.budgets.demand import making_of, mixture_tokens, secondary_steps, steps_per_task
 from sparse_continual.budgets.price import hours
 from sparse_continual.budgets.pruning import making
 from sparse_continual.errors import UserError
+from sparse_continual.runs.tables import SECONDARY
 from sparse_continual.training.arithmetic import Shape, forward_flops, parameters, training_flops
 
 LIBRARIES = 2000  # megabytes
@@ -70,7 +71,7 @@ def planned_hours(study, entity) -> float:
         "topologies": _topology,
         "tuning": _tuning,
         "runs": _run,
-        "savings": _savings,
+        **dict.fromkeys((table.name for table in SECONDARY), _secondary),
         "scores": _scoring,
     }[entity.stage](study, entity, Shape(**shape))
 
@@ -103,10 +104,11 @@ def _run(study, entity, shape: Shape) -> float:
     return tasks * _task(study, stream, settings["training"], shape) + _scored(study, stream, shape)
 
 
-def _savings(study, entity, shape: Shape) -> float:
-    run, tasks = entity.inputs["run"], len(entity.inputs["run"].settings["order"])
-    training = {**run.settings["training"], "stop": {"steps": entity.settings["steps"]}}
-    return 2 * (tasks - 1) * _task(study, run.inputs["stream"].label, training, shape)
+def _secondary(study, entity, shape: Shape) -> float:
+    run = entity.inputs["run"]
+    steps = secondary_steps(entity, len(run.settings["order"]))
+    training = {**run.settings["training"], "stop": {"steps": steps}}
+    return _task(study, run.inputs["stream"].label, training, shape)
 
 
 def _scoring(study, entity, shape: Shape) -> float:

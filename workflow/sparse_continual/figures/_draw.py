@@ -3,9 +3,8 @@
 import io
 from pathlib import Path
 
-from sparse_continual import files, registry
+from sparse_continual import files, registry, tables
 from sparse_continual.figures._style import style
-from sparse_continual.statistics import tables
 
 # Without dates or versions of the day: equal tables give equal bytes.
 _METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}

@@ -15,13 +15,9 @@ import math
 import time
 from dataclasses import dataclass, field
 
+from sparse_continual.pruning.tables import MEASURED
 from sparse_continual.streams.calibration import DEFAULTS
 
-TABLES = {
-    "perplexities": "topology block stage perplexity tokens".split(),
-    "layer_errors": "topology block matrix layer module error".split(),
-    "costs": "topology block stage seconds peak_bytes added_bytes".split(),
-}
 BATCH = 64  # rows at a time
 WRITTEN = 256  # tokens, at most, of a text that a base without a mixture writes
 STATUS, FORGET = "/proc/self/status", "/proc/self/clear_refs"  # Linux
@@ -38,7 +34,7 @@ class Watch:
 
     mixture: list
     seed: int
-    rows: dict = field(default_factory=lambda: {name: [] for name in TABLES})
+    rows: dict = field(default_factory=lambda: {table.name: [] for table in MEASURED})
 
     def __call__(self, stage: str, model) -> None:
         if stage == "base":

@@ -25,6 +25,7 @@ from sparse_continual.files import given_path
 from sparse_continual.reanalysis.foreign import Foreign
 from sparse_continual.registry import nearest
 from sparse_continual.schema import check_schema, schema_named
+from sparse_continual.show import markdown
 from sparse_continual.statistics import metrics, paired, power
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 from sparse_continual.yaml_text import read_yaml
@@ -64,7 +65,7 @@ def reanalyse(path) -> str:
         "# Published comparisons, read with intervals",
         f"Differences in points (percent), paired by block; t intervals that cover {covers}, and sign-flip"
         " tests. None was registered before its data were seen: nothing here is confirmatory.",
-        "\n".join([_row(HEADER), _row(["---"] * len(HEADER)), *(_row(row) for row, _ in parts)]),
+        markdown(HEADER, [row for row, _ in parts]),
         *(detail for _, detail in parts),
     ]
     return "\n\n".join(text) + "\n"
@@ -348,21 +349,16 @@ def _spread(n: int, mean: float, sd: float) -> np.ndarray:
 
 
 def _values_table(blocks, names, values, d) -> str:
-    rows = [["block", *names, "difference"], ["---"] * 4]
-    rows += [
+    rows = [
         [block, f"{a:.2f}", f"{b:.2f}", _points(each)]
         for block, a, b, each in zip(blocks, *values, d, strict=True)
     ]
-    return "\n".join(_row(row) for row in rows)
+    return markdown(["block", *names, "difference"], rows)
 
 
 def _source(name: str, side: dict) -> str:
     seen = "" if side["confirmed"] else " **Not confirmed**: not seen in that source."
     return f"{name}: {' '.join(side['source'].split())}.{seen}"
-
-
-def _row(cells) -> str:
-    return "| " + " | ".join(" ".join(cell.replace("|", "/").split()) for cell in cells) + " |"
 
 
 def _points(value: float) -> str:

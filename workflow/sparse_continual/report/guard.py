@@ -9,8 +9,8 @@ import re
 
 from sparse_continual.errors import UserError
 from sparse_continual.report.words import absent
-from sparse_continual.statistics.gate import KEEPS_MORE, applies
-from sparse_continual.statistics.tables import true
+from sparse_continual.statistics.gate import applies, learnt, other
+from sparse_continual.tables import true
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS, WORDS
 
 STRONG = ("shown", "contradicted", "equivalent")
@@ -26,21 +26,13 @@ def withheld(row: dict) -> bool:
     return gated(row) and not true(row["gate_passed"])
 
 
-def learnt(row: dict, side: str) -> bool:
-    """Whether `side` (plus or minus) is shown to have learnt at most the margin less than the other."""
-    if side == "plus":
-        return row["learning_lower"] > -row["margin"]
-    return row["learning_upper"] < row["margin"]
-
-
 def keeper(row: dict) -> str:
     """The side that must not have learnt less for the row's verdict: plus, minus, or both."""
     if row["verdict"] == "equivalent":
         return "both"
-    side = row["gate_side"]
-    if row["verdict"] == "contradicted" and row["metric"] in KEEPS_MORE:
-        return {"plus": "minus", "minus": "plus"}[side]
-    return side
+    if row["verdict"] == "contradicted":
+        return other(row["metric"], row["gate_side"])
+    return row["gate_side"]
 
 
 def undefined(row: dict, members=()) -> tuple[str, str, str] | None:
@@ -55,11 +47,10 @@ def undefined(row: dict, members=()) -> tuple[str, str, str] | None:
     return None
 
 
-def check(row: dict, members: list[dict] = (), instrument: bool = True) -> None:
+def check(row: dict, members: list[dict] = ()) -> None:
     """Raise UserError unless the row of claims.csv earns its verdict.
 
-    `members` are the rows of the members of an all_of claim; `instrument` says whether every instrument
-    check of the study passed.
+    `members` are the rows of the members of an all_of claim.
     """
     verdict, role, rule = row["verdict"], row["role"], row["rule"]
     if verdict not in WORDS:
@@ -68,8 +59,6 @@ def check(row: dict, members: list[dict] = (), instrument: bool = True) -> None:
         _refuse(row, f"the claim's rule is {rule}")
     if verdict == "not tested":
         return
-    if not instrument:
-        _refuse(row, "an instrument check failed")
     if role != "confirmatory" and verdict != "exploratory":
         _refuse(row, f"the claim's role is {role}")
     if verdict in (*STRONG, "not distinguished") and withheld(row):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sparse_continual import registry
 from sparse_continual.figures.figure import SECTIONS
-from sparse_continual.report.words import Words, absent, digits, points, probability, signed
+from sparse_continual.report.words import Words, absent
+from sparse_continual.show import count, digits, points, probability, signed
 
 LIMIT = 200  # rows of a table on the page; the file has all
 # How a column's cells are shown: text (where none is named), code, count, number, p, flag (true or false),
@@ -98,17 +99,6 @@ def _cell(words, value, kind, row):
     }.get(kind, lambda: str(value))()
     raw = f"{value:.10g}" if isinstance(value, float) else str(value)
     return {"text": text, "value": raw, "code": kind == "code"}
-
-
-def count(value) -> str:
-    """A count for people: 148,000 or 1.2 M."""
-    if absent(value):
-        return ""
-    value = float(value)
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:,.0f}"
 
 
 def in_order(figures) -> list[str]:

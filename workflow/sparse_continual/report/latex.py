@@ -1,6 +1,7 @@
 """The table of the primary outcomes in LaTeX, for a paper."""
 
-from sparse_continual.report.words import Words, absent, signed
+from sparse_continual.report.words import Words, absent
+from sparse_continual.show import signed
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -110,14 +110,14 @@ def _training(facts, words):
 
 
 def _ends(facts, streams, words):
-    if facts["study"]["training"].get("ends", "frozen") == "frozen":
+    if facts["study"]["training"]["ends"] == "frozen":
         return words("limits.ends.frozen")
     shares = [tables["runs"].ends_share.mean() for tables in streams.values()]
     return words("limits.ends.trained", share=f"{100 * sum(shares) / len(shares):.0f}")
 
 
 def _lora(facts, words):
-    forms = {made.get("form", "masked") for made in facts["mechanisms"].values() if made["kind"] == "lora"}
+    forms = {made["form"] for made in facts["mechanisms"].values() if made["kind"] == "lora"}
     if not forms:
         return ""
     other = "".join(

@@ -6,10 +6,10 @@ Described only, and only in studies that measure their topologies (`study.measur
 import math
 
 from sparse_continual.report.html_table import table
-from sparse_continual.report.words import Words, digits, points
+from sparse_continual.report.words import Words
+from sparse_continual.show import digits, points
 
 STAGES = ("base", "pruned", "trained", "recovered")
-MEASURED = ("perplexities", "layer_errors", "costs")  # tables that such a study has beside the others
 COLUMNS = (
     "condition topology pattern density:number perplexity_base:number perplexity_pruned:number"
     " perplexity_trained:number perplexity_recovered:number layer_error:number learning_accuracy:size"
@@ -20,7 +20,7 @@ COLUMNS = (
 def of_methods(name: str, found: dict, facts: dict, words: Words) -> dict | None:
     """{lines: sentences, table, costs} of the stream `name`, or None where nothing was measured.
 
-    found: tables of the stream, among them densities, summary, and those of MEASURED.
+    found: tables of the stream, among them densities, summary, and those of pruning.tables.MEASURED.
     """
     if not facts["study"].get("measure_topologies"):
         return None

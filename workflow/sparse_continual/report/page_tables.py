@@ -3,13 +3,15 @@
 import csv
 from pathlib import Path
 
+from sparse_continual import tables
 from sparse_continual.report import published, rates
 from sparse_continual.report.guard import withheld
-from sparse_continual.report.html_table import count, table
-from sparse_continual.report.words import Words, absent, probability
-from sparse_continual.statistics import gate, tables
+from sparse_continual.report.html_table import table
+from sparse_continual.report.words import Words, absent
+from sparse_continual.show import count, probability
+from sparse_continual.statistics import gate
+from sparse_continual.statistics.metrics import PRIMARY
 
-PRIMARY = ("forgetting", "forward_transfer")
 _TOLD = (
     "mean lower upper simultaneous_lower simultaneous_upper detectable p gate_p holm_p sign_flip_p".split()
 )
@@ -281,7 +283,7 @@ def _price(row, facts, words) -> dict:
     own = {
         "topology": topology,
         "mechanism": condition["mechanism"],
-        "writes": condition.get("writes", "all"),
+        "writes": condition["writes"],
     }
     return row | own | {"matched": matched, "buffer": buffer}
 

@@ -2,7 +2,8 @@
 
 import math
 
-from sparse_continual.report.words import Words, signed
+from sparse_continual.report.words import Words
+from sparse_continual.show import signed
 
 
 def chosen(frontier) -> dict[str, float]:

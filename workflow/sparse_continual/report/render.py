@@ -9,25 +9,20 @@ import csv
 import re
 from pathlib import Path
 
-from sparse_continual import files
+from sparse_continual import files, tables
 from sparse_continual.errors import UserError
+from sparse_continual.pruning.tables import MEASURED
 from sparse_continual.report import latex, page_tables, published, rates
 from sparse_continual.report.differ import differ
 from sparse_continual.report.html_table import figure, in_order
 from sparse_continual.report.limits import bases_kind, limits, units
-from sparse_continual.report.methods import MEASURED, of_methods
+from sparse_continual.report.methods import of_methods
 from sparse_continual.report.sentences import details, finding, names_in, seen
 from sparse_continual.report.tasks import of_tasks
-from sparse_continual.report.words import TEMPLATES, Words, absent, decimal, signed
-from sparse_continual.statistics import tables
-from sparse_continual.statistics.columns import METRICS, TABLES
+from sparse_continual.report.words import TEMPLATES, Words, absent
+from sparse_continual.show import decimal, signed
+from sparse_continual.statistics.metrics import METRICS
 from sparse_continual.verdicts.instrument import refuse_failed
-
-STUDY = ("claims", "power", "loads", "deviations")  # tables of the whole study
-STREAM = (  # tables of a stream
-    "contrasts summary flags frontier frontier_contrasts components sensitivity specification slopes"
-    " instrument".split()
-)
 
 
 def write(root, facts: dict, page, extract, export, environment: dict | None = None, built=()) -> None:
@@ -37,9 +32,9 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
     ({path, digest} or None), claims (those of the claims file), configfiles (those beside the default),
     bases_of_blocks (block -> base), published (base -> what is declared of a published checkpoint), counted (topology
     -> the base that it was counted in), topology_names (condition -> its topology, as the tables name it),
-    tasks (stream -> how many tasks it has), bits (stream -> bits that its tasks ask a model to store, or None),
-    generated (whether every base is made here), and the bases, topologies, mechanisms, streams, conditions and
-    figures that the study uses.
+    tasks (stream -> how many tasks it has), bits (stream -> bits that its tasks ask a model to store, None where no one
+    can say), generated (whether every base is made here), and the bases, topologies, mechanisms, streams, conditions
+    and figures that the study uses.
     `environment` is what environment.gather found, `built` what tasks.gather found.
 
     Raises UserError when an instrument check failed, or a verdict is not carried by its row.
@@ -47,8 +42,8 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
     root, words = Path(root), Words(facts["language"])
     with open(root / "budget.csv", newline="", encoding="utf-8") as handle:
         budget = list(csv.DictReader(handle))
-    study = {name: tables.read(root / "statistics" / f"{name}.csv") for name in STUDY}
-    found = {name: _read(root / name, facts) for name in facts["study"]["streams"]}
+    study = _read(root, tables.WHOLE)
+    found = {name: _read_stream(root / name, facts) for name in facts["study"]["streams"]}
     for name, stream in found.items():
         refuse_failed(stream["instrument"].to_dict("records"), f"{root.name}/{name}")
     study = {name: frame.to_dict("records") for name, frame in study.items()}
@@ -91,17 +86,10 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
         "methods": list(words.catalogue["page"]["methods"]),
         "environment": page_tables.of_environment(environment, words),
         "digests": page_tables.of_digests(root / "index.csv", words),
-        "metric_meanings": {
-            name: words.meaning("metrics", name, english) for name, english in METRICS.items()
-        },
+        "metric_meanings": {name: words.of_language(metric)[1] for name, metric in METRICS.items()},
         "columns": {
-            name: {
-                column: words.meaning(
-                    "columns", f"{name}.{column}", words.meaning("columns", column, english)
-                )
-                for column, english in meanings.items()
-            }
-            for name, meanings in TABLES.items()
+            name: {column.name: words.of_language(column) for column in table.columns}
+            for name, table in tables.every().items()
         },
     }
     made = _templates(words)
@@ -110,12 +98,17 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
     files.write(export, latex.primary(facts["study"]["name"], primary, words))
 
 
-def _read(folder: Path, facts: dict) -> dict:
-    found = {name: tables.read(folder / "statistics" / f"{name}.csv") for name in STREAM}
+def _read(folder: Path, kind: str) -> dict:
+    """Name -> table, of the estimates of a stream or of the whole study (`kind`: a folder of `tables`)."""
+    names = [name for name, table in tables.every().items() if table.folder == kind]
+    return {name: tables.read(folder / "statistics" / f"{name}.csv") for name in names}
+
+
+def _read_stream(folder: Path, facts: dict) -> dict:
     measured = MEASURED if facts["study"].get("measure_topologies") else ()
-    return found | {
-        name: tables.read(folder / "tables" / f"{name}.csv") for name in ("runs", "densities", *measured)
-    }
+    shown = ("runs", "densities", *(table.name for table in measured))
+    collected = {name: tables.read(folder / "tables" / f"{name}.csv") for name in shown}
+    return _read(folder, tables.STATISTICS) | collected
 
 
 def _claims(facts, rows, chosen, figures, words) -> list[dict]:

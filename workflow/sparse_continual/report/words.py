@@ -1,9 +1,9 @@
 """The words of the page in one language; sentences are templates, and rules elsewhere choose among them.
 
 A catalogue is `templates/<language>.yaml`: groups of groups of templates, named by dotted keys. All
-catalogues have the same keys and the same `{fields}`. What English docstrings and captions say next to
-the code (metrics, columns, figures) is translated in `templates/meanings.<language>.yaml`, where a
-catalogue has one.
+catalogues have the same keys and the same `{fields}`. Captions of figures, English next to the code, are translated
+in `templates/meanings.<language>.yaml`, where a catalogue has one. Metrics (`statistics.metrics`), estimands
+(`statistics.contrasts`) and columns (`tables`) hold their words in all languages.
 """
 
 import math
@@ -11,6 +11,9 @@ from pathlib import Path
 
 from sparse_continual.errors import UserError
 from sparse_continual.registry import nearest
+from sparse_continual.show import probability
+from sparse_continual.statistics.contrasts import ESTIMANDS
+from sparse_continual.statistics.metrics import METRICS
 
 TEMPLATES = Path(__file__).parent / "templates"
 LANGUAGES = ("en", "zh")
@@ -30,6 +33,10 @@ class Words:
         self.catalogue = _read(TEMPLATES / f"{language}.yaml")
         meanings = TEMPLATES / f"meanings.{language}.yaml"
         self.meanings = _read(meanings) if meanings.exists() else {}
+        self.catalogue["metrics"] = {name: self.of_language(metric)[0] for name, metric in METRICS.items()}
+        estimands = {name: self.of_language(estimand) for name, estimand in ESTIMANDS.items()}
+        self.catalogue["estimands"] = {name: word for name, (word, _) in estimands.items()}
+        self.catalogue["estimand_meanings"] = {name: meaning for name, (_, meaning) in estimands.items()}
 
     def __call__(self, key: str, /, **fields) -> str:
         """The template under the dotted `key`, its fields filled.
@@ -40,6 +47,10 @@ class Words:
         for part in key.split("."):
             found = found[part]
         return found.format(**fields)
+
+    def of_language(self, described):
+        """The words in this language of a metric, an estimand or a column, which hold those of all languages."""
+        return getattr(described, self.language)
 
     def name(self, group: str, value) -> str:
         """The word for `value` in an open group (metrics, headers); the value itself where none is set."""
@@ -68,35 +79,6 @@ class Words:
         """`p = .012`, `p < .001`, or `p = 1`."""
         text = probability(p)
         return f"p {text}" if text.startswith("<") else f"p = {text}"
-
-
-def signed(share: float) -> str:
-    """A share as points with one decimal and its sign, which 0.0 has not."""
-    size = points(share)
-    return size if size == "0.0" else f"{'−' if share < 0 else '+'}{size}"
-
-
-def points(share: float) -> str:
-    """A share as points with one decimal and no sign."""
-    return f"{100 * abs(share):.1f}"
-
-
-def digits(value: float) -> str:
-    """A number with three digits: `0.012`, `18.9`, `7,140`; in powers of ten from a million on and below 0.0001."""
-    rounded = float(f"{value:.3g}")
-    return (f"{rounded:,.0f}" if 1e3 <= abs(rounded) < 1e6 else f"{value:.3g}").replace("-", "−")
-
-
-def probability(p: float) -> str:
-    """A p value: `.012`, `< .001`, or `1`."""
-    if round(p, 3) >= 1:
-        return "1"
-    return "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
-
-
-def decimal(value: float) -> str:
-    """A probability or level without its leading zero: `.05`."""
-    return f"{value:g}".replace("0.", ".", 1)
 
 
 def absent(value) -> bool:

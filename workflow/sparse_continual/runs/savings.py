@@ -12,12 +12,16 @@ from sparse_continual.streams.tasks import load_tasks
 from sparse_continual.training.loop import prepare
 from sparse_continual.training.measure import measure
 
-COLUMNS = ("task", "position", "steps", "score_old", "score_base")
 ROWS = 256  # rows scored at once
 
 
+def steps(settings: dict, tasks: int) -> int:
+    """Training steps on one run of so many tasks: on every task but the last, from both weights."""
+    return 2 * (tasks - 1) * settings["steps"]
+
+
 def relearn(job: dict, run: dict, steps: int, threads: int, device: str = "cpu") -> list[dict]:
-    """Rows (COLUMNS) of every task but the last: its test score after `steps` steps on it alone, from the
+    """Rows of savings.csv, one for every task but the last: its test score after `steps` steps on it alone, from the
     weights that the stream ended with (score_old) and from the base (score_base), on the same batches.
 
     job: as in runs.run; run: the content of run.json.

@@ -5,11 +5,12 @@ splits) is within one standard error of the best rate's; the standard error is o
 the best rate. A rate that moves forgetting by tens of points must not be chosen by forgetting.
 """
 
+import json
 import math
 
 import numpy as np
 
-from sparse_continual.files import read_json, write_json
+from sparse_continual.files import read_json, write
 from sparse_continual.runs.attach import start
 from sparse_continual.runs.resume import Resume
 from sparse_continual.runs.stream import train_stream
@@ -18,11 +19,10 @@ from sparse_continual.training.loop import prepare
 from sparse_continual.training.measure import measure
 
 ROWS = 256  # rows at a time when validation splits are scored
-COLUMNS = ("block", "learning_rate", "after", "task", "position", "score", "loss", "chance", "ceiling")
 
 
 def tune(job: dict, threads: int, device: str = "cpu") -> list[dict]:
-    """Try every rate of the grid on every tuning block. Returns the rows of trials.csv (COLUMNS).
+    """Try every rate of the grid on every tuning block. Returns the rows of trials.csv, cells in their order.
 
     job: {resume, identity, arm, learning_rates, training, blocks: [{block, order, seed, and what
     runs.inputs.located gives}]}. A trial that is done is kept in the resume folder and not repeated.
@@ -35,7 +35,8 @@ def tune(job: dict, threads: int, device: str = "cpu") -> list[dict]:
             for learning_rate in job["learning_rates"]:
                 done = resume.folder / f"{job['identity']}-{block['block']}-{learning_rate!r}.json"
                 if not done.is_file():
-                    write_json(done, _trial(job, block, tasks, learning_rate, device))
+                    rows_of_trial = _trial(job, block, tasks, learning_rate, device)
+                    write(done, json.dumps(rows_of_trial))  # keeps the order of the cells
                     print(f"block {block['block']}: rate {learning_rate} done", flush=True)
                 rows += read_json(done)
     return rows

@@ -8,10 +8,10 @@ import numpy as np
 
 from sparse_continual.csv_text import csv_text
 from sparse_continual.scores.calibrate import calibrated
+from sparse_continual.scores.tables import CALIBRATED, ITEMS, SCORES
 from sparse_continual.training.measure import measure
 
-COLUMNS = ("after", "task", "position", "part", "score", "loss", "items", "chance", "ceiling")
-TABLES = {"scores": COLUMNS, "items": ("after", "task", "position", "scores"), "calibrated": COLUMNS}
+TABLES = {table.name: table.names[2:] for table in (SCORES, ITEMS, CALIBRATED)}  # of one run
 BASE = "base"
 
 

@@ -10,17 +10,9 @@ import csv
 from sparse_continual import files
 from sparse_continual.csv_text import csv_text
 from sparse_continual.errors import UserError
-
-SCORES = "condition block after task position part score loss items chance ceiling".split()
-ITEMS = "condition block after task position scores".split()
-REFERENCES = ["kind", *SCORES]
-SAVINGS = "condition block task position steps score_old score_base".split()
-RUNS = (
-    "condition block position task steps stop tokens learning_rate validation_loss trained update_norm"
-    " relative_update ends_share"
-).split()
-TRIALS = "condition block learning_rate after task position score loss chance ceiling chosen".split()
-DENSITIES = "topology block matrix layer module weights nonzeros density pattern".split()
+from sparse_continual.runs.tables import RUNS, TRIALS
+from sparse_continual.scores.tables import REFERENCES, SCORES
+from sparse_continual.tables import Table
 
 
 def collect_scores(runs: list[tuple[str, str]], paths: list[str], output: str) -> None:
@@ -29,17 +21,7 @@ def collect_scores(runs: list[tuple[str, str]], paths: list[str], output: str) -
     rows = []
     for (condition, block), path in zip(runs, paths, strict=True):
         rows += [{"condition": condition, "block": block, **row} for row in _scores(path)]
-    files.write(output, csv_text(rows, SCORES))
-
-
-def collect_items(runs: list[tuple[str, str]], paths: list[str], output: str) -> None:
-    """items.csv of every run: the score of every test item after every task."""
-    collect(runs, paths, ITEMS, output)
-
-
-def collect_savings(runs: list[tuple[str, str]], paths: list[str], output: str) -> None:
-    """savings.csv of every run."""
-    collect(runs, paths, SAVINGS, output)
+    files.write(output, csv_text(rows, SCORES.names))
 
 
 def collect_references(runs: list[tuple], paths: list[str], output: str) -> None:
@@ -66,7 +48,7 @@ def collect_references(runs: list[tuple], paths: list[str], output: str) -> None
                 kept.append({**row, "after": after, "position": position[task]})
         kept.sort(key=lambda row: (row["after"], row["position"]))
         rows += [{"kind": reference["kind"], "condition": condition, "block": block, **row} for row in kept]
-    files.write(output, csv_text(rows, REFERENCES))
+    files.write(output, csv_text(rows, REFERENCES.names))
 
 
 def collect_runs(runs: list[tuple[str, str]], paths: list[str], output: str) -> None:
@@ -75,11 +57,11 @@ def collect_runs(runs: list[tuple[str, str]], paths: list[str], output: str) -> 
     for (condition, block), path in zip(runs, paths, strict=True):
         for task in sorted(files.read_json(path)["tasks"], key=lambda task: task["position"]):
             row = {"condition": condition, "block": block, **task}
-            missing = [column for column in RUNS if column not in row]
+            missing = [column for column in RUNS.names if column not in row]
             if missing:
                 raise ValueError(f"{path}: a task lacks {', '.join(missing)}")
             rows.append(row)
-    files.write(output, csv_text(rows, RUNS))
+    files.write(output, csv_text(rows, RUNS.names))
 
 
 def collect_trials(conditions: list[str], trials: list[str], chosen: list[str], output: str) -> None:
@@ -87,20 +69,16 @@ def collect_trials(conditions: list[str], trials: list[str], chosen: list[str], 
     rows = []
     for condition, path, choice in zip(conditions, trials, chosen, strict=True):
         rate = float(files.read_json(choice)["learning_rate"])
-        for row in _read(path, [c for c in TRIALS if c not in ("condition", "chosen")]):
+        for row in _read(path, [c for c in TRIALS.names if c not in ("condition", "chosen")]):
             hit = abs(float(row["learning_rate"]) - rate) <= 1e-9 * rate
             rows.append({**row, "condition": condition, "chosen": hit})
-    files.write(output, csv_text(rows, TRIALS))
+    files.write(output, csv_text(rows, TRIALS.names))
 
 
-def collect_densities(topologies: list[tuple[str, str]], paths: list[str], output: str) -> None:
-    """densities.csv of every topology; `topologies` holds the (name, block) of each of `paths`."""
-    collect(topologies, paths, DENSITIES, output)
-
-
-def collect(names: list[tuple[str, str]], paths: list[str], columns: list[str], output: str) -> None:
-    """One table of `columns` from tables of the same columns without the first two: `names` holds what stands in
-    these for each of `paths`, such as (condition, block)."""
+def collect(names: list[tuple[str, str]], paths: list[str], table: Table, output: str) -> None:
+    """`table` from files of its columns without the first two; `names` holds the first two cells for each of `paths`,
+    such as (condition, block)."""
+    columns = table.names
     rows = [
         {**dict(zip(columns, name, strict=False)), **row}
         for name, path in zip(names, paths, strict=True)
@@ -111,7 +89,7 @@ def collect(names: list[tuple[str, str]], paths: list[str], columns: list[str], 
 
 def _scores(path: str) -> list[dict]:
     """Rows of a run's scores.csv by task trained, then position, the whole task before its parts."""
-    rows = _read(path, SCORES[2:])
+    rows = _read(path, SCORES.names[2:])
     return sorted(rows, key=lambda row: (int(row["after"]), int(row["position"]), row["part"] != "all"))
 
 

@@ -11,13 +11,7 @@ import numpy as np
 from sparse_continual.statistics import contrasts as rules
 from sparse_continual.statistics import gate, metrics, paired
 from sparse_continual.statistics.summary import described, note
-
-COLUMNS = (
-    "contrast estimand plus minus metric scale role n unit mean sd lower upper median skewed bootstrap_lower"
-    " bootstrap_upper t df p p_source sign_flip_p sign_flip_error sign_flip_smallest d_z hedges_g"
-    " learning_difference learning_lower gate_passed level margin bases note"
-).split()
-_TEXT = {"skewed": "", "p_source": "", "note": ""}
+from sparse_continual.statistics.tables import CONTRASTS, DIFFERENCES
 
 
 def index(values) -> dict:
@@ -54,16 +48,13 @@ def difference_table(indexed: dict, contrasts: list[dict], bases: dict[str, str]
 
     Of a load contrast, these are its differences on this stream alone.
     """
-    import pandas
-
     rows = [
         (contrast["name"], contrast["estimand"], metric, scale, block, bases[block], difference)
         for contrast in contrasts
         for metric, scale in outcomes(indexed)
         for block, difference in differences(indexed, contrast, metric, scale).items()
     ]
-    columns = ["contrast", "estimand", "metric", "scale", "block", "base", "difference"]
-    return pandas.DataFrame(rows, columns=columns)
+    return DIFFERENCES.frame(rows)
 
 
 def contrast_table(indexed: dict, contrasts: list[dict], level: float, margin: float, bases: dict[str, str]):
@@ -73,8 +64,6 @@ def contrast_table(indexed: dict, contrasts: list[dict], level: float, margin: f
     take two streams. The gate asks whether the plus side is shown to learn no less than the minus
     side, up to the margin; a level has no other side, and passes.
     """
-    import pandas
-
     rows = []
     for contrast in contrasts:
         if contrast["estimand"] == "load":
@@ -96,9 +85,7 @@ def contrast_table(indexed: dict, contrasts: list[dict], level: float, margin: f
                 tested = primary(metric, scale)
                 row["role"] = "primary" if tested else "beside"
                 rows.append(row | (tests(rules.units(found, bases)[0], level) if tested else {}))
-    return pandas.DataFrame(
-        [{c: row.get(c, _TEXT.get(c, math.nan)) for c in COLUMNS} for row in rows], columns=COLUMNS
-    )
+    return CONTRASTS.frame([CONTRASTS.filled(row) for row in rows])
 
 
 def _learning(indexed: dict, contrast: dict, level: float, margin: float, bases: dict[str, str]) -> dict:

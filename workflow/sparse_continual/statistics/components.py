@@ -21,8 +21,8 @@ import numpy as np
 from sparse_continual.errors import UserError
 from sparse_continual.statistics import compare, linear
 from sparse_continual.statistics import contrasts as rules
+from sparse_continual.statistics.tables import COMPONENTS
 
-COLUMNS = ["metric", "condition_or_contrast", "component", "sd", "share", "note"]
 ALL = "all conditions"
 
 
@@ -33,7 +33,6 @@ def component_table(indexed: dict, contrasts: list[dict], bases: dict[str, str],
     repeated: as `indexed`, of the runs that were made twice. `share` is of the variance between blocks;
     in the model, of the sum of base, block and residual.
     """
-    import pandas
 
     runs = {} if items is None else item_scores(items)
     rows = []
@@ -58,7 +57,7 @@ def component_table(indexed: dict, contrasts: list[dict], bases: dict[str, str],
             paired = [[(sign, runs.get((arm, block))) for arm, sign in signs.items()] for block in found]
             rows += _items(metric, name, paired, between)
         rows += [(metric, ALL, *row) for row in mixed_model(arms, bases)]
-    return pandas.DataFrame(rows, columns=COLUMNS)
+    return COMPONENTS.frame(rows)
 
 
 def item_scores(items) -> dict[tuple[str, str], list[np.ndarray]]:

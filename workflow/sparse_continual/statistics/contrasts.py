@@ -4,38 +4,107 @@ Every contrast names its estimand, what kind of difference it is; estimands are 
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 from sparse_continual.errors import UserError
 from sparse_continual.registry import by_name, nearest
 
-ESTIMANDS = (
-    "lock",
-    "writes",
-    "same_shape",
-    "matched_nonzeros",
-    "matched_flops",
-    "stacking",
-    "load",
-    "level",
-    "as_published",
-    "other",
-)
 SIZES = ((1, 1), (2, 2), (1, 0))
 CONTROL = "a sparse condition, and in minus the dense one that is like it otherwise"
 MATCHED = CONTROL + ", with match on {} to a topology of the same pattern and sparsity"
-# what two arms may differ in, and what is expected of them
-DIFFER = {
-    "lock": (
-        {"locked"},
-        "one sparse condition, and the same with locked: false in minus (lora: with form: side in minus)",
+
+
+@dataclass(frozen=True)
+class Estimand:
+    """What kind of difference a contrast is, and all facts about it.
+
+    en, zh: (name, meaning) in the report
+    differ: the keys of a condition in which two arms may differ; None: in any
+    arms: which arms are expected, for a message; "" where they may differ in any key
+    """
+
+    en: tuple[str, str]
+    zh: tuple[str, str]
+    differ: frozenset[str] | None = None
+    arms: str = ""
+
+
+ESTIMANDS = {
+    "lock": Estimand(
+        en=(
+            "lock (sparse against unlocked)",
+            "the same sparse start, absent weights locked or free to grow: "
+            "the one contrast of topology alone",
+        ),
+        zh=("锁定（稀疏对解锁）", "同一稀疏起点，缺失的权重保持锁定或允许生长：唯一只涉及拓扑的对比"),
+        differ=frozenset({"locked"}),
+        arms="one sparse condition, and the same with locked: false in minus (lora: with form: side in minus)",
     ),
-    "writes": ({"writes", "like"}, "conditions that differ in writes and like alone"),
-    "same_shape": ({"topology"}, CONTROL),
-    "matched_nonzeros": ({"topology", "match"}, MATCHED.format("nonzeros")),
-    "matched_flops": ({"topology", "match"}, MATCHED.format("flops")),
-    "stacking": ({"mechanism"}, "conditions that differ in mechanism alone, the one with finetune in minus"),
+    "writes": Estimand(
+        en=("writes (2 × 2)", "which weights a model may write, apart from which exist"),
+        zh=("写入（2 × 2）", "模型可以写入哪些权重，与哪些权重存在相区分"),
+        differ=frozenset({"writes", "like"}),
+        arms="conditions that differ in writes and like alone",
+    ),
+    "same_shape": Estimand(
+        en=(
+            "same shape",
+            "the sparse model against the dense model of its own shape, which has more weights",
+        ),
+        zh=("同形状", "稀疏模型对同形状的稠密模型，后者权重更多"),
+        differ=frozenset({"topology"}),
+        arms=CONTROL,
+    ),
+    "matched_nonzeros": Estimand(
+        en=(
+            "matched nonzeros",
+            "against a smaller dense model with as many weights as the sparse one has nonzeros",
+        ),
+        zh=("非零数匹配", "对一个更小的稠密模型，其权重数等于稀疏模型的非零数"),
+        differ=frozenset({"topology", "match"}),
+        arms=MATCHED.format("nonzeros"),
+    ),
+    "matched_flops": Estimand(
+        en=("matched FLOPs", "against a smaller dense model of equal forward FLOPs per token"),
+        zh=("FLOPs 匹配", "对一个更小的稠密模型，其每词元前向 FLOPs 相等"),
+        differ=frozenset({"topology", "match"}),
+        arms=MATCHED.format("flops"),
+    ),
+    "stacking": Estimand(
+        en=(
+            "stacking (2 × 2)",
+            "whether a mechanism adds to sparsity: its effect on a sparse and on a dense model, "
+            "and their interaction",
+        ),
+        zh=("叠加（2 × 2）", "某一机制能否与稀疏叠加：它在稀疏与稠密模型上的效应，及二者的交互"),
+        differ=frozenset({"mechanism"}),
+        arms="conditions that differ in mechanism alone, the one with finetune in minus",
+    ),
+    "load": Estimand(
+        en=(
+            "load (interaction)",
+            "whether the difference changes with the bits asked for per nonzero weight",
+        ),
+        zh=("负荷（交互）", "差值是否随每个非零权重须存储的比特数而变"),
+    ),
+    "level": Estimand(
+        en=("level of one arm", "whether one arm forgets, or gains, at all"),
+        zh=("单臂水平", "单独一臂是否遗忘或获益"),
+    ),
+    "as_published": Estimand(
+        en=(
+            "as published",
+            "published checkpoints as they are, which differ in tokens and recipe too: "
+            "described, never tested",
+        ),
+        zh=("按发布原样", "按发布原样比较检查点，它们在词元数与训练方法上也不相同：只作描述，从不检验"),
+    ),
+    "other": Estimand(
+        en=("other", "a comparison of its own"),
+        zh=("其他", "自成一项的比较"),
+    ),
 }
 
 
@@ -92,7 +161,7 @@ def check_arms(config: dict) -> list[str]:
     lines = []
     for contrast in config["study"]["contrasts"]:
         estimand, plus, minus = contrast["estimand"], contrast["plus"], contrast["minus"]
-        if estimand not in DIFFER or not minus:
+        if ESTIMANDS[estimand].differ is None or not minus:
             continue
         if len(minus) == 1:
             fits = _fits(estimand, plus[0], minus[0], config)
@@ -103,7 +172,8 @@ def check_arms(config: dict) -> list[str]:
             lines.append(
                 f"study.contrasts: {contrast['name']}: found estimand {estimand} of {', '.join(plus)} less "
                 f"{', '.join(minus)}, which differ in {', '.join(differ) or 'nothing'}; expected "
-                f"{'in pairs ' if len(minus) > 1 else ''}{DIFFER[estimand][1]}; for anything else take estimand other"
+                f"{'in pairs ' if len(minus) > 1 else ''}{ESTIMANDS[estimand].arms}; "
+                "for anything else take estimand other"
             )
     return lines
 
@@ -117,7 +187,7 @@ def _differ(one: str, other: str, config: dict) -> set[str]:
 def _interact(estimand: str, plus: list, minus: list, config: dict) -> bool:
     """Whether plus[0] less minus[0], less minus[1] less plus[1], is an interaction about an estimand."""
     conditions = config["conditions"]
-    allowed = DIFFER[estimand][0] | ({"locked"} if estimand == "writes" else set())
+    allowed = ESTIMANDS[estimand].differ | ({"locked"} if estimand == "writes" else set())
     first, second = (_differ(one, other, config) for one, other in zip(plus, minus, strict=True))
     if not first or not second or not first | second <= allowed:
         return False
@@ -129,14 +199,14 @@ def _interact(estimand: str, plus: list, minus: list, config: dict) -> bool:
 
 
 def _fits(estimand: str, one: str, other: str, config: dict) -> bool:
-    """Whether an arm less another is what an estimand of DIFFER says."""
+    """Whether an arm less another is what its estimand says."""
     plus, minus = config["conditions"][one], config["conditions"][other]
     topologies, mechanisms = config["topologies"], config["mechanisms"]
     differ = _differ(one, other, config)
     sparse = topologies[plus["topology"]]["method"] != "dense"
     if estimand == "lock" and differ == {"mechanism"} and sparse:
         return _locked_by_mechanism(*(mechanisms[arm["mechanism"]] for arm in (plus, minus)))
-    if not differ or not differ <= DIFFER[estimand][0]:
+    if not differ or not differ <= ESTIMANDS[estimand].differ:
         return False
     if estimand == "lock":
         return plus["locked"]

@@ -1,11 +1,12 @@
 """From the tables of one stream to its estimates, one table each; claims are judged elsewhere.
 
-scores.csv, runs.csv and trials.csv are always there; references.csv, items.csv, repeats.csv, savings.csv
-and calibrated.csv where the study asks for them, and without them their rows are absent.
+scores.csv, runs.csv and trials.csv are always there, the other tables of scores and runs where the study asks for them
+(`Table.asked`); without them their rows are absent.
 """
 
 from pathlib import Path
 
+from sparse_continual import tables
 from sparse_continual.statistics import (
     compare,
     components,
@@ -17,16 +18,9 @@ from sparse_continual.statistics import (
     sensitivity,
     specification,
     summary,
-    tables,
 )
+from sparse_continual.statistics import tables as stage_tables
 from sparse_continual.statistics.flags import flags
-
-REQUIRED = ("scores", "runs", "trials")
-OPTIONAL = ("references", "items", "repeats", "savings", "calibrated")
-WRITTEN = (
-    "metrics summary differences contrasts flags frontier frontier_blocks frontier_contrasts components"
-    " sensitivity specification retention slopes"
-).split()
 
 
 def estimate(
@@ -36,22 +30,22 @@ def estimate(
     level: float,
     margin: float,
     bases: dict[str, str],
-    extra: tuple[str, ...] = (),
+    names: list[str],
 ) -> None:
-    """Write the tables WRITTEN (.csv) to `output_folder`.
+    """Write every table of `statistics.tables` to `output_folder`.
 
-    tables_folder holds the tables REQUIRED and those of OPTIONAL that `extra` names; any other file in
-    it is left over from another study and not read. compared: the study's contrasts; level: two-sided
-    error rate; margin: learning margin as a share; bases: block -> base.
+    tables_folder holds the tables `names`; any other file in it is left over from another study and not read.
+    compared: the study's contrasts; level: two-sided error rate; margin: learning margin as a share; bases: block ->
+    base.
 
     Raises UserError naming what is wrong with the tables: scores that are none, arms on other blocks.
     """
-    read = {name: tables.read(Path(tables_folder) / f"{name}.csv") for name in (*REQUIRED, *extra)}
+    read = {name: tables.read(Path(tables_folder) / f"{name}.csv") for name in names}
     scores = read["scores"]
     contrasts.check(compared, dict.fromkeys(scores.condition))
     entries = matrices.of_stream(scores, read.get("references"))
     calibrated = matrices.of_stream(read["calibrated"]) if "calibrated" in read else None
-    values = metric_table.metric_table(entries, matrices.of_base(scores), read.get("savings"), calibrated)
+    values = metric_table.metric_table(entries, matrices.of_base(scores), read, calibrated)
     indexed = compare.index(values)
     repeated = None
     if "repeats" in read:
@@ -74,8 +68,8 @@ def estimate(
         "retention": held,
         "slopes": retention.slope_table(held, level, bases),
     }
-    for name in WRITTEN:
-        tables.write(Path(output_folder) / f"{name}.csv", made[name])
+    for table in tables.declared(stage_tables):
+        tables.write(Path(output_folder) / f"{table.name}.csv", made[table.name])
 
 
 def _tasks(scores) -> dict[tuple[str, str], list[str]]:

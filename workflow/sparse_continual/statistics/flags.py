@@ -3,12 +3,14 @@
 Nothing is dropped for a flag: collapses are data.
 """
 
+from sparse_continual.statistics.tables import FLAGS
+
 FLOOR = 0.05
 COLLAPSE = 0.5  # share of tasks
 
 
 def flags(scores, runs):
-    """Flags as a DataFrame: kind, condition, block, position, task, part, value.
+    """The table flags.
 
     - `floor`: the score never comes more than 0.05 above chance, so forgetting on it can only be 0 and
       is no sign of memory; value is the best score less chance;
@@ -18,8 +20,6 @@ def flags(scores, runs):
       right after their own training; value is that share;
     - `cap`: training stopped at the cap on steps before its criterion was met; value is the steps.
     """
-    import pandas
-
     rows = []
     stream = scores[scores.position > 0]
     stream = stream.assign(above=stream.score - stream.chance)
@@ -40,4 +40,4 @@ def flags(scores, runs):
             rows.append(("collapse", *run, 0, "", "all", share))
     for run in runs[runs.stop == "cap"].itertuples():
         rows.append(("cap", run.condition, run.block, run.position, run.task, "all", float(run.steps)))
-    return pandas.DataFrame(rows, columns=["kind", *keys, "value"])
+    return FLAGS.frame(rows)

@@ -20,18 +20,9 @@ import numpy as np
 from sparse_continual.statistics import contrasts as rules
 from sparse_continual.statistics import metrics, paired
 from sparse_continual.statistics.summary import describe
+from sparse_continual.statistics.tables import FRONTIER, FRONTIER_BLOCKS, FRONTIER_CONTRASTS
 
-FRONTIER = [
-    "condition",
-    "learning_rate",
-    "block",
-    "chosen",
-    "learning_accuracy",
-    "validation_loss",
-    "forgetting",
-]
 AXES = {"learning": "learning_accuracy", "validation_loss": "validation_loss"}
-COMPARED = ["contrast", "estimand", "at", "n", "mean", "sd", "lower", "upper", "note"]
 
 
 def frontier_table(trials):
@@ -40,8 +31,6 @@ def frontier_table(trials):
     trials: trials.csv as a DataFrame. Learning and loss are means over tasks right after their
     training. Forgetting is empty where a tuning stream has a single task.
     """
-    import pandas
-
     rows = []
     keys = ["condition", "learning_rate", "block", "chosen"]
     for key, group in trials[trials.position > 0].groupby(keys, sort=False):
@@ -52,7 +41,7 @@ def frontier_table(trials):
         loss = float(group.loss[group.after == group.position].mean())
         learnt = float(np.diag(R[1:]).mean())
         rows.append((*key, learnt, loss, metrics.forgetting(R) if T > 1 else math.nan))
-    return pandas.DataFrame(rows, columns=FRONTIER)
+    return FRONTIER.frame(rows)
 
 
 def slowed(x, y, value: float) -> float:
@@ -80,8 +69,6 @@ def block_table(frontier, contrasts: list[dict]):
     side less that of the minus side; at `learning` and `validation_loss` it is the common level.
     Levels of one arm and load contrasts have no rows, nor have contrasts of arms that were not tuned.
     """
-    import pandas
-
     rows = []
     for contrast in contrasts:
         arms = rules.arms(contrast)
@@ -101,13 +88,11 @@ def block_table(frontier, contrasts: list[dict]):
                 value = min(sign * tuned[arm][axis] for arm in arms)
                 forgotten = {a: slowed(sign * c[axis], c.forgetting, value) for a, c in own.items()}
                 rows.append((contrast["name"], at, block, sign * value, _sum(forgotten, contrast)))
-    return pandas.DataFrame(rows, columns=["contrast", "at", "block", "value", "difference"])
+    return FRONTIER_BLOCKS.frame(rows)
 
 
 def frontier_contrasts(frontier, blocks, contrasts: list[dict], level: float):
     """Mean over tuning blocks of the rows of `block_table`, with a t interval, and what limits them."""
-    import pandas
-
     rows = []
     for contrast in contrasts:
         own = blocks[blocks.contrast == contrast["name"]]
@@ -130,7 +115,7 @@ def frontier_contrasts(frontier, blocks, contrasts: list[dict], level: float):
                     "; ".join(notes),
                 )
             )
-    return pandas.DataFrame(rows, columns=COMPARED)
+    return FRONTIER_CONTRASTS.frame(rows)
 
 
 def _curves(own) -> dict:

@@ -7,24 +7,17 @@ to have learnt at most the margin less than the other side.
 from dataclasses import dataclass
 
 from sparse_continual.statistics import paired
-from sparse_continual.statistics.tables import true
+from sparse_continual.statistics.metrics import METRICS
+from sparse_continual.tables import true
 
 LEARNING = "learning_accuracy"
-UNGATED = (
-    LEARNING,
-    "plasticity_loss",
-    "intransigence",
-    "intransigence_last",
-)  # they are about learning itself
+# Metrics about learning itself.
+UNGATED = frozenset(name for name, metric in METRICS.items() if metric.gate == "none")
 # Which sign of a difference means that the plus side forgets less, where learning less alone would do it.
 KEEPS_MORE = {
-    "forgetting": -1,
-    "forgetting_max": -1,
-    "fraction_lost": -1,
-    "worst_forgetting": -1,
-    "retention_area": 1,
-    "backward_transfer": 1,
-    "base_retention": 1,
+    name: 1 if metric.better == "more" else -1
+    for name, metric in METRICS.items()
+    if metric.gate == "favoured"
 }
 
 
@@ -62,12 +55,30 @@ def favoured(metric: str, sign: int) -> str:
     return "minus" if KEEPS_MORE.get(metric, 0) == -sign else "plus"
 
 
+def other(metric: str, side: str) -> str:
+    """The side that the opposite of a difference favours, of which `side` is the favoured one."""
+    if metric not in KEEPS_MORE:
+        return side
+    return "minus" if side == "plus" else "plus"
+
+
+def learnt(row: dict, side: str) -> bool:
+    """Whether the bounds in a row of claims.csv or contrasts.csv show that `side` learnt at most the margin less.
+
+    contrasts.csv has the lower bound alone; the t bounds of the two sides lie equally far from the mean.
+    """
+    if side == "plus":
+        return bool(row["learning_lower"] > -row["margin"])
+    upper = row.get("learning_upper", 2 * row["learning_difference"] - row["learning_lower"])
+    return bool(upper < row["margin"])
+
+
 def passed(row: dict) -> bool:
     """Whether the side that the estimate in a row of contrasts.csv favours passes its gate.
 
-    The table has the plus side's gate; the t bounds of the two sides lie equally far from the mean.
+    The column gate_passed is of the plus side.
     """
-    if row["estimand"] == "level" or favoured(row["metric"], 1 if row["mean"] > 0 else -1) == "plus":
+    side = favoured(row["metric"], 1 if row["mean"] > 0 else -1)
+    if row["estimand"] == "level" or side == "plus":
         return true(row["gate_passed"])
-    upper = 2 * row["learning_difference"] - row["learning_lower"]
-    return bool(upper < row["margin"])
+    return learnt(row, side)

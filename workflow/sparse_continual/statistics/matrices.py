@@ -83,11 +83,11 @@ def of_base(scores) -> list[Scores]:
     return found
 
 
-def of_savings(savings) -> list[tuple[str, str, float]]:
-    """(condition, block, savings) of every run of savings.csv, a DataFrame."""
+def of_table(metric, table) -> list[tuple[str, str, float]]:
+    """(condition, block, value) of every run in the table of a secondary outcome, a DataFrame; metric: a `Metric`."""
     return [
-        (condition, block, metrics.savings(group.score_old, group.score_base))
-        for (condition, block), group in savings.groupby(["condition", "block"], sort=False)
+        (condition, block, metric.function(*(group[column] for column in metric.columns)))
+        for (condition, block), group in table.groupby(["condition", "block"], sort=False)
     ]
 
 

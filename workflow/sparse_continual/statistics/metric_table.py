@@ -1,19 +1,17 @@
 """The value of every metric in every run: metrics.csv."""
 
 from sparse_continual.statistics import matrices, metrics
+from sparse_continual.statistics.tables import METRICS
 
-COLUMNS = ["condition", "block", "part", "metric", "scale", "value"]
 CALIBRATED = "calibrated"  # raw scores of options whose prior has been taken out
 
 
-def metric_table(entries, base=(), savings=None, calibrated=None):
+def metric_table(entries, base=(), secondary=None, calibrated=None):
     """One row per condition, block, part, metric and scale.
 
-    entries: matrices.of_stream; base: matrices.of_base; savings, calibrated: savings.csv and the
-    matrices of calibrated.csv, None where the study has none.
+    entries: matrices.of_stream; base: matrices.of_base; secondary: name -> table, of the secondary outcomes that the
+    study measures; calibrated: the matrices of calibrated.csv, None where the study has none.
     """
-    import pandas
-
     rows = []
     for entry in entries:
         for scale in metrics.SCALES:
@@ -21,11 +19,13 @@ def metric_table(entries, base=(), savings=None, calibrated=None):
     for entry in base:
         for scale in metrics.SCALES:
             rows += _rows(entry, "all", scale, scale)
-    if savings is not None:
-        rows += [(c, b, "all", "savings", "raw", value) for c, b, value in matrices.of_savings(savings)]
+    for name, metric in metrics.OF_TABLE.items():
+        if metric.needs in (secondary or {}):
+            values = matrices.of_table(metric, secondary[metric.needs])
+            rows += [(c, b, "all", name, "raw", value) for c, b, value in values]
     for entry in calibrated or ():
         rows += _rows(entry, entry.part, "raw", CALIBRATED)
-    return pandas.DataFrame(rows, columns=COLUMNS)
+    return METRICS.frame(rows)
 
 
 def _rows(entry, part: str, scale: str, name: str) -> list[tuple]:

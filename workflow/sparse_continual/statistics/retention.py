@@ -33,9 +33,8 @@ import numpy as np
 
 from sparse_continual.statistics import contrasts as rules
 from sparse_continual.statistics import paired
+from sparse_continual.statistics.tables import RETENTION, SLOPES
 
-RETENTION = ["condition", "block", "after", "retained_bits", "learning", "plasticity"]
-SLOPES = "condition quantity n ratio lower upper simultaneous_lower simultaneous_upper note".split()
 QUANTITIES = ("retained_bits", "learning", "plasticity")
 
 
@@ -60,8 +59,6 @@ def retention_table(scores):
 
     Where every task has named parts, bits are summed over them; else they are those of all items.
     """
-    import pandas
-
     stream = scores[scores.position > 0]
     rows = []
     for (condition, block), run in stream.groupby(["condition", "block"], sort=False):
@@ -73,7 +70,7 @@ def retention_table(scores):
         for t in range(1, len(R)):
             learnt = R[t, t - 1]
             rows.append((condition, block, t, held[t], learnt, learnt - R[t - 1, t - 1]))
-    return pandas.DataFrame(rows, columns=RETENTION)
+    return RETENTION.frame(rows)
 
 
 def slopes(curve) -> tuple[float, float]:
@@ -116,8 +113,6 @@ def slope_table(retention, level: float, bases: dict[str, str]):
     Simultaneous ones hold for all arms of a quantity together (Bonferroni). Unit and averaging are
     those of `contrasts.units`.
     """
-    import pandas
-
     rows, arms = [], retention.condition.nunique()
     for condition, own in retention.groupby("condition", sort=False):
         runs = {block: run.sort_values("after") for block, run in own.groupby("block", sort=False)}
@@ -125,7 +120,7 @@ def slope_table(retention, level: float, bases: dict[str, str]):
             found = {block: slopes(_curve(run, quantity)) for block, run in runs.items()}
             early, late = (rules.units({b: s[i] for b, s in found.items()}, bases)[0] for i in (0, 1))
             rows.append((condition, quantity, *_ratio(late, early, level, arms)))
-    return pandas.DataFrame(rows, columns=SLOPES)
+    return SLOPES.frame(rows)
 
 
 def _ratio(late, early, level: float, arms: int) -> tuple:

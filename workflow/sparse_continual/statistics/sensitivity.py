@@ -11,8 +11,7 @@ import numpy as np
 from sparse_continual.statistics import contrasts as rules
 from sparse_continual.statistics import linear, metrics
 from sparse_continual.statistics.summary import described
-
-COLUMNS = ["contrast", "estimand", "metric", "left_out", "which", "n", "mean", "lower", "upper"]
+from sparse_continual.statistics.tables import SENSITIVITY
 
 
 def sensitivity_table(entries, tasks: dict, contrasts: list[dict], level: float, bases: dict[str, str]):
@@ -21,8 +20,6 @@ def sensitivity_table(entries, tasks: dict, contrasts: list[dict], level: float,
     entries: matrices.Scores of the stream; tasks: (condition, block) -> names of its tasks by position;
     bases: block -> base. A position or task that adds nothing to the metric has no row.
     """
-    import pandas
-
     scores = {(e.condition, e.block): e.raw for e in entries if e.part == "all"}
     rows = []
     for metric in metrics.PRIMARY:
@@ -35,7 +32,7 @@ def sensitivity_table(entries, tasks: dict, contrasts: list[dict], level: float,
                     cells, _ = described(found, bases, level)
                     shown = [cells[c] for c in ("n", "mean", "lower", "upper")]
                     rows.append((contrast["name"], contrast["estimand"], metric, left_out, which, *shown))
-    return pandas.DataFrame(rows, columns=COLUMNS)
+    return SENSITIVITY.frame(rows)
 
 
 def _left_out(terms: dict, tasks: dict, contrast: dict):

@@ -10,12 +10,11 @@ import math
 
 import numpy as np
 
-from sparse_continual.statistics import compare, paired
+from sparse_continual.statistics import compare, metrics, paired
 from sparse_continual.statistics import contrasts as rules
+from sparse_continual.statistics.tables import SPECIFICATION
 
-COLUMNS = "contrast estimand metric scale part estimator n mean lower upper primary".split()
 METRICS = ("forgetting", "fraction_lost", "forgetting_max")
-SCALES = ("raw", "corrected", "bits")
 
 
 def specification_table(indexed: dict, contrasts: list[dict], level: float, bases: dict[str, str]):
@@ -23,15 +22,13 @@ def specification_table(indexed: dict, contrasts: list[dict], level: float, base
 
     indexed: metrics by `compare.index`. Levels and load contrasts are left out.
     """
-    import pandas
-
     parts = list(dict.fromkeys(part for part, _, _ in indexed))
     rows = []
     for contrast in contrasts:
         if rules.is_level(contrast) or contrast["estimand"] == "load":
             continue
         for metric in METRICS:
-            for scale in SCALES:
+            for scale in metrics.SCALES:
                 for part in parts:
                     found = compare.differences(indexed, contrast, metric, scale, part)
                     units = rules.units(found, bases)[0]
@@ -41,7 +38,7 @@ def specification_table(indexed: dict, contrasts: list[dict], level: float, base
                             (contrast["name"], contrast["estimand"], metric, scale, part, estimator)
                             + (len(units), float(value(units)), *interval(units, level), primary)
                         )
-    return pandas.DataFrame(rows, columns=COLUMNS)
+    return SPECIFICATION.frame(rows)
 
 
 def median_interval(values, level: float) -> tuple[float, float]:

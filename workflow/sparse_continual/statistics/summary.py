@@ -5,8 +5,7 @@ import math
 import numpy as np
 
 from sparse_continual.statistics import contrasts, paired
-
-DESCRIBED = ("n", "mean", "sd", "lower", "upper")
+from sparse_continual.statistics.tables import SUMMARY
 
 
 def summary_table(values, level: float, bases: dict[str, str]):
@@ -14,8 +13,6 @@ def summary_table(values, level: float, bases: dict[str, str]):
 
     values: metrics.csv as a DataFrame; bases: block -> base, as in `contrasts.units`.
     """
-    import pandas
-
     keys = ["condition", "part", "metric", "scale"]
     rows = []
     for key, group in values.groupby(keys, sort=False):
@@ -23,7 +20,7 @@ def summary_table(values, level: float, bases: dict[str, str]):
         found = {block: value for block, value in own.items() if not math.isnan(value)}
         cells, _ = described(found, bases, level)
         rows.append((*key, *cells.values(), note(found, len(own), bases)))
-    return pandas.DataFrame(rows, columns=[*keys, *DESCRIBED, "note"])
+    return SUMMARY.frame(rows)
 
 
 def described(found: dict[str, float], bases: dict[str, str], level: float) -> tuple[dict, str]:

@@ -12,6 +12,7 @@ from sparse_continual import registry
 from sparse_continual.errors import ConfigError, UserError
 from sparse_continual.pruning.check import is_found
 from sparse_continual.runs.mechanism import mechanism_class
+from sparse_continual.runs.tables import SECONDARY
 from sparse_continual.schema import check_schema, schema_named
 from sparse_continual.statistics.contrasts import arms as contrast_arms
 from sparse_continual.statistics.contrasts import check as check_contrasts
@@ -223,11 +224,12 @@ def _check_values(config: dict) -> list[str]:
             f"study.training.stop: found {found}, "
             "expected one of {steps}, {epochs} or {loss, cap, every}"
         )
-    if "savings" in study["secondary"] and study["keep_weights"] == "none":
-        lines.append(
-            "study.secondary.savings: found with keep_weights: none, expected all or last: relearning begins "
-            "from the last weights"
-        )
+    for name in [table.name for table in SECONDARY if table.asked(study)]:
+        if study["keep_weights"] == "none":
+            lines.append(
+                f"study.secondary.{name}: found with keep_weights: none, expected all or last: it starts from the last "
+                "weights"
+            )
     if study["blocks"] % study["blocks_per_base"]:
         lines.append(
             f"study.blocks_per_base: found {study['blocks_per_base']} with {study['blocks']} blocks, expected a"

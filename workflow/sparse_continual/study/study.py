@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
 
-from sparse_continual import registry
+from sparse_continual import registry, tables
 from sparse_continual.budgets.demand import lengths
 from sparse_continual.budgets.shapes import control
 from sparse_continual.errors import UserError
@@ -18,7 +18,8 @@ from sparse_continual.files import digest_of_given, given_path
 from sparse_continual.identity import canonical, seed_of, sha256
 from sparse_continual.pruning.check import check as check_topology
 from sparse_continual.pruning.check import is_found, needs_text
-from sparse_continual.pruning.measure import TABLES as MEASURES
+from sparse_continual.pruning.tables import MEASURED
+from sparse_continual.runs.tables import SECONDARY
 from sparse_continual.streams.orders import PILOT, TUNING, order_of_block
 from sparse_continual.study.names import naming
 from sparse_continual.training.arithmetic import Shape, head_share, parameters
@@ -26,7 +27,9 @@ from sparse_continual.verdicts.claims import load as load_claims
 
 ROOT = Path(__file__).resolve().parents[3]  # the checkout: where Snakefile, config.yaml and claims files lie
 STORE = "results/store"
-MANIFESTS = {"runs": "run.json", "scores": "scores.csv", "tuning": "chosen.json", "savings": "savings.csv"}
+MANIFESTS = {"runs": "run.json", "scores": "scores.csv", "tuning": "chosen.json"} | {
+    table.name: f"{table.name}.csv" for table in SECONDARY
+}
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class Study:
 
     @cached_property
     def _all(self):
-        return [(self.trained(stream), self.savings(stream)) for stream in self.streams]
+        return [(self.trained(stream), self.secondary(stream)) for stream in self.streams]
 
     def _entity(self, stage, label, settings, **inputs) -> Entity:
         made_from = {role: found for role, found in inputs.items() if found}
@@ -489,13 +492,16 @@ class Study:
         ]
 
     @_once
-    def savings(self, stream: str) -> list[tuple[str, str, Entity]]:
-        """(condition, block, relearning savings) of every cell, where the study asks for them; else []."""
-        settings = self.study["secondary"].get("savings")
-        if not settings:
-            return []
+    def secondary(self, stream: str) -> list[tuple[str, str, Entity]]:
+        """(condition, block, measurement) of every cell, for every secondary outcome that the study asks for.
+
+        The stage of a measurement is the name of its outcome.
+        """
+        asked = [table.name for table in SECONDARY if table.asked(self.study)]
         return [
-            (cell.condition, cell.block, self._entity("savings", cell.condition, settings, run=cell.run))
+            (cell.condition, cell.block, self._entity(name, cell.condition, settings, run=cell.run))
+            for name in asked
+            for settings in [self.study["secondary"][name]]
             for cell in self.runs(stream)
         ]
 
@@ -505,15 +511,8 @@ class Study:
 
     def measured(self) -> list[str]:
         """Names of the tables of measurements that this study collects for each stream."""
-        asked, references = self.study["secondary"], self.study["references"]
-        optional = {
-            "references": references["single"] or references["joint"],
-            "repeats": self.study["repeat"]["conditions"],
-            "savings": "savings" in asked,
-            "calibrated": asked["calibrated_options"],
-        }
-        always = ["scores", "items", "runs", "trials", "densities"]
-        return always + [name for name, wanted in optional.items() if wanted]
+        collected = [table for table in tables.every().values() if table.folder == tables.TABLES]
+        return [table.name for table in collected if table.asked(self.study) and table not in MEASURED]
 
     def tunings(self, stream: str) -> list[tuple[str, Entity]]:
         """(condition, its tuning) in the study's order."""
@@ -560,7 +559,8 @@ class Study:
             self._refuse_topology(topology, self.shape(condition) if own else {})
 
         for name in self.config["figures"]:
-            wanted = {Path(table).name for table in registry.load("figures", name).tables} & MEASURES.keys()
+            shown = {Path(table).name for table in registry.load("figures", name).tables}
+            wanted = shown & {table.name for table in MEASURED}
             if wanted and not self.study["measure_topologies"]:
                 raise UserError(
                     f"figures.{name}: shows {', '.join(sorted(wanted))}, found study.measure_topologies false, "

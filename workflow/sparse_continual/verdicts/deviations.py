@@ -8,15 +8,15 @@ do when the blocks, their orders, the training, the scoring, the rules or the co
 
 from datetime import datetime
 
-from sparse_continual import files
+from sparse_continual import files, tables
 from sparse_continual.errors import UserError
-from sparse_continual.statistics import tables
+from sparse_continual.statistics.metrics import OF_TABLE
 from sparse_continual.verdicts.claims import REFERENCES
 from sparse_continual.verdicts.findings import refuse_pilot
 from sparse_continual.verdicts.judge import counted
 from sparse_continual.verdicts.registration import read
+from sparse_continual.verdicts.tables import DEVIATIONS
 
-COLUMNS = ["kind", "what", "planned", "run"]
 EXPLORATORY = "claim exploratory"
 
 
@@ -30,7 +30,6 @@ def list_deviations(path, planned_path, now: dict, ran: dict, output) -> None:
     A study without a registration has no plan to deviate from; that a confirmatory one lacks it is one row
     of kind `registration`.
     """
-    import pandas
 
     current = now["design"]
     refuse_pilot(current["blocks"], current["phase"])
@@ -45,7 +44,7 @@ def list_deviations(path, planned_path, now: dict, ran: dict, output) -> None:
                 f"{planned_path}: found study {registration['study']!r}, expected {now['study']!r}; restore the file"
             )
         rows = deviations(registration, now, tabled(ran["scores"]), finish_times(ran["runs"]))
-    tables.write(output, pandas.DataFrame(rows, columns=COLUMNS))
+    tables.write(output, DEVIATIONS.frame(rows))
 
 
 def tabled(scores: dict) -> dict:
@@ -131,7 +130,7 @@ def _exploratory(rows: list[dict], planned: dict, current: dict, older: set) -> 
             return general
         if "contrast" not in claim:
             return next(filter(None, (why(by_name[name]) for name in claim.get("all_of", ()))), "")
-        beside = next((row for row in rows if (row["kind"], row["what"]) in _beside(claim["metric"])), None)
+        beside = next((row for row in rows if _beside(row, claim["metric"])), None)
         if beside:
             return f"{beside['kind']} {beside['what']}, for {claim['metric']}, is not as registered"
         contrast = contrasts[claim["contrast"]]
@@ -179,14 +178,16 @@ _GENERAL = ("block", "order", "training", "scoring", "primary_metrics")
 _RULES = ("level", "learning_margin")
 
 
-def _beside(metric: str) -> set[tuple]:
-    """(kind, what) of the changes in what is run beside the cells that a claim on `metric` rests on."""
-    if metric == "savings":
-        return {("secondary", "savings"), ("secondary", "savings.steps")}
+def _beside(row: dict, metric: str) -> bool:
+    """Whether a row is about runs, beside the cells, that a claim on `metric` rests on."""
+    if metric in OF_TABLE:
+        return row["kind"] == "secondary" and row["what"].split(".")[0] == OF_TABLE[metric].needs
     if metric in REFERENCES:
         kind = REFERENCES[metric]
-        return {("references", kind), *([("references", "joint_at")] if kind == "joint" else [])}
-    return set()
+        return row["kind"] == "references" and row["what"] in (
+            (kind, "joint_at") if kind == "joint" else (kind,)
+        )
+    return False
 
 
 def _keyed(kind: str, planned: dict, current: dict) -> list[dict]:
@@ -261,7 +262,7 @@ def _values(where: str, planned, current) -> list[tuple]:
 
 
 def _row(kind, what, planned, run) -> dict:
-    return dict(zip(COLUMNS, (kind, what, *map(_text, (planned, run))), strict=True))
+    return dict(zip(DEVIATIONS.names, (kind, what, *map(_text, (planned, run))), strict=True))
 
 
 def _text(value) -> str:

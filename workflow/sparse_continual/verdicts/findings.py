@@ -7,21 +7,17 @@ another study.
 import csv
 import math
 
+from sparse_continual import tables
 from sparse_continual.errors import UserError
-from sparse_continual.statistics import power, tables
+from sparse_continual.statistics import power
 from sparse_continual.statistics.contrasts import arms, shared
 from sparse_continual.statistics.gate import LEARNING
 from sparse_continual.statistics.metrics import PRIMARY
 from sparse_continual.statistics.summary import described
 from sparse_continual.streams.orders import PILOT
 from sparse_continual.verdicts.instrument import refuse_failed
-from sparse_continual.verdicts.judge import COLUMNS, counted, gated, judge, stream_of
-
-POWER = (
-    "source stream contrast metric n sd level tests detectable blocks_for_effect effect margin tost_power"
-    " gate_power exact_reaches"
-).split()
-LOADS = "stream bits_per_nonzero contrast estimand metric n mean sd lower upper".split()
+from sparse_continual.verdicts.judge import counted, gated, judge, stream_of
+from sparse_continual.verdicts.tables import JUDGED, LOADS
 
 
 def judge_study(streams: dict, deviations_path, budget_path, plan: dict, outputs: dict) -> None:
@@ -31,8 +27,6 @@ def judge_study(streams: dict, deviations_path, budget_path, plan: dict, outputs
     block -> base, bits: stream -> bits that it asks to be stored (None if unknown), pilot: SDs as
     `registration.pilot_sds` returns them}; outputs: {claims, power, loads} (paths).
     """
-    import pandas
-
     for name, paths in streams.items():
         refuse_failed(tables.read(paths["instrument"]).to_dict("records"), f"stream {name}")
     refuse_pilot(plan["bases"], plan["phase"])
@@ -48,7 +42,6 @@ def judge_study(streams: dict, deviations_path, budget_path, plan: dict, outputs
         "bases": bases,
         "contrasts": plan["contrasts"],
         "collapsed": collapsed({name: tables.read(paths["flags"]) for name, paths in streams.items()}),
-        "instrument_passed": True,
     }
     samples = samples_of(differences, plan["contrasts"])
     rows = [with_power(row) for row in judge(plan["claims"], samples, settings)]
@@ -56,12 +49,9 @@ def judge_study(streams: dict, deviations_path, budget_path, plan: dict, outputs
         nonzeros = {
             (row["stream"], row["condition"]): float(row["nonzeros"]) for row in csv.DictReader(handle)
         }
-    for name, columns, found in (
-        ("claims", COLUMNS, rows),
-        ("power", POWER, power_rows(plan, rows)),
-        ("loads", LOADS, load_rows(differences, plan, nonzeros)),
-    ):
-        tables.write(outputs[name], pandas.DataFrame(found, columns=columns))
+    judged = (rows, power_rows(plan, rows), load_rows(differences, plan, nonzeros))
+    for table, rows in zip(JUDGED, judged, strict=True):
+        tables.write(outputs[table.name], table.frame(rows))
 
 
 def samples_of(differences: dict, contrasts: list[dict]) -> dict:
@@ -195,6 +185,6 @@ def load_rows(differences: dict, plan: dict, nonzeros: dict) -> list[dict]:
             cells, _ = described(own, plan["bases"], plan["statistics"]["level"])
             load = bits / nonzeros[stream, first] if bits else math.nan
             rows.append(
-                dict(zip(LOADS, (stream, load, name, estimand, metric, *cells.values()), strict=True))
+                dict(zip(LOADS.names, (stream, load, name, estimand, metric, *cells.values()), strict=True))
             )
     return rows

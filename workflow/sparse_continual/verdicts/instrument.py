@@ -15,14 +15,15 @@ can only describe, below six units or where the exact test cannot reach the leve
 
 import numpy as np
 
+from sparse_continual import tables
 from sparse_continual.errors import UserError
-from sparse_continual.statistics import compare, matrices, metric_table, metrics, tables
+from sparse_continual.statistics import compare, matrices, metric_table, metrics
 from sparse_continual.statistics.contrasts import units
 from sparse_continual.statistics.gate import LEARNING
 from sparse_continual.verdicts.judge import judge
+from sparse_continual.verdicts.tables import INSTRUMENT
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 
-COLUMNS = ["check", "arm", "passed", "value", "expected", "why"]
 PASSED, FAILED, IDLE = "true", "false", "not applicable"  # column passed
 # After tasks 0 (before the stream) to 4, of tasks 1 to 4; and by hand, from the definitions.
 WORKED = (
@@ -46,14 +47,12 @@ def check_tables(scores_path, output, plan: dict) -> None:
     scores_path: tables/scores.csv; plan: {contrasts, level, learning_margin, bases, kept: conditions that cannot
     forget}.
     """
-    import pandas
-
     rows = checks(tables.read(scores_path), plan["contrasts"], plan)
-    tables.write(output, pandas.DataFrame(rows, columns=COLUMNS))
+    tables.write(output, INSTRUMENT.frame(rows))
 
 
 def checks(scores, contrasts: list[dict], settings: dict) -> list[dict]:
-    """Rows with the columns COLUMNS, one per check and arm.
+    """Rows of the table INSTRUMENT, one per check and arm.
 
     scores: scores.csv as a DataFrame; settings: level, learning_margin, bases ({block: base}), kept (conditions
     that cannot forget).
@@ -69,7 +68,7 @@ def checks(scores, contrasts: list[dict], settings: dict) -> list[dict]:
 
 
 def refuse_failed(rows, where: str) -> None:
-    """Raise UserError for the first failed check of `rows` (dicts with the columns COLUMNS).
+    """Raise UserError for the first failed check of `rows` (dicts).
 
     where: the stream that they are of.
     """
@@ -196,7 +195,6 @@ def _judged(differences, metric: str, direction: str, settings: dict) -> tuple[s
         "stale": (),
         "contrasts": [{"name": "planted", "plus": ["more"], "minus": ["less"], "estimand": "other"}],
         "collapsed": {},
-        "instrument_passed": True,
     }
     word = judge([claim], samples, rules)[0]["verdict"]
     if word == "descriptive":
@@ -208,4 +206,4 @@ def _result(check, arm, passed, value, expected, why) -> dict:
     """passed: a bool, or IDLE."""
     passed = passed if passed == IDLE else PASSED if passed else FAILED
     row = (check, arm, passed, value, expected, why if passed == FAILED else "")
-    return dict(zip(COLUMNS, row, strict=True))
+    return dict(zip(INSTRUMENT.names, row, strict=True))

@@ -23,35 +23,23 @@ from sparse_continual.statistics import gate, paired
 from sparse_continual.statistics.compare import bases_of
 from sparse_continual.statistics.contrasts import arms, is_level, units
 from sparse_continual.statistics.summary import describe, note
+from sparse_continual.verdicts.tables import CLAIMS
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS, component, verdict
 
-COLUMNS = (
-    "claim role rule stream contrast estimand metric direction claim_margin n unit mean sd lower upper"
-    " simultaneous_lower simultaneous_upper bootstrap_lower bootstrap_upper p p_source tests holm_p sign_flip_p"
-    " sign_flip_error sign_flip_smallest exact_reaches_level tost_p equivalence_lower"
-    " equivalence_upper detectable tost_power learning_difference learning_lower learning_upper gate_side"
-    " gate_p gate_passed learning_sd members failed_members level margin bases phase verdict figure note"
-).split()
-_TEXT = (
-    "claim role rule stream contrast estimand metric direction unit p_source exact_reaches_level"
-    " gate_side gate_passed members failed_members bases phase verdict figure note"
-).split()
 _ADJUSTED = ("tests", "holm_p")
 
 
 def judge(claims: list[dict], samples: dict, settings: dict) -> list[dict]:
-    """One row with the columns COLUMNS per claim, in their order; `detectable` and `tost_power` stay NaN.
+    """One row of the table CLAIMS per claim, in their order; `detectable` and `tost_power` stay NaN.
 
     claims: as `claims.load` returns them. samples: {(stream, contrast, metric): {block: difference}} on the
     raw scale, with learning_accuracy for every contrast; the stream of a load contrast is `stream_of`'s.
     settings: level; learning_margin; phase; registered (True, False or None); stale, names of claims that
     count as exploratory; bases, {block: base}; contrasts, as in the config; collapsed, {(stream, condition):
-    blocks in which it collapsed}; instrument_passed.
+    blocks in which it collapsed}.
 
-    Raises UserError when the instrument check failed, and for a claim without any difference.
+    Raises UserError for a claim without any difference.
     """
-    if not settings["instrument_passed"]:
-        raise UserError("claims: the instrument check failed, so nothing is judged; see instrument.csv")
     contrasts = {contrast["name"]: contrast for contrast in settings["contrasts"]}
     tests = sum(counted(claim) for claim in claims)
     found = {}
@@ -175,7 +163,7 @@ def _gate(claim: dict, contrast: dict, sign: int, samples: dict, settings: dict,
     learning, _ = units(samples[stream, claim["contrast"], gate.LEARNING], settings["bases"])
     sides = gate.sides(learning, settings["level"], settings["learning_margin"])
     side = gate.favoured(claim["metric"], sign)
-    other = gate.favoured(claim["metric"], -sign)
+    other = gate.other(claim["metric"], side)
     if claim["rule"] == "equivalence":
         side = "plus" if not sides["plus"].passed or sides["minus"].passed else "minus"
     return {
@@ -304,12 +292,11 @@ def _members(claims: list[dict], found: dict, words: dict, level: float) -> None
 
 
 def _row(claim: dict, found: dict, word: str, settings: dict) -> dict:
-    row = {column: "" if column in _TEXT else math.nan for column in COLUMNS}
-    row |= {key: claim[key] for key in ("role", "rule", "figure")}
+    row = {key: claim[key] for key in ("role", "rule", "figure")}
     row |= {"claim": claim["name"], "direction": claim.get("direction", ""), "phase": settings["phase"]}
     row |= {"level": settings["level"], "margin": settings["learning_margin"], "verdict": word}
     row |= {"bases": bases_of(settings["bases"])}
     row |= {key: value for key, value in found.items() if not key.startswith("_")}
     if found:
         row["gate_passed"] = "true" if found["gate_passed"] else "false"
-    return row
+    return CLAIMS.filled(row)

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import yaml
 
-from sparse_continual import code
+from sparse_continual import code, tables
 from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical, sha256
 from sparse_continual.schema import check_schema, schema_named
-from sparse_continual.statistics import metrics, power, tables
+from sparse_continual.statistics import metrics, power
 from sparse_continual.statistics.contrasts import shared
 from sparse_continual.statistics.gate import LEARNING
 from sparse_continual.statistics.paired import DRAWS, ENUMERATED
