@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from sparse_continual.errors import UserError
-from sparse_continual.files import read_manifest, sha256_of
+from sparse_continual.files import sha256_of
+from sparse_continual.integrity import read_manifest
 from sparse_continual.runs.attach import start
 from sparse_continual.runs.run import weights_path
 from sparse_continual.scores.evaluate import score, texts
@@ -64,12 +65,12 @@ def score_saved(job: dict, settings: dict, run: dict, threads: int, device: str 
             steps = sum(task["steps"] for task in run["tasks"])
             raise UserError(
                 f"{path}: gone (study.keep_weights), and the scoring has changed; to score anew, delete "
-                f"{Path(job['folder']) / 'run.json'} and train the run again: {steps} steps, "
+                f"{job['folder']} and train the run again: {steps} steps, "
                 f"{run['seconds']:.0f} s when it was trained"
             )
         if sha256_of(path) != run["weights"][str(position)]:
             raise UserError(
-                f"{path}: not the weights that run.json lists; delete run.json to train the run again"
+                f"{path}: not the weights that run.json lists; delete {job['folder']} to train the run again"
             )
     judge = scorer(job, settings)
     mechanism = start(job["arm"], job, device)
