@@ -165,6 +165,10 @@ def stray(path, chance):
 
 
 OPERATIONS = (flip, digit, truncate, drop_rows, swap, edit, delete, old_time, stray)
+SLOW, SHARE = (
+    (delete, old_time, stray),
+    0.2,
+)  # whole jobs run, or Snakemake starts: this share of the kinds is tried
 
 
 class Faults:
@@ -225,12 +229,11 @@ class Faults:
         return min(results, key=lambda result: order.index(result[0]))
 
     def planned_again(self, name: str) -> tuple[str, str]:
-        """Whether Snakemake plans the rule of a deleted output, when it is asked for something that is made from it."""
+        """Whether Snakemake plans the rule of a deleted output when a reader of it must run."""
         from driver import command, planned, tiny
 
-        rule = self.writers[name].rule
-        readers = self.readers(name)
-        wanted = [str(readers[0].output[0])] if readers else [name]
+        rule, readers = self.writers[name].rule, self.readers(name)
+        wanted = [str(readers[0].output[0]), "--forcerun", readers[0].rule] if readers else [name]
         line, environment = command(self.folder / "checkout", self.work, "-n", *tiny(*wanted))
         done = subprocess.run(line, env=environment, capture_output=True, text=True)
         if "Traceback" in done.stderr:
@@ -309,12 +312,21 @@ def _content(path: Path):
 
 
 def attempts(names: list[str], number: int, seed: int) -> list[tuple]:
-    """`number` corruptions (file, operation, mtime kept), every kind of file and operation at most once per turn."""
+    """Corruptions (file, operation, mtime kept) in random order, twice `number` at most.
+
+    Every operation is tried on every kind of file once, a slow operation on a share of the kinds. Some operations do
+    not apply to a file, so more than `number` are given.
+    """
     chance = random.Random(seed)
     kinds: dict = {}
     for name in names:
         kinds.setdefault(kind_of(name), []).append(name)
-    every = [(chance.choice(kinds[kind]), operation) for kind in sorted(kinds) for operation in OPERATIONS]
+    every = [
+        (chance.choice(kinds[kind]), operation)
+        for kind in sorted(kinds)
+        for operation in OPERATIONS
+        if operation not in SLOW or chance.random() < SHARE
+    ]
     chance.shuffle(every)
     return [(name, operation, chance.random() < 0.5) for name, operation in every][: number * 2]
 

@@ -150,6 +150,13 @@ def test_tables_of_a_study(store):
     integrity.verify_inputs([tables / "scores.csv", manifest])
     with pytest.raises(UserError, match="other.csv: no manifest beside it records this file"):
         integrity.verify_inputs([tables / "other.csv", manifest])
+    other = Path(manifest).with_name("estimate.json")
+    shutil.copy(manifest, other)
+    with pytest.raises(
+        UserError, match=f"{other}: found the manifest of collect_tables; delete {other} and run"
+    ):
+        integrity.verify_inputs([tables / "scores.csv", manifest, other])
+    other.unlink()
     (tables / "scores.csv").write_text("score\n1\n")
     with pytest.raises(UserError, match=f"scores.csv: its bytes .*; delete {manifest} and run again"):
         integrity.verify_inputs([tables / "scores.csv", manifest])

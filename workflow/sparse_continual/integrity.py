@@ -80,7 +80,7 @@ def write_manifest(path, folder=None, *, files=None, settings=None, code=None, i
     move together.
     """
     path = Path(path)
-    content = {"store_format": STORE_FORMAT, "name": path.parent.name, **facts}
+    content = {"store_format": STORE_FORMAT, "name": _name(path), **facts}
     content |= {"settings": settings, "code": code, "inputs": inputs or {}}
     if files is not None:
         content["files"] = {os.path.relpath(file, path.parent): digest_of(file) for file in sorted(files)}
@@ -95,6 +95,11 @@ def write_manifest(path, folder=None, *, files=None, settings=None, code=None, i
         content["outside"] = {} if below else digests(Path(folder))
     content["sha256"] = sha256(content)
     write_json(path, content)
+
+
+def _name(path: Path) -> str:
+    """Whose manifest lies at `path`: the artifact's folder name, or the rule of a study's tables."""
+    return path.parent.name if path.name == MANIFEST else path.stem
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -143,7 +148,7 @@ def verify(path, settings: str | None = None, only=None) -> dict:
     recorded = manifest.pop("sha256", None)
     if recorded != sha256(manifest):
         raise UserError(f"{path}: it was changed after it was written; {remedy}")
-    if manifest["name"] != path.parent.name:
+    if manifest["name"] != _name(path):
         raise UserError(f"{path}: found the manifest of {manifest['name']}; {remedy}")
     if settings is not None and sha256(manifest["settings"]) != settings:
         raise UserError(f"{path}: made with other settings than this study asks for; {remedy}")
@@ -185,16 +190,15 @@ def verify_inputs(paths, settings=None) -> None:
     settings: {folder of an artifact: digest of the filled settings that are asked for}. Paths outside `results` are
     the user's own files and are not verified here.
     """
-    settings, single = settings or {}, {}
-    for path in dict.fromkeys(map(Path, paths)):
-        if path.name == MANIFEST:
-            verify(path, settings.get(str(path.parent)))
-        elif path.parent.name == MANIFESTS:
-            single.setdefault(path, [])
-        elif path.parts[:1] == ("results",):
-            single.setdefault(manifest_of(path), []).append(path)
-    for manifest, files in single.items():
-        verify(manifest, settings.get(str(manifest.parent)), files)
+    settings, paths = settings or {}, list(dict.fromkeys(map(Path, paths)))
+    for path in filter(is_manifest, paths):
+        verify(path, settings.get(str(path.parent)), None if path.name == MANIFEST else [])
+    files: dict = {}
+    for path in paths:
+        if path.parts[:1] == ("results",) and not is_manifest(path):
+            files.setdefault(manifest_of(path), []).append(path)
+    for manifest, read in files.items():
+        verify(manifest, settings.get(str(manifest.parent)), read)
 
 
 def manifest_of(path) -> Path:
