@@ -5,7 +5,7 @@ python benchmarks/faults.py FOLDER [--number 160] [--seed 0] [--table benchmarks
 The first call runs `tests/workflow/tiny.yaml` in FOLDER (about two minutes) with a copy of this checkout, whose frame
 of scripts also saves every job. Later calls take the study that is there. Each corruption is made in a copy, and then
 its readers run in processes of their own, without Snakemake: a job verifies what it reads by itself. A deleted output
-of a rule is given to `snakemake -n` instead, which must plan its rule again.
+of a rule is given to `snakemake -n` first: where it plans the rule again, the file is made before anyone reads it.
 
 Outcomes: refused (one line that names the file and the remedy), remade, no reader, no effect (the reader ends with 0
 and writes the same bytes), silent (it ends with 0 and writes other bytes), traceback, other (it fails without such a
@@ -220,7 +220,9 @@ class Faults:
     def outcome(self, name: str, operation, chance) -> tuple[str, str]:
         """(outcome, the line or the rule) of a corrupted file."""
         if operation is delete and name in self.writers:
-            return self.planned_again(name)
+            planned = self.planned_again(name)
+            if planned[0] != "other":
+                return planned
         readers = self.readers(name)
         if not readers:
             return "no reader", ""
