@@ -11,4 +11,4 @@ with job(snakemake):
         for block, order in snakemake.params.orders.items()
         for position, task in enumerate(order, 1)
     ]
-    write(snakemake.output[0], csv_text(rows, ("stream", "block", "position", "task")))
+    write(snakemake.output.orders, csv_text(rows, ("stream", "block", "position", "task")))

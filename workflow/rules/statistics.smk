@@ -10,7 +10,7 @@ rule collect_tables:
         by_item=lambda wc: [f"{run.score.path}/items.csv" for run in STUDY.runs(wc.stream)],
         references=lambda wc: [f"{run.score.path}/scores.csv" for _, run in STUDY.references(wc.stream)],
         repeats=lambda wc: [f"{run.score.path}/scores.csv" for run in STUDY.repeats(wc.stream)],
-        savings=lambda wc: [saving.manifest for _, _, saving in STUDY.savings(wc.stream)],
+        savings=lambda wc: [f"{saving.path}/savings.csv" for _, _, saving in STUDY.savings(wc.stream)],
         calibrated=lambda wc: [
             f"{run.score.path}/calibrated.csv"
             for run in STUDY.runs(wc.stream)
@@ -21,13 +21,15 @@ rule collect_tables:
         chosen=lambda wc: [f"{tuning.path}/chosen.json" for _, tuning in STUDY.tunings(wc.stream)],
         densities=lambda wc: [f"{made.path}/densities.csv" for _, _, made in STUDY.topologies(wc.stream)],
     output:
-        [f"{RESULTS}/{{stream}}/tables/{name}.csv" for name in STUDY.measured()],
+        tables=[f"{RESULTS}/{{stream}}/tables/{name}.csv" for name in STUDY.measured()],
+        manifest=manifest_beside("collect_tables", "{stream}"),
     log:
         f"{RESULTS}/logs/collect_tables/{{stream}}.log",
     threads: 1
     resources:
         **OF_TABLES,
     params:
+        asked=lambda wc, input: asked_of(input),
         rows=lambda wc: {
             "runs": [[run.condition, run.block] for run in STUDY.runs(wc.stream)],
             "trials": [condition for condition, _ in STUDY.tunings(wc.stream)],
@@ -51,9 +53,11 @@ rule collect_tables:
 
 rule estimate:
     input:
-        [f"{RESULTS}/{{stream}}/tables/{name}.csv" for name in ESTIMATED_FROM],
+        tables=[f"{RESULTS}/{{stream}}/tables/{name}.csv" for name in ESTIMATED_FROM],
+        manifest=manifest_beside("collect_tables", "{stream}"),
     output:
         **{name: f"{RESULTS}/{{stream}}/statistics/{name}.csv" for name in WRITTEN},
+        manifest=manifest_beside("estimate", "{stream}"),
     log:
         f"{RESULTS}/logs/estimate/{{stream}}.log",
     threads: 1
