@@ -30,6 +30,7 @@ def priced(shape, topology):
         "shape": {**shape, "vocabulary": 64},
         "row_tokens": 12,
         "answer_tokens": 3,
+        "train_items": 8,
         "steps": 1,
         "batch_size": 1,
         "tasks": 2,

@@ -29,14 +29,17 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from sparse_continual import registry
 from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
-from sparse_continual.streams.tasks import Split
 from sparse_continual.training.arithmetic import Shape, ends, training_flops
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sparse_continual.streams.tasks import Split
 
 ACTIONS = (None, "places", "rows", "loss", "penalty", "after", "schedule")
 TASK_IDS = ("none", "oracle")
@@ -78,6 +81,8 @@ class TaskData:
 
     def draw(self, name: str) -> np.random.Generator:
         """The task's own generator for the draws called `name`. Draws change no other random number of the run."""
+        import numpy as np
+
         return np.random.default_rng(seed_of(name, self.seed, self.number))
 
     def batch(self, rows) -> dict:

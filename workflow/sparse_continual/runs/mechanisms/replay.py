@@ -12,8 +12,6 @@ licences may forbid.
 
 from dataclasses import replace
 
-import numpy as np
-
 from sparse_continual.identity import seed_of
 from sparse_continual.runs.mechanism import Mechanism as Base
 
@@ -60,6 +58,8 @@ class Mechanism(Base):
         new = super().rows(task, batch_size - old, step)
         if not old:
             return new
+        import numpy as np
+
         rng = np.random.default_rng(seed_of("replayed rows", task.order, step))
         return np.concatenate([new, np.array(self.buffer)[rng.integers(len(self.buffer), size=old)]])
 
