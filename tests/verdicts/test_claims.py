@@ -7,7 +7,6 @@ import yaml
 
 from sparse_continual.errors import ConfigError
 from sparse_continual.schema import schema_named
-from sparse_continual.statistics.metrics import OF_REFERENCE
 from sparse_continual.study.config import checked
 from sparse_continual.verdicts.claims import REFERENCES, load
 
@@ -158,7 +157,11 @@ def test_a_metric_must_be_measured(tmp_path):
     measured = half | {"secondary": {"savings": {"steps": 4}}}
     for metric in ("savings", "intransigence_last", "base_retention", "forward_transfer"):
         assert load(write(tmp_path / "c.yaml", claim(metric=metric)), measured, FIGURES)
-    assert {name: kind.removesuffix("_last") for name, (kind, _) in OF_REFERENCE.items()} == REFERENCES
+    assert REFERENCES == {
+        "forward_transfer_single": "single",
+        "intransigence": "joint",
+        "intransigence_last": "joint",
+    }
 
 
 def test_a_ratio_that_may_be_undefined_carries_no_confirmatory_claim(tmp_path):

@@ -13,16 +13,13 @@ from contextlib import contextmanager
 from sparse_continual.errors import UserError
 from sparse_continual.registry import nearest
 from sparse_continual.statistics import tables
+from sparse_continual.statistics.metrics import PRIMARY
 
 COLUMN = 3.4
 BLACK, ORANGE, SKY, GREEN, BLUE, RED = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
 GREY, PALE = "#767676", "#C8C8C8"
 SCORES = "cividis"
-LABELS = {
-    "forgetting": "forgetting\n(points)",
-    "forward_transfer": "forward transfer\n(points)",
-}
-PRIMARY = tuple(LABELS)
+LABELS = {metric: f"{metric.replace('_', ' ')}\n(points)" for metric in PRIMARY}
 
 _RC = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so glyphs are alike on every machine

@@ -64,23 +64,7 @@ class Foreign:
 
 def needs(name: str, T: int) -> np.ndarray:
     """(T + 1, T) bool: the cells of R that a metric of metrics.OF_MATRIX reads."""
-    after, position = np.indices((T + 1, T))
-    position = position + 1
-    start, own, end = after == 0, after == position, after == T
-    old = position < T
-    return {
-        "forgetting": old & (own | end),
-        "forward_transfer": (position > 1) & (start | (after == position - 1)),
-        "fraction_lost": old & (start | own | end),
-        "learning_accuracy": own,
-        "average_accuracy": end,
-        "anytime_average": after >= position,
-        "backward_transfer": old & (own | end),
-        "forgetting_max": old & (after >= 1),
-        "worst_forgetting": old & (own | end),
-        "retention_area": old & (start | (after >= position)),
-        "plasticity_loss": own,
-    }[name]
+    return metrics.METRICS[name].reads(metrics.Cells(T))
 
 
 def from_cells(

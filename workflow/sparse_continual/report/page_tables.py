@@ -8,8 +8,8 @@ from sparse_continual.report.guard import withheld
 from sparse_continual.report.html_table import count, table
 from sparse_continual.report.words import Words, absent, probability
 from sparse_continual.statistics import gate, tables
+from sparse_continual.statistics.metrics import PRIMARY
 
-PRIMARY = ("forgetting", "forward_transfer")
 _TOLD = (
     "mean lower upper simultaneous_lower simultaneous_upper detectable p gate_p holm_p sign_flip_p".split()
 )

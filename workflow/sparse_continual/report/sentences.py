@@ -9,7 +9,6 @@ from sparse_continual.report.guard import check, gated, keeper, undefined, withh
 from sparse_continual.report.words import Words, absent, decimal, points, signed
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 
-COUNTED = ("forgetting", "forward_transfer")  # metrics of which one has less or more
 TESTED = ("shown", "contradicted", "not distinguished", "equivalent")
 
 
@@ -170,11 +169,11 @@ def names_in(cell) -> list[str]:
     return [] if absent(cell) else str(cell).split()
 
 
-def _direction(row, contrast, reverse=False):
+def _direction(row, contrast, words, reverse=False):
     """The catalogue's word for the direction of the mean."""
     if form(contrast) == "level":
         negative, positive = "below", "above"
-    elif form(contrast) == "pair" and row["metric"] in COUNTED:
+    elif form(contrast) == "pair" and row["metric"] in words.catalogue["estimate"]["pair"]:
         negative, positive = "less", "more"
     else:
         negative, positive = "lower", "higher"
@@ -188,7 +187,7 @@ def _estimate(row, contrast, words):
     if size == "0.0" and row["mean"] != 0:
         size = words("numbers.under")
     if kind == "pair":
-        kind = f"pair.{row['metric'] if row['metric'] in COUNTED else 'other'}"
+        kind = f"pair.{row['metric'] if row['metric'] in words.catalogue['estimate']['pair'] else 'other'}"
     fields = {"size": size, "metric": words.name("metrics", row["metric"])} | arms(contrast)
     return words(f"estimate.{kind}.{direction}", **fields)
 
@@ -203,8 +202,8 @@ def _interval(row, contrast, words):
         percent=words.percent(1 - row["level"]),
         start=points(start),
         end=points(end),
-        direction=words(f"direction.{_direction(row, contrast)}"),
-        reverse=words(f"direction.{_direction(row, contrast, reverse=True)}"),
+        direction=words(f"direction.{_direction(row, contrast, words)}"),
+        reverse=words(f"direction.{_direction(row, contrast, words, reverse=True)}"),
     )
 
 

@@ -2,8 +2,8 @@
 
 A catalogue is `templates/<language>.yaml`: groups of groups of templates, named by dotted keys. All
 catalogues have the same keys and the same `{fields}`. What English docstrings and captions say next to
-the code (metrics, columns, figures) is translated in `templates/meanings.<language>.yaml`, where a
-catalogue has one.
+the code (columns, figures) is translated in `templates/meanings.<language>.yaml`, where a
+catalogue has one. Names and meanings of metrics come from `statistics.metrics`.
 """
 
 import math
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sparse_continual.errors import UserError
 from sparse_continual.registry import nearest
+from sparse_continual.statistics.metrics import METRICS
 
 TEMPLATES = Path(__file__).parent / "templates"
 LANGUAGES = ("en", "zh")
@@ -30,6 +31,9 @@ class Words:
         self.catalogue = _read(TEMPLATES / f"{language}.yaml")
         meanings = TEMPLATES / f"meanings.{language}.yaml"
         self.meanings = _read(meanings) if meanings.exists() else {}
+        words = {name: getattr(metric, language) for name, metric in METRICS.items()}
+        self.catalogue["metrics"] = {name: label for name, (label, _) in words.items()}
+        self.meanings["metrics"] = {name: meaning for name, (_, meaning) in words.items()}
 
     def __call__(self, key: str, /, **fields) -> str:
         """The template under the dotted `key`, its fields filled.

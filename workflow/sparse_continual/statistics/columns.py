@@ -4,6 +4,8 @@ Scores and metrics are shares (0.05 is 5 points), or bits where the scale says s
 two-sided t interval over units; the unit is the block, or the base where blocks share several bases.
 """
 
+from sparse_continual.statistics import metrics
+
 _ARM = {"condition": "name of the condition", "block": "name of the block, the unit of replication"}
 _INTERVAL = {
     "n": "number of units with a defined value",
@@ -37,32 +39,7 @@ _ITEMS = {
     "ceiling": "best possible score",
 }
 
-METRICS = {
-    "forgetting": "mean over tasks but the last of: score right after its training less score at the"
-    " end (primary)",
-    "forward_transfer": "mean over tasks but the first of: score right before its training less score"
-    " before the stream (primary)",
-    "fraction_lost": "share of what was gained on the tasks but the last that is lost at the end; empty"
-    " if nothing was gained",
-    "learning_accuracy": "mean over tasks of the score right after its training",
-    "average_accuracy": "mean over tasks of the score at the end",
-    "anytime_average": "mean of the tasks trained so far, averaged over the stream",
-    "backward_transfer": "minus forgetting",
-    "forgetting_max": "forgetting from the best score instead of the one right after training; biased"
-    " upwards by noise",
-    "worst_forgetting": "forgetting of the task that lost most; biased upwards by noise",
-    "retention_area": "share of what was gained that is held, averaged over the rest of the stream; empty if"
-    " nothing was gained",
-    "plasticity_loss": "fall per position of the score right after training",
-    "forward_transfer_single": "mean over tasks but the first of: score right after its training less that of a"
-    " run on this task alone",
-    "intransigence": "mean over tasks of: score of a run on all tasks so far together less score right after"
-    " its training",
-    "intransigence_last": "the same of the last task alone",
-    "savings": "mean over old tasks of: score after a few steps from the end of the stream less score after the"
-    " same steps from the base",
-    "base_retention": "score on the base's own mixture at the end less before the stream; 0 keeps all",
-}
+METRICS = {name: metric.en[1] for name, metric in metrics.METRICS.items()}
 
 TABLES = {
     "scores": {

@@ -7,24 +7,17 @@ to have learnt at most the margin less than the other side.
 from dataclasses import dataclass
 
 from sparse_continual.statistics import paired
+from sparse_continual.statistics.metrics import METRICS
 from sparse_continual.statistics.tables import true
 
 LEARNING = "learning_accuracy"
-UNGATED = (
-    LEARNING,
-    "plasticity_loss",
-    "intransigence",
-    "intransigence_last",
-)  # they are about learning itself
+# Metrics about learning itself.
+UNGATED = frozenset(name for name, metric in METRICS.items() if metric.gate == "none")
 # Which sign of a difference means that the plus side forgets less, where learning less alone would do it.
 KEEPS_MORE = {
-    "forgetting": -1,
-    "forgetting_max": -1,
-    "fraction_lost": -1,
-    "worst_forgetting": -1,
-    "retention_area": 1,
-    "backward_transfer": 1,
-    "base_retention": 1,
+    name: 1 if metric.better == "more" else -1
+    for name, metric in METRICS.items()
+    if metric.gate == "favoured"
 }
 
 

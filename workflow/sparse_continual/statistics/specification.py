@@ -10,12 +10,11 @@ import math
 
 import numpy as np
 
-from sparse_continual.statistics import compare, paired
+from sparse_continual.statistics import compare, metrics, paired
 from sparse_continual.statistics import contrasts as rules
 
 COLUMNS = "contrast estimand metric scale part estimator n mean lower upper primary".split()
 METRICS = ("forgetting", "fraction_lost", "forgetting_max")
-SCALES = ("raw", "corrected", "bits")
 
 
 def specification_table(indexed: dict, contrasts: list[dict], level: float, bases: dict[str, str]):
@@ -31,7 +30,7 @@ def specification_table(indexed: dict, contrasts: list[dict], level: float, base
         if rules.is_level(contrast) or contrast["estimand"] == "load":
             continue
         for metric in METRICS:
-            for scale in SCALES:
+            for scale in metrics.SCALES:
                 for part in parts:
                     found = compare.differences(indexed, contrast, metric, scale, part)
                     units = rules.units(found, bases)[0]

@@ -9,7 +9,7 @@ from collections import Counter
 from sparse_continual.errors import ConfigError, UserError
 from sparse_continual.registry import nearest
 from sparse_continual.schema import check_schema, schema_named
-from sparse_continual.statistics.columns import METRICS
+from sparse_continual.statistics import metrics
 from sparse_continual.yaml_text import read_yaml
 
 _TEST = {"contrast", "metric", "direction"}
@@ -28,12 +28,7 @@ TAKES = {
 }
 
 # Metrics that compare with runs beside the stream -> the study.references that these are
-REFERENCES = {
-    "forward_transfer_single": "single",
-    "intransigence": "joint",
-    "intransigence_last": "joint",
-}
-RATIOS = ("fraction_lost", "retention_area")  # not defined in a block in which nothing was gained
+REFERENCES = {name: kind.removesuffix("_last") for name, (kind, _) in metrics.OF_REFERENCE.items()}
 
 
 def load(path, study: dict, figures) -> list[dict]:
@@ -108,7 +103,7 @@ def _mistakes(claims: list[dict], study: dict, figures: list[str]) -> list[str]:
                 )
         for key, known, place in (
             ("contrast", contrasts, "study.contrasts"),
-            ("metric", METRICS, "the metrics"),
+            ("metric", metrics.METRICS, "the metrics"),
             ("stream", study["streams"], "study.streams"),
             ("figure", figures, "figures"),
         ):
@@ -133,7 +128,7 @@ def _metric_mistakes(claim: dict, contrasts: dict, study: dict) -> list[str]:
     """A metric that the study does not measure, or that a confirmatory claim cannot rest on."""
     metric = claim.get("metric")
     where = f"{claim['name']}.metric: found {metric!r}"
-    if metric in RATIOS and claim["role"] != "exploratory":
+    if metric in metrics.RATIOS and claim["role"] != "exploratory":
         return [
             f"{where} in a {claim['role']} claim, expected a metric that every block has; a block that learnt nothing"
             " has none of this one, so take forgetting, or make the claim exploratory"
