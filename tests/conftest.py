@@ -79,7 +79,7 @@ def tiny_llama(seed=0):
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
     """Manifests `dense`, `sparse` (bases), `stream` (tasks a, b, c), `mixture`; `masks` of the sparse one."""
-    from sparse_continual.files import write_manifest
+    from sparse_continual.integrity import write_manifest
     from sparse_continual.models.load import save_model
     from sparse_continual.pruning.make import make_topology
     from sparse_continual.streams.lexicon import tokenizer

@@ -457,3 +457,37 @@ def test_as_a_program():
         subprocess.run(command, capture_output=True, env={"PYTHONPATH": str(ROOT / "workflow")}).returncode
         == 2
     )
+
+
+# store
+
+
+def test_the_store_lists_and_deletes_what_no_study_needs(tmp_path, monkeypatch, capsys):
+    from sparse_continual.files import write
+    from sparse_continual.study.config import checked, merged
+    from sparse_continual.study.study import Study
+
+    tiny = ROOT / "tests" / "workflow" / "tiny.yaml"
+    named = ["--configfile", str(tiny), "--replace-workflow-config"]
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["store", *named]) == 1
+    assert "results/store: no such folder here" in capsys.readouterr().err
+    for entity in Study(checked(merged([tiny]))).entities():
+        write(entity.manifest, "{}")
+    assert cli.main(["store", *named, "--delete"]) == 0
+    assert capsys.readouterr().out == "results/store: every entry is needed\n"
+    old = Path("results/store/runs/dense-00000000")
+    write(old / "weights" / "after_001.safetensors", bytes(2_500_000))
+    write("results/store/logs/train_condition/dense-00000000.log", "")
+    kept = {path for path in Path("results").rglob("*") if path.is_file()}
+    assert cli.main(["store", *named]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert listed[0].split() == ["2.5", "MB", str(old)] and listed[1].startswith(
+        "1 entries, 2.5 MB: needed by no"
+    )
+    assert old.is_dir()
+    assert cli.main(["store", *named, "--delete"]) == 0 and not old.exists()
+    assert capsys.readouterr().out.endswith("1 entries, 2.5 MB: deleted\n")
+    assert {path for path in Path("results").rglob("*") if path.is_file()} == {
+        path for path in kept if old not in path.parents
+    }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sparse_continual import code, files, registry
+from sparse_continual import code, files, integrity, registry
 from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical, seed_of, sha256
 
@@ -50,7 +50,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     path.write_text("old")
     assert subprocess.run([sys.executable, "-c", program, str(path)]).returncode == 9
     assert path.read_text() == "old"
-    assert list(files.digests(tmp_path)) == ["file"]  # the part that it left is not a file of the result
+    assert list(integrity.digests(tmp_path)) == ["file"]  # the part that it left is not a file of the result
 
 
 def test_json(tmp_path):
@@ -136,44 +136,6 @@ def test_digest_of_given(tmp_path):
         files.digest_of_given(tmp_path / "b")
     with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
         files.digest_of_given(tmp_path)
-
-
-def test_digests(tmp_path):
-    files.write(tmp_path / "b" / "x", "")
-    files.write(tmp_path / "a", "abc")
-    files.write(tmp_path / files.MANIFEST, "{}")
-    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert list(files.digests(tmp_path).items()) == [("a", abc), ("b/x", empty)]
-
-
-def test_manifests_of_a_folder_below_move_with_it(tmp_path):
-    files.write(tmp_path / "one" / "model" / "weights", "abc")
-    files.write_manifest(tmp_path / "one" / "manifest.json", tmp_path / "one" / "model", steps=3)
-    assert str(tmp_path) not in (tmp_path / "one" / "manifest.json").read_text()
-    (tmp_path / "one").rename(tmp_path / "two")
-    found = files.read_manifest(tmp_path / "two" / "manifest.json")
-    assert found["folder"] == tmp_path / "two" / "model" and found["steps"] == 3
-    assert set(found["files"]) == {"weights"}
-    (tmp_path / "two" / "model" / "weights").unlink()
-    with pytest.raises(UserError, match="weights: listed in .*manifest.json, but gone; delete .* to make it"):
-        files.read_manifest(tmp_path / "two" / "manifest.json")
-
-
-def test_manifests_of_a_folder_elsewhere(tmp_path, monkeypatch):
-    """A relative folder outside is relative to the working directory, even where results/ is a link."""
-    monkeypatch.chdir(tmp_path)
-    files.write(Path("checkpoints/base/weights"), "abc")
-    Path("disk").mkdir()
-    Path("results").symlink_to("disk")
-    manifest = Path("results/store/models/base/manifest.json")
-    files.write_manifest(manifest, Path("checkpoints/base"))
-    assert files.read_manifest(manifest)["folder"] == Path("checkpoints/base")
-    again = Path("results/store/topologies/base/manifest.json")
-    files.write_manifest(again, files.read_manifest(manifest)["folder"])
-    assert files.read_manifest(again)["folder"] == Path("checkpoints/base")
-    files.write_manifest(manifest, tmp_path / "checkpoints" / "base")
-    assert files.read_manifest(manifest)["folder"] == tmp_path / "checkpoints" / "base"
 
 
 # identities
@@ -398,7 +360,7 @@ def run_script(tmp_path, body):
         import sys
         from types import SimpleNamespace
         from sparse_continual.script import job
-        with job(SimpleNamespace(log=[sys.argv[1]])):
+        with job(SimpleNamespace(log=[sys.argv[1]], input=[], output=[], params={})):
     """
     script.write_text(textwrap.dedent(start) + textwrap.indent(textwrap.dedent(body), "    "))
     log = tmp_path / "log"

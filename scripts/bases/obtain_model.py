@@ -2,7 +2,7 @@
 
 from sparse_continual.script import job
 
-with job(snakemake):
+with job(snakemake) as recorded:
     import os
     from pathlib import Path
 
@@ -10,7 +10,6 @@ with job(snakemake):
         os.environ["HF_HUB_OFFLINE"] = os.environ["SPARSE_CONTINUAL_HF_HUB_OFFLINE"]
 
     from sparse_continual import registry
-    from sparse_continual.files import write_manifest
     from sparse_continual.streams.mixture import load_mixture
     from sparse_continual.training.loop import prepare
 
@@ -22,4 +21,4 @@ with job(snakemake):
     facts = registry.load("bases.sources", settings["source"]).obtain(
         settings, seed, folder / "model", mixture
     )
-    write_manifest(snakemake.output[0], facts.pop("folder", folder / "model"), **facts)
+    recorded.update({"folder": folder / "model", **facts})

@@ -11,4 +11,4 @@ with job(snakemake):
     priced = []
     for stream, rows in snakemake.params.rows.items():
         priced += [{"stream": stream, **row} for row in price([known(row) for row in rows])]
-    write(snakemake.output[0], csv_text(priced, list(priced[0])))
+    write(snakemake.output.budget, csv_text(priced, list(priced[0])))

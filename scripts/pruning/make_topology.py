@@ -2,12 +2,13 @@
 
 from sparse_continual.script import job
 
-with job(snakemake):
+with job(snakemake) as recorded:
     from pathlib import Path
 
     from sparse_continual import registry
     from sparse_continual.csv_text import csv_text
-    from sparse_continual.files import read_manifest, write, write_manifest
+    from sparse_continual.files import write
+    from sparse_continual.integrity import read_manifest
     from sparse_continual.pruning.make import make_topology
     from sparse_continual.streams.mixture import load_mixture
     from sparse_continual.training.loop import prepare
@@ -35,4 +36,4 @@ with job(snakemake):
     if watch:
         for table in measure.MEASURED:
             write(snakemake.output[table.name], csv_text(watch.rows[table.name], table.names[2:]))
-    write_manifest(snakemake.output.manifest, facts.pop("folder"), **facts)
+    recorded.update(facts)

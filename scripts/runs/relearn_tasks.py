@@ -15,8 +15,9 @@ with job(snakemake):
         **params.run,
         **located(given.base, given.stream, given.get("like")),
         "folder": Path(given.run).parent,
-        "learning_rate": read_json(given.tuning)["learning_rate"],
+        "learning_rate": read_json(Path(given.tuning).parent / "chosen.json")["learning_rate"],
     }
     device = "cuda" if snakemake.resources.gpu else "cpu"
-    rows = relearn(job_, read_json(given.run), params.settings["steps"], snakemake.threads, device)
-    write(snakemake.output[0], csv_text(rows, list(rows[0])))
+    run = read_json(Path(given.run).parent / "run.json")
+    rows = relearn(job_, run, params.settings["steps"], snakemake.threads, device)
+    write(snakemake.output.savings, csv_text(rows, list(rows[0])))

@@ -2,7 +2,7 @@
 
 from sparse_continual.script import job
 
-with job(snakemake):
+with job(snakemake) as recorded:
     from pathlib import Path
 
     from sparse_continual import registry
@@ -12,13 +12,13 @@ with job(snakemake):
     from sparse_continual.runs.run import finish, run_condition
 
     params, given = snakemake.params, snakemake.input
-    folder = Path(snakemake.output[0]).parent
+    folder = Path(snakemake.output.run).parent
     job_ = {
         **params.settings,
         **located(given.base, given.stream, given.get("like")),
         "folder": folder,
         "resume": params.resume,
-        "learning_rate": read_json(given.tuning)["learning_rate"],
+        "learning_rate": read_json(Path(given.tuning).parent / "chosen.json")["learning_rate"],
     }
     # by name, not by import: the code that scores must be no reason to train again
     score = registry.by_name("scores.score")
@@ -27,4 +27,5 @@ with job(snakemake):
     job_["identity"] = sha256([params.settings, params.code, made_of, beside.identity])
     run = run_condition(job_, snakemake.threads, "cuda" if snakemake.resources.gpu else "cpu", beside.rows)
     beside.leave(folder, run)
-    finish(snakemake.output[0], run, params.keep_weights, params.resume)
+    finish(snakemake.output.run, run, params.keep_weights, params.resume)
+    recorded["removable"] = ["weights"]

@@ -9,12 +9,16 @@ with job(snakemake):
     from sparse_continual.scores.table import adopt, asked, key_of
 
     params, given = snakemake.params, snakemake.input
-    folder, run, mixture = Path(given.run).parent, read_json(given.run), given.get("mixture")
+    folder, run, mixture = (
+        Path(given.run).parent,
+        read_json(Path(given.run).parent / "run.json"),
+        given.get("mixture"),
+    )
     wanted = asked(params.settings, params.code, given.base, given.stream, mixture)
     tables = adopt(folder, key_of(run["weights"], wanted))
     if tables is None:
         print("computing: no table beside the weights was made by this scoring", flush=True)
-        from sparse_continual.files import read_manifest
+        from sparse_continual.integrity import read_manifest
         from sparse_continual.runs.inputs import located
         from sparse_continual.scores.score import score_saved
 
@@ -26,5 +30,5 @@ with job(snakemake):
         }
         device = "cuda" if snakemake.resources.gpu else "cpu"
         tables = score_saved(job_, params.settings, run, snakemake.threads, device)
-    for path in snakemake.output:
+    for path in snakemake.output.tables:
         write(path, tables[Path(path).stem])

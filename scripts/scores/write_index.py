@@ -8,6 +8,6 @@ with job(snakemake):
 
     columns = ("stream", "condition", "block", "run", "scores")
     write(
-        snakemake.output[0],
+        snakemake.output.index,
         csv_text([dict(zip(columns, row, strict=True)) for row in snakemake.params.rows], columns),
     )

@@ -9,7 +9,7 @@ with job(snakemake):
     from sparse_continual.statistics import collect
 
     rows, given = snakemake.params.rows, snakemake.input
-    made = {Path(path).stem: path for path in snakemake.output}
+    made = {Path(path).stem: path for path in snakemake.output.tables}
     collect.collect_scores(rows["runs"], given.scores, made["scores"])
     collect.collect(rows["runs"], given.by_item, ITEMS, made["items"])
     collect.collect_runs(rows["runs"], given.runs, made["runs"])

@@ -7,7 +7,7 @@ with job(snakemake):
 
     plan = snakemake.params.plan
     estimate(
-        Path(snakemake.input[0]).parent,
+        Path(snakemake.input.tables[0]).parent,
         Path(snakemake.output.metrics).parent,
         plan["contrasts"],
         plan["statistics"]["level"],

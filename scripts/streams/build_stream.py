@@ -2,10 +2,10 @@
 
 from sparse_continual.script import job
 
-with job(snakemake):
+with job(snakemake) as recorded:
     from pathlib import Path
 
-    from sparse_continual.files import read_manifest, write_manifest
+    from sparse_continual.integrity import read_manifest
     from sparse_continual.models.load import load_tokenizer
     from sparse_continual.streams.build import build_mixture, build_stream
     from sparse_continual.streams.lexicon import words
@@ -17,10 +17,9 @@ with job(snakemake):
         tokenizer = load_tokenizer(base["folder"], base.get("trust_remote_code", False))
     else:
         tokenizer = words()
-    facts = {}
     if "mixture" in settings:
         build_mixture(settings["mixture"], settings["seed"], tokenizer, folder)
-        facts["shares"] = [entry["share"] for entry in settings["mixture"]]
+        recorded["shares"] = [entry["share"] for entry in settings["mixture"]]
     else:
         build_stream(settings["stream"], settings["seed"], tokenizer, folder)
-    write_manifest(snakemake.output[0], folder, **facts)
+    recorded["folder"] = folder

@@ -12,4 +12,4 @@ with job(snakemake):
         for block, order in snakemake.params.orders.items()
         for position, task in enumerate(order, 1)
     ]
-    write(snakemake.output[0], csv_text(rows, ORDERS.names))
+    write(snakemake.output.orders, csv_text(rows, ORDERS.names))

@@ -5,4 +5,4 @@ with job(snakemake):
 
     plan = snakemake.params.plan
     kept = [condition for condition, kind in plan["mechanisms"].items() if not forgets(kind)]
-    check_tables(snakemake.input.scores, snakemake.output[0], plan | {"kept": kept})
+    check_tables(snakemake.input.scores, snakemake.output.checks, plan | {"kept": kept})

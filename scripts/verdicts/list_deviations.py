@@ -6,4 +6,6 @@ with job(snakemake):
     given, params = snakemake.input, snakemake.params
     runs = [[*cell, path] for cell, path in zip(params.runs, given.runs, strict=True)]
     ran = {"scores": dict(zip(params.streams, given.scores, strict=True)), "runs": runs}
-    list_deviations(params.registration, given.get("registration"), params.now, ran, snakemake.output[0])
+    list_deviations(
+        params.registration, given.get("registration"), params.now, ran, snakemake.output.deviations
+    )

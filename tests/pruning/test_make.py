@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sparse_continual.errors import UserError
-from sparse_continual.files import read_manifest, write_manifest
+from sparse_continual.integrity import read_manifest, write_manifest
 from sparse_continual.models.load import load_model, load_tokenizer, prunable, save_model
 from sparse_continual.pruning import make
 from sparse_continual.streams.lexicon import tokenizer

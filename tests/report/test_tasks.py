@@ -5,7 +5,7 @@ import pandas
 import pytest
 
 from sparse_continual import tables
-from sparse_continual.files import write_manifest
+from sparse_continual.integrity import write_manifest
 from sparse_continual.report import page_tables
 from sparse_continual.report.render import write
 from sparse_continual.report.tasks import gather, of_tasks

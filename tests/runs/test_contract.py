@@ -17,7 +17,7 @@ from sparse_continual.budgets.demand import priced
 from sparse_continual.budgets.plan import plan_text
 from sparse_continual.budgets.price import price
 from sparse_continual.errors import ConfigError, UserError
-from sparse_continual.files import read_manifest
+from sparse_continual.integrity import read_manifest
 from sparse_continual.runs import mechanism as contract
 from sparse_continual.runs import mechanisms, stream
 from sparse_continual.runs.attach import start

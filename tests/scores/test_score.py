@@ -14,7 +14,8 @@ import torch
 
 from sparse_continual.csv_text import csv_text
 from sparse_continual.errors import UserError
-from sparse_continual.files import read_json, write_json, write_manifest
+from sparse_continual.files import read_json, write_json
+from sparse_continual.integrity import read_manifest, write_manifest
 from sparse_continual.models.load import load_model
 from sparse_continual.runs.state import weights_path
 from sparse_continual.scores import evaluate, table
@@ -31,7 +32,7 @@ def rules(monkeypatch, tmp_path, world, job_of):
     """The rules train_condition and score_run on one run: their scripts, with a stand-in for Snakemake."""
     from snakemake.iocontainers import Namedlist
 
-    monkeypatch.setattr("sparse_continual.script.job", lambda _: nullcontext())
+    monkeypatch.setattr("sparse_continual.script.job", lambda _: nullcontext({}))
     tuning = tmp_path / "chosen.json"
     write_json(tuning, {"learning_rate": 3e-3})
 
@@ -39,7 +40,7 @@ def rules(monkeypatch, tmp_path, world, job_of):
         snakemake = SimpleNamespace(
             input=Namedlist(fromdict=given),
             params=SimpleNamespace(**params),
-            output=[str(path) for path in output],
+            output=Namedlist(fromdict=output),
             threads=1,
             resources=SimpleNamespace(gpu=0),
         )
@@ -66,7 +67,7 @@ def rules(monkeypatch, tmp_path, world, job_of):
                 "keep_weights": self.keep,
             }
             given = {**self.given, "tuning": str(tuning)}
-            script("runs/train_condition.py", given, params, [self.folder / "run.json"])
+            script("runs/train_condition.py", given, params, {"run": str(self.folder / "run.json")})
             return read_json(self.folder / "run.json")
 
         def score(self, **changes):
@@ -75,7 +76,7 @@ def rules(monkeypatch, tmp_path, world, job_of):
                 given["mixture"] = self.mixture
             params = {"settings": SCORING, "code": "abc", "run": self.settings, **changes}
             made = {name: tmp_path / f"{name}.csv" for name in ("scores", "items")}
-            script("scores/score_run.py", given, params, made.values())
+            script("scores/score_run.py", given, params, {"tables": [str(path) for path in made.values()]})
             return {name: path.read_bytes() for name, path in made.items()}
 
     return Rules
@@ -141,14 +142,15 @@ def test_a_rebuilt_input_of_the_same_name_is_not_taken_for_the_old_one(role, rul
     """Folder names hold digests of settings; the code that makes them may have changed since."""
     rule = rules()
     rule.train()
-    rebuilt = tmp_path / "manifest.json"
+    rebuilt = tmp_path / "rebuilt" / "manifest.json"
     given = rule.given | {"mixture": rule.mixture}
-    manifest = read_json(given[role])
-    folder = Path(given[role]).parent / manifest["folder"]
-    write_json(rebuilt, manifest | {"folder": str(folder), "below": False, "fact": 1})
+    manifest = read_manifest(given[role])
+    rebuilt.parent.mkdir()
     if role == "base":  # its topology file lies beside its manifest
         source = Path(given[role]).with_name("topology.safetensors")
-        (tmp_path / "topology.safetensors").write_bytes(source.read_bytes())
+        (rebuilt.parent / "topology.safetensors").write_bytes(source.read_bytes())
+    facts = {key: manifest[key] for key in ("trust_remote_code",) if key in manifest}
+    write_manifest(rebuilt, manifest["folder"], fact=1, **facts)
     if role == "mixture":
         rule.mixture = str(rebuilt)
     else:
@@ -180,7 +182,7 @@ def test_gone_weights_are_told_with_their_price(rules):
         rule.score(code="other")
     text = str(caught.value)
     assert "after_001.safetensors: gone (study.keep_weights), and the scoring has changed" in text
-    assert "run.json and train the run again: 15 steps, " in text and text.endswith("s when it was trained")
+    assert "/run and train the run again: 15 steps, " in text and text.endswith("s when it was trained")
 
 
 def test_weights_that_are_not_the_runs_are_refused(rules):

@@ -12,6 +12,7 @@ import yaml
 from sparse_continual import tables
 from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical, sha256
+from sparse_continual.integrity import write_manifest
 from sparse_continual.statistics.metrics import PRIMARY
 from sparse_continual.study.config import checked
 from sparse_continual.study.study import Study
@@ -381,10 +382,20 @@ def pilot(folder, block="pilot-{}"):
         for b in (1, 2, 3)
     ]
     columns = "contrast estimand metric scale block base difference".split()
-    tables.write(
-        folder / "people" / "statistics" / "differences.csv", pandas.DataFrame(rows, columns=columns)
-    )
+    path = folder / "people" / "statistics" / "differences.csv"
+    tables.write(path, pandas.DataFrame(rows, columns=columns))
+    write_manifest(folder / "people" / "manifests" / "estimate.json", files=[path])
     return folder
+
+
+def test_a_pilot_that_was_changed_is_refused(tmp_path):
+    folder = pilot(tmp_path / "pilot")
+    path = folder / "people" / "statistics" / "differences.csv"
+    path.write_text(path.read_text().replace("0.02", "0.03"))
+    with pytest.raises(
+        UserError, match="differences.csv: its bytes are not those that .*estimate.json records"
+    ):
+        registration.register(study(), CLAIMS, ROOT, tmp_path / "r.yaml", folder)
 
 
 def test_a_pilot_fixes_the_sd_and_nothing_else(tmp_path):

@@ -58,7 +58,7 @@ def test_a_refused_download_is_one_line(world):
 
 
 def test_bases_and_topologies_of_the_8b_study_on_stand_ins(world):
-    from sparse_continual.files import read_manifest
+    from sparse_continual.integrity import read_manifest
     from sparse_continual.models.load import load_model
     from sparse_continual.topologies.topology import Topology
 

@@ -136,7 +136,7 @@ def test_a_second_run_has_nothing_to_do(checkout, again):
     """Even where manifests were touched: what is equal is no reason."""
     for path in [
         *again.glob("results/store/*/*/manifest.json"),
-        *again.glob("results/store/runs/*/run.json"),
+        *again.glob("results/tiny/**/manifests/*.json"),
     ]:
         os.utime(path)
     assert planned(snakemake(checkout, again, *tiny("-n"))) == set()
@@ -182,6 +182,33 @@ def test_scoring_anew_needs_the_weights(checkout, again):
     (line,) = {line.strip() for line in failed.stderr.splitlines() if "keep_weights" in line}
     assert re.search(r"after_001.safetensors: gone .*train the run again: 80 steps, \d+ s", line)
     assert contents(again, f"{RUN.path}/*") == before
+
+
+def test_a_corrupted_result_stops_its_readers(checkout, again):
+    """A digit and a dropped row, with old time stamps; `benchmarks/faults.py` tries every kind of file."""
+    cut = again / RESULTS / STREAM / "tables" / "scores.csv"
+    changed = again / RUN.path / "run.json"
+    for path, text in (
+        (cut, "".join(cut.read_text().splitlines(keepends=True)[:-1])),
+        (changed, changed.read_text().replace('"steps": 40', '"steps": 41')),
+    ):
+        before = path.stat()
+        assert text != path.read_text()
+        path.write_text(text)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    forced = ["--forcerun", "check_instrument", "list_deviations", "--keep-going"]
+    checks = f"{RESULTS}/{STREAM}/statistics/instrument.csv"
+    done = snakemake(checkout, again, *tiny(checks, f"{RESULTS}/statistics/deviations.csv", *forced))
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    logs = again / RESULTS / "logs"
+    (line,) = (logs / "check_instrument" / f"{STREAM}.log").read_text().splitlines()
+    record = f"{RESULTS}/{STREAM}/manifests/collect_tables.json"
+    assert line == (
+        f"{cut.relative_to(again)}: its bytes are not those that {record} records; delete {record} and run again"
+    )
+    (line,) = (logs / "list_deviations.log").read_text().splitlines()
+    assert "its bytes are not those that" in line and "delete " in line
+    assert not (again / checks).exists()
 
 
 def test_a_block_made_anew_and_killed_ends_in_the_same_bytes(finished, interrupted):

@@ -27,6 +27,7 @@ rule obtain_model:
         **resources_of("models", "model"),
     params:
         settings=lambda wc: STUDY.get("models", wc.model).settings,
+        asked=lambda wc, input: asked_of(input),
         code=model_code,
     script:
         "../../scripts/bases/obtain_model.py"

@@ -23,13 +23,15 @@ rule compute_budgets:
     input:
         CHECKPOINTS,
     output:
-        f"{RESULTS}/budget.csv",
+        budget=f"{RESULTS}/budget.csv",
+        manifest=manifest_beside("compute_budgets"),
     log:
         f"{RESULTS}/logs/compute_budgets.log",
     threads: 1
     resources:
         **OF_TABLES,
     params:
+        asked=lambda wc, input: asked_of(input),
         rows=canonical({stream: priced(STUDY, stream) for stream in STUDY.streams}),
         code=code("scripts/budgets/compute_budgets.py", *PRICED),
     script:
@@ -39,6 +41,7 @@ rule compute_budgets:
 rule plan:
     input:
         budget=f"{RESULTS}/budget.csv" if AT_HAND else [],
+        manifest=manifest_beside("compute_budgets") if AT_HAND else [],
         streams=[
             STUDY.stream(stream, STUDY.conditions[0], STUDY.blocks[0]).manifest
             for stream in STUDY.streams

@@ -7,7 +7,8 @@ import sparse_continual
 from sparse_continual import code as code_digests
 from sparse_continual.budgets import resources as job_resources
 from sparse_continual.errors import ConfigError, UserError
-from sparse_continual.identity import canonical
+from sparse_continual.identity import canonical, sha256
+from sparse_continual.integrity import MANIFESTS, STORE
 from sparse_continual.verdicts import registration
 from sparse_continual.study.config import checked, merged
 from sparse_continual.study.study import Study
@@ -113,6 +114,41 @@ def code(*entries):
     return code_digests.digest(
         *(str(Path(workflow.basedir) / entry) if entry.endswith(".py") else entry for entry in entries)
     )
+
+
+def asked_of(paths):
+    """{folder: digest of the filled settings that this study asks for} of the artifacts that a job reads.
+
+    Functions of `input` are no reason to run a job again: the job compares them with what the manifests record.
+    """
+    folders = {Path(path).parent for path in paths if Path(STORE) in Path(path).parents}
+    return {str(path): sha256(STUDY.get(path.parent.name, path.name).settings) for path in folders}
+
+
+def manifest_beside(rule, stream=None):
+    """The manifest of a rule that writes tables or figures of a stream, or of the whole study."""
+    return "/".join([RESULTS, *([stream] if stream else []), MANIFESTS, f"{rule}.json"])
+
+
+def manifests_of(paths):
+    """Manifests that record tables of the study, sorted: inputs of every rule that reads such tables."""
+    return sorted({manifest_beside(*_writer(Path(path).relative_to(RESULTS).parts)) for path in paths})
+
+
+def _writer(parts):
+    """(rule, stream or None) that writes a study's table."""
+    *folders, file = parts
+    table, stream = Path(file).stem, folders[0] if folders and folders[0] in STUDY.streams else None
+    place = folders[-1] if folders else None
+    if place == "tables":
+        return "collect_measures" if table in MEASURES else "collect_tables", stream
+    if place == "figures":
+        return f"draw_figure-{table}", stream
+    if place == "statistics" and stream:
+        return "check_instrument" if table == "instrument" else "estimate", stream
+    if place == "statistics":
+        return "list_deviations" if table == "deviations" else "judge_claims", None
+    return {"budget": "compute_budgets", "index": "write_index", "orders": "draw_orders"}[table], stream
 
 
 def made_from(stage, name, *roles):

@@ -17,16 +17,20 @@ def figure_tables(stream, name):
 
 rule draw_figure:
     input:
-        lambda wc: figure_tables(wc.stream, wc.figure),
+        tables=lambda wc: figure_tables(wc.stream, wc.figure),
+        manifests=lambda wc: manifests_of(figure_tables(wc.stream, wc.figure)),
     output:
-        report(
-            f"{RESULTS}/{{stream}}/figures/{{figure}}.svg",
-            caption="../report/figure.rst",
-            category="{stream}",
-            labels={"figure": "{figure}"},
-        ),
-        f"{RESULTS}/{{stream}}/figures/{{figure}}.pdf",
-        f"{RESULTS}/{{stream}}/figures/{{figure}}.png",
+        figures=[
+            report(
+                f"{RESULTS}/{{stream}}/figures/{{figure}}.svg",
+                caption="../report/figure.rst",
+                category="{stream}",
+                labels={"figure": "{figure}"},
+            ),
+            f"{RESULTS}/{{stream}}/figures/{{figure}}.pdf",
+            f"{RESULTS}/{{stream}}/figures/{{figure}}.png",
+        ],
+        manifest=manifest_beside("draw_figure-{figure}", "{stream}"),
     log:
         f"{RESULTS}/logs/draw_figure/{{stream}}/{{figure}}.log",
     threads: 1

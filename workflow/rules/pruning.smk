@@ -29,6 +29,7 @@ rule make_topology:
         **resources_of("topologies", "topology"),
     params:
         settings=lambda wc: STUDY.get("topologies", wc.topology).settings,
+        asked=lambda wc, input: asked_of(input),
         code=topology_code,
         # functions of `input` are no reason to make again: it is held against what is made
         shape=lambda wc, input: STUDY.shape_of_model(STUDY.get("topologies", wc.topology)),
@@ -48,12 +49,14 @@ rule collect_measures:
         },
     output:
         **{table.name: f"{RESULTS}/{{stream}}/tables/{table.name}.csv" for table in MEASURED},
+        manifest=manifest_beside("collect_measures", "{stream}"),
     log:
         f"{RESULTS}/logs/collect_measures/{{stream}}.log",
     threads: 1
     resources:
         **OF_TABLES,
     params:
+        asked=lambda wc, input: asked_of(input),
         topologies=lambda wc: [[name, block] for name, block, _ in STUDY.topologies(wc.stream)],
         code=code("scripts/pruning/collect_measures.py"),
     script:

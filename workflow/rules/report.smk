@@ -2,7 +2,8 @@ from pathlib import Path
 
 from sparse_continual import tables
 from sparse_continual.code import PACKAGE
-from sparse_continual.files import digests, sha256_of
+from sparse_continual.files import sha256_of
+from sparse_continual.integrity import digests
 
 REPORTED = [name for name, table in tables.every().items() if table.folder == tables.STATISTICS]
 WHOLE = [name for name, table in tables.every().items() if table.folder == tables.WHOLE]
@@ -57,6 +58,17 @@ def tasks_built():
     ]
 
 
+READ_BY_REPORT = [
+    f"{RESULTS}/budget.csv",
+    f"{RESULTS}/index.csv",
+    *of_streams("orders"),
+    *(path for name in ("runs", "densities", "scores", *MEASURED) for path in of_streams(f"tables/{name}")),
+    *(path for table in REPORTED for path in of_streams(f"statistics/{table}")),
+    *(f"{RESULTS}/statistics/{table}.csv" for table in ("deviations", *JUDGED)),
+    *(path for figure in STUDY.config["figures"] for path in of_streams(f"figures/{figure}")),
+]
+
+
 rule write_report:
     input:
         budget=f"{RESULTS}/budget.csv",
@@ -69,12 +81,13 @@ rule write_report:
         whole=[f"{RESULTS}/statistics/{table}.csv" for table in WHOLE],
         scores=of_streams("tables/scores"),
         built=list(dict.fromkeys(manifest for *_, manifest in tasks_built())),
-        trained=[run.run.manifest for stream in STUDY.streams for run in STUDY.runs(stream)],
+        trained=[f"{run.run.path}/run.json" for stream in STUDY.streams for run in STUDY.runs(stream)],
         figures=[
             f"{RESULTS}/{stream}/figures/{figure}.svg"
             for stream in STUDY.streams
             for figure in STUDY.config["figures"]
         ],
+        manifests=manifests_of(READ_BY_REPORT),
     output:
         page=report(f"{RESULTS}/report/report.html", caption="../report/report.rst", category="Report"),
         extract=f"{RESULTS}/report/findings.md",
@@ -85,6 +98,7 @@ rule write_report:
     resources:
         **OF_TABLES,
     params:
+        asked=lambda wc, input: asked_of(input),
         facts=report_facts(),
         built=tasks_built(),
         templates=digests(Path(PACKAGE) / "report" / "templates"),

@@ -9,6 +9,7 @@ rule tune_condition:
     output:
         trials="results/store/tuning/{tuning}/trials.csv",
         chosen="results/store/tuning/{tuning}/chosen.json",
+        manifest="results/store/tuning/{tuning}/manifest.json",
     log:
         "results/store/logs/tune_condition/{tuning}.log",
     threads: 1
@@ -16,6 +17,7 @@ rule tune_condition:
         **resources_of("tuning", "tuning"),
     params:
         settings=lambda wc: STUDY.get("tuning", wc.tuning).settings,
+        asked=lambda wc, input: asked_of(input),
         code=lambda wc: code(
             "scripts/runs/tune_condition.py", *variants(STUDY.get("tuning", wc.tuning).settings["arm"])
         ),
@@ -28,7 +30,8 @@ rule train_condition:
     input:
         unpack(lambda wc: made_from("runs", wc.run, "base", "like", "stream", "tuning")),
     output:
-        "results/store/runs/{run}/run.json",
+        run="results/store/runs/{run}/run.json",
+        manifest="results/store/runs/{run}/manifest.json",
     log:
         "results/store/logs/train_condition/{run}.log",
     threads: 1
@@ -36,6 +39,7 @@ rule train_condition:
         **resources_of("runs", "run"),
     params:
         settings=lambda wc: STUDY.get("runs", wc.run).settings,
+        asked=lambda wc, input: asked_of(input),
         code=lambda wc: code(
             "scripts/runs/train_condition.py", *variants(STUDY.get("runs", wc.run).settings["arm"])
         ),
@@ -61,7 +65,8 @@ rule relearn_tasks:
             )
         ),
     output:
-        "results/store/savings/{saving}/savings.csv",
+        savings="results/store/savings/{saving}/savings.csv",
+        manifest="results/store/savings/{saving}/manifest.json",
     log:
         "results/store/logs/relearn_tasks/{saving}.log",
     wildcard_constraints:
@@ -71,6 +76,7 @@ rule relearn_tasks:
         **resources_of("savings", "saving"),
     params:
         settings=lambda wc: STUDY.get("savings", wc.saving).settings,
+        asked=lambda wc, input: asked_of(input),
         run=lambda wc: STUDY.get("savings", wc.saving).inputs["run"].settings,
         code=lambda wc: code(
             "scripts/runs/relearn_tasks.py",

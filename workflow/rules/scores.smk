@@ -27,7 +27,8 @@ rule score_run:
             )
         ),
     output:
-        [f"results/store/scores/{{score}}/{name}.csv" for name in SCORED],
+        tables=[f"results/store/scores/{{score}}/{name}.csv" for name in SCORED],
+        manifest="results/store/scores/{score}/manifest.json",
     log:
         "results/store/logs/score_run/{score}.log",
     threads: 1
@@ -35,6 +36,7 @@ rule score_run:
         **resources_of("scores", "score"),
     params:
         settings=lambda wc: STUDY.get("scores", wc.score).settings,
+        asked=lambda wc, input: asked_of(input),
         run=lambda wc: STUDY.get("scores", wc.score).inputs["run"].settings,
         code=lambda wc: score_code(STUDY.get("scores", wc.score).inputs["run"]),
         adoption=code("scripts/scores/score_run.py"),
@@ -46,13 +48,15 @@ rule write_index:
     input:
         lambda wc: [cell.score.manifest for stream in STUDY.streams for cell in STUDY.runs(stream)],
     output:
-        f"{RESULTS}/index.csv",
+        index=f"{RESULTS}/index.csv",
+        manifest=manifest_beside("write_index"),
     log:
         f"{RESULTS}/logs/write_index.log",
     threads: 1
     resources:
         **OF_TABLES,
     params:
+        asked=lambda wc, input: asked_of(input),
         rows=[
             [stream, cell.condition, cell.block, cell.run.path, cell.score.path]
             for stream in STUDY.streams

@@ -22,13 +22,15 @@ rule collect_tables:
         chosen=lambda wc: [f"{tuning.path}/chosen.json" for _, tuning in STUDY.tunings(wc.stream)],
         densities=lambda wc: [f"{made.path}/densities.csv" for _, _, made in STUDY.topologies(wc.stream)],
     output:
-        [f"{RESULTS}/{{stream}}/tables/{name}.csv" for name in STUDY.measured()],
+        tables=[f"{RESULTS}/{{stream}}/tables/{name}.csv" for name in STUDY.measured()],
+        manifest=manifest_beside("collect_tables", "{stream}"),
     log:
         f"{RESULTS}/logs/collect_tables/{{stream}}.log",
     threads: 1
     resources:
         **OF_TABLES,
     params:
+        asked=lambda wc, input: asked_of(input),
         rows=lambda wc: {
             "runs": [[run.condition, run.block] for run in STUDY.runs(wc.stream)],
             "trials": [condition for condition, _ in STUDY.tunings(wc.stream)],
@@ -52,12 +54,14 @@ rule collect_tables:
 
 rule estimate:
     input:
-        [f"{RESULTS}/{{stream}}/tables/{name}.csv" for name in ESTIMATED_FROM],
+        tables=[f"{RESULTS}/{{stream}}/tables/{name}.csv" for name in ESTIMATED_FROM],
+        manifest=manifest_beside("collect_tables", "{stream}"),
     output:
         **{
             name: f"{RESULTS}/{{stream}}/statistics/{name}.csv"
             for name in [table.name for table in tables.declared(statistics_tables)]
         },
+        manifest=manifest_beside("estimate", "{stream}"),
     log:
         f"{RESULTS}/logs/estimate/{{stream}}.log",
     threads: 1

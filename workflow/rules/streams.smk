@@ -18,6 +18,7 @@ rule build_stream:
         **OF_TABLES,
     params:
         settings=lambda wc: STUDY.get("streams", wc.built).settings,
+        asked=lambda wc, input: asked_of(input),
         code=stream_code,
     script:
         "../../scripts/streams/build_stream.py"
@@ -25,7 +26,8 @@ rule build_stream:
 
 rule draw_orders:
     output:
-        f"{RESULTS}/{{stream}}/orders.csv",
+        orders=f"{RESULTS}/{{stream}}/orders.csv",
+        manifest=manifest_beside("draw_orders", "{stream}"),
     log:
         f"{RESULTS}/logs/draw_orders/{{stream}}.log",
     threads: 1

@@ -11,8 +11,10 @@ def of_streams(table):
 rule check_instrument:
     input:
         scores=f"{RESULTS}/{{stream}}/tables/scores.csv",
+        manifest=manifest_beside("collect_tables", "{stream}"),
     output:
-        f"{RESULTS}/{{stream}}/statistics/instrument.csv",
+        checks=f"{RESULTS}/{{stream}}/statistics/instrument.csv",
+        manifest=manifest_beside("check_instrument", "{stream}"),
     log:
         f"{RESULTS}/logs/check_instrument/{{stream}}.log",
     threads: 1
@@ -39,15 +41,18 @@ rule list_deviations:
     input:
         **({"registration": str(REGISTRATION)} if REGISTRATION.exists() else {}),
         scores=of_streams("tables/scores"),
-        runs=[run.run.manifest for stream in STUDY.streams for run in STUDY.trained(stream)],
+        manifests=manifests_of(of_streams("tables/scores")),
+        runs=[f"{run.run.path}/run.json" for stream in STUDY.streams for run in STUDY.trained(stream)],
     output:
-        f"{RESULTS}/statistics/deviations.csv",
+        deviations=f"{RESULTS}/statistics/deviations.csv",
+        manifest=manifest_beside("list_deviations"),
     log:
         f"{RESULTS}/logs/list_deviations.log",
     threads: 1
     resources:
         **OF_TABLES,
     params:
+        asked=lambda wc, input: asked_of(input),
         registration=str(REGISTRATION),
         now=lambda wc: {
             "study": STUDY.name,
@@ -66,8 +71,20 @@ rule judge_claims:
         **{kind: of_streams(f"statistics/{kind}") for kind in ("differences", "flags", "instrument")},
         deviations=f"{RESULTS}/statistics/deviations.csv",
         budget=f"{RESULTS}/budget.csv",
+        manifests=manifests_of(
+            [
+                *(
+                    path
+                    for kind in ("differences", "flags", "instrument")
+                    for path in of_streams(f"statistics/{kind}")
+                ),
+                f"{RESULTS}/statistics/deviations.csv",
+                f"{RESULTS}/budget.csv",
+            ]
+        ),
     output:
         **{table.name: f"{RESULTS}/statistics/{table.name}.csv" for table in JUDGED},
+        manifest=manifest_beside("judge_claims"),
     log:
         f"{RESULTS}/logs/judge_claims.log",
     threads: 1

@@ -2,7 +2,8 @@
 
 `sparse-continual register` freezes the design of a confirmatory study before it is run;
 `sparse-continual reanalyse` puts published tables through the intervals of this package;
-`sparse-continual audit` says what kind of sparse a checkpoint is.
+`sparse-continual audit` says what kind of sparse a checkpoint is;
+`sparse-continual store` lists entries of the store that no study needs, and deletes them.
 """
 
 import argparse
@@ -126,6 +127,23 @@ def _parser() -> argparse.ArgumentParser:
         help="judge by config.json: no weight is downloaded or counted",
     )
     audit.set_defaults(command=_audit)
+    store = commands.add_parser("store", help="list entries of results/store that no study needs")
+    store.add_argument(
+        "--configfile",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a study: config files laid over config.yaml, as snakemake --configfile takes them; give the option once "
+        "for every study whose results are kept; without it, the study of config.yaml",
+    )
+    store.add_argument(
+        "--replace-workflow-config",
+        action="store_true",
+        help="the config files stand alone, as for snakemake --replace-workflow-config",
+    )
+    store.add_argument("--delete", action="store_true", help="delete what is listed")
+    store.set_defaults(command=_store)
     return parser
 
 
@@ -151,6 +169,39 @@ def _register(options) -> tuple[str, int]:
         )
     lines += registration.in_words(made)
     return "\n".join([*lines, f"Commit {path} before the first run."]), 0
+
+
+def _store(options) -> tuple[str, int]:
+    import shutil
+
+    from sparse_continual.integrity import STORE
+    from sparse_continual.study.study import Study
+
+    if not Path(STORE).is_dir():
+        raise UserError(f"{STORE}: no such folder here; run this where snakemake was run")
+    needed = {
+        entity.path
+        for overlays in options.configfile or [[]]
+        for entity in Study(checked_config(overlays, options.replace_workflow_config)).entities()
+    }
+    unneeded = [path for path in sorted(Path(STORE).glob("[!.]*/*-*")) if _unneeded(path, needed)]
+    if not unneeded:
+        return f"{STORE}: every entry is needed", 0
+    sizes = {path: sum(f.lstat().st_size for f in path.rglob("*") if not f.is_dir()) for path in unneeded}
+    lines = [f"{sizes[path] / 1e6:10.1f} MB  {path}" for path in unneeded]
+    total = f"{len(unneeded)} entries, {sum(sizes.values()) / 1e6:.1f} MB"
+    if not options.delete:
+        return "\n".join([*lines, f"{total}: needed by no study that was named; --delete removes them"]), 0
+    for path in unneeded:
+        with _told(path, "deleted"):
+            shutil.rmtree(path)
+            shutil.rmtree(path.parents[1] / ".resume" / path.parent.name / path.name, ignore_errors=True)
+    return "\n".join([*lines, f"{total}: deleted"]), 0
+
+
+def _unneeded(path: Path, needed: set) -> bool:
+    """Whether `path` is an artifact (or the rest of one that was not finished) that is not among `needed`."""
+    return path.is_dir() and not path.is_symlink() and path.parent.name != "logs" and str(path) not in needed
 
 
 def _reanalyse(options) -> tuple[str, int]:
@@ -232,12 +283,12 @@ def _told(path, what="written"):
         raise UserError(f"{error.filename or path}: cannot be {what} ({error.strerror}){mend}") from None
 
 
-def checked_config(overlays) -> dict:
-    """config.yaml changed by the files `overlays`, checked."""
+def checked_config(overlays, alone: bool = False) -> dict:
+    """config.yaml changed by the files `overlays`, or these alone, checked."""
     from sparse_continual.study.config import checked, merged
     from sparse_continual.study.study import ROOT
 
-    return checked(merged([ROOT / "config.yaml", *overlays]))
+    return checked(merged([*([] if alone else [ROOT / "config.yaml"]), *overlays]))
 
 
 if __name__ == "__main__":

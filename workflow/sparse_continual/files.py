@@ -1,4 +1,4 @@
-"""Files: those that users name, those that appear whole or not at all, and the small manifests of stages."""
+"""Files: those that users name, and those that appear whole or not at all."""
 
 import hashlib
 import json
@@ -9,7 +9,6 @@ from pathlib import Path
 
 from sparse_continual.errors import UserError
 
-MANIFEST = "manifest.json"
 PART = ".part"  # ends the name of a file that is not whole yet
 MARKS = {  # byte order marks of encodings that are not read; UTF-32 first, because UTF-16's begins it
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -156,42 +155,3 @@ def sha256_of(path) -> str:
     """Hex SHA-256 of a file's bytes, read in blocks."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def digests(folder, skip=(MANIFEST, ".snakemake_timestamp")) -> dict[str, str]:
-    """Relative path -> SHA-256 of every file below `folder`, sorted.
-
-    Left out are files named in `skip`, and parts that a killed process left.
-    """
-    folder = Path(folder)
-    found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in skip and p.suffix != PART)
-    return {p.relative_to(folder).as_posix(): sha256_of(p) for p in found}
-
-
-def write_manifest(path, folder, **facts) -> None:
-    """Write a manifest of `folder` to `path`: a digest per file, and `facts` about what they are.
-
-    A `folder` below the manifest is recorded relative to it, so that both can move together; another one
-    as given: absolute, or relative to the working directory.
-    """
-    path, folder = Path(path), Path(folder)
-    own, above = folder.resolve(), path.parent.resolve()
-    below = own.is_relative_to(above)
-    recorded = own.relative_to(above).as_posix() if below else str(folder)
-    write_json(path, {"folder": recorded, "below": below, "files": digests(folder), **facts})
-
-
-def read_manifest(path) -> dict:
-    """The manifest at `path`, its `folder` made usable from the working directory.
-
-    Raises UserError when a file that the manifest lists is gone.
-    """
-    manifest = read_json(path)
-    folder = Path(manifest["folder"])
-    manifest["folder"] = Path(path).parent / folder if manifest["below"] else folder
-    for name in manifest["files"]:
-        if not (manifest["folder"] / name).is_file():
-            raise UserError(
-                f"{manifest['folder'] / name}: listed in {path}, but gone; delete {path} to make it again"
-            )
-    return manifest

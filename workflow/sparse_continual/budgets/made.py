@@ -2,7 +2,7 @@
 
 import csv
 
-from sparse_continual.files import read_manifest
+from sparse_continual.integrity import read_manifest
 from sparse_continual.models.shape import shape_of
 from sparse_continual.topologies.counts import parse_pattern
 from sparse_continual.topologies.density import common_pattern

@@ -8,12 +8,12 @@ from sparse_continual.budgets.made import declared
 from sparse_continual.budgets.price import STEP_SECONDS, hours, price, table, unknown_flops
 from sparse_continual.budgets.pruning import making
 from sparse_continual.errors import UserError
-from sparse_continual.files import read_json, read_manifest
+from sparse_continual.files import read_json
+from sparse_continual.integrity import STORE, read_manifest, verified
 from sparse_continual.show import aligned, number
 from sparse_continual.streams.tasks import HANDLING
 from sparse_continual.training.arithmetic import Shape, forward_flops, training_flops
 
-STORE = "results/store"
 DECLARED = " declared"
 UNCOUNTED = "declared: as the registry of published checkpoints has it, until it is counted in the weights."
 WORDS = ("stream", "condition", "base", "topology", "pattern", "shape", "matched_to", "matched_on")
@@ -26,7 +26,7 @@ def plan_text(study, budget=None, streams=()) -> str:
     conditions are priced by what is declared of models that were not downloaded yet, and marked so.
     """
     parts = [*_downloads(study)]
-    rows = _rows(budget) if budget else _declared(study)
+    rows = _rows(verified(budget)) if budget else _declared(study)
     for place, name in enumerate(study.streams):
         own = [row for row in rows if row["stream"] == name]
         unknown = [

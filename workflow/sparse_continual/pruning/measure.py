@@ -78,7 +78,7 @@ class Watch:
 
 def mixture_of(manifest) -> list:
     """[(share, Task)] of the mixture at `manifest`; [] for None."""
-    from sparse_continual.files import read_manifest
+    from sparse_continual.integrity import read_manifest
     from sparse_continual.streams.tasks import load_tasks
 
     if manifest is None:

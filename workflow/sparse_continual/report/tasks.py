@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from sparse_continual import tables
-from sparse_continual.files import read_json, read_manifest
+from sparse_continual.files import read_json
+from sparse_continual.integrity import read_manifest
 from sparse_continual.report.html_table import table
 from sparse_continual.report.words import Words
 from sparse_continual.streams.tasks import HANDLING

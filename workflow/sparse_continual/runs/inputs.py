@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sparse_continual.files import read_manifest
+from sparse_continual.integrity import read_manifest
 
 
 def located(base, stream, like=None) -> dict:

@@ -94,7 +94,7 @@ def listed(folder, run: dict, position: int) -> Path:
     path = weights_path(folder, position)
     if not path.is_file() or sha256_of(path) != run["weights"][str(position)]:
         raise UserError(
-            f"{path}: gone, or not the weights that run.json lists; delete run.json to train the run again"
+            f"{path}: gone, or not the weights that run.json lists; delete {folder} to train the run again"
         )
     return path
 

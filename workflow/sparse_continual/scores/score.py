@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sparse_continual.errors import UserError
-from sparse_continual.files import read_manifest
+from sparse_continual.integrity import read_manifest
 from sparse_continual.runs.attach import start
 from sparse_continual.runs.state import listed, load_weights, weights_path
 from sparse_continual.scores.evaluate import score, texts
@@ -63,7 +63,7 @@ def score_saved(job: dict, settings: dict, run: dict, threads: int, device: str 
             steps = sum(task["steps"] for task in run["tasks"])
             raise UserError(
                 f"{path}: gone (study.keep_weights), and the scoring has changed; to score anew, delete "
-                f"{Path(job['folder']) / 'run.json'} and train the run again: {steps} steps, "
+                f"{job['folder']} and train the run again: {steps} steps, "
                 f"{run['seconds']:.0f} s when it was trained"
             )
         listed(job["folder"], run, position)

@@ -1,6 +1,6 @@
 """A base's own mixture, built by the streams' stage, as what the base is trained on."""
 
-from sparse_continual.files import read_manifest
+from sparse_continual.integrity import read_manifest
 from sparse_continual.streams.tasks import Split, load_tasks
 
 

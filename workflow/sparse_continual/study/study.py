@@ -16,6 +16,7 @@ from sparse_continual.budgets.shapes import control
 from sparse_continual.errors import UserError
 from sparse_continual.files import digest_of_given, given_path
 from sparse_continual.identity import canonical, seed_of, sha256
+from sparse_continual.integrity import MANIFEST, STORE
 from sparse_continual.pruning.check import check as check_topology
 from sparse_continual.pruning.check import is_found, needs_text
 from sparse_continual.pruning.tables import MEASURED
@@ -26,10 +27,6 @@ from sparse_continual.training.arithmetic import Shape, head_share, parameters
 from sparse_continual.verdicts.claims import load as load_claims
 
 ROOT = Path(__file__).resolve().parents[3]  # the checkout: where Snakefile, config.yaml and claims files lie
-STORE = "results/store"
-MANIFESTS = {"runs": "run.json", "scores": "scores.csv", "tuning": "chosen.json"} | {
-    table.name: f"{table.name}.csv" for table in SECONDARY
-}
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Entity:
     @property
     def manifest(self) -> str:
         """The small file that says that the folder is whole: what later rules take as input."""
-        return f"{self.path}/{MANIFESTS.get(self.stage, 'manifest.json')}"
+        return f"{self.path}/{MANIFEST}"
 
 
 @dataclass(frozen=True)
@@ -122,6 +119,11 @@ class Study:
         """The entity of that stage and folder name, among those that this study needs."""
         self._all  # noqa: B018 - makes every entity once
         return self._entities[stage, name]
+
+    def entities(self) -> list[Entity]:
+        """Every entity that this study needs."""
+        self._all  # noqa: B018 - makes every entity once
+        return list(self._entities.values())
 
     @cached_property
     def _all(self):

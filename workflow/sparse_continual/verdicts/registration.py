@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from sparse_continual import code, tables
+from sparse_continual import code, integrity, tables
 from sparse_continual.errors import UserError
 from sparse_continual.identity import canonical, sha256
 from sparse_continual.schema import check_schema, schema_named
@@ -221,7 +221,7 @@ def pilot_sds(folder, frozen: dict) -> list[dict]:
                 f"{path}: no results of a pilot there; expected the results folder of a study that was run with"
                 " study.phase: pilot"
             )
-        frame = tables.read(path)
+        frame = tables.read(integrity.verified(path))
         own = sorted({block for block in frame.block if not block.startswith(PILOT)})
         if own:
             raise UserError(
