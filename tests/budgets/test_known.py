@@ -1,10 +1,10 @@
 """What is known of a checkpoint once it is made, and what is taken on trust before."""
 
-import json
 
 from sparse_continual.budgets.made import declared, known
 from sparse_continual.budgets.price import price
 from sparse_continual.csv_text import csv_text
+from sparse_continual.integrity import write_manifest
 
 SHAPE = {"hidden_size": 16, "intermediate_size": 32, "layers": 1, "heads": 2, "kv_heads": 2}
 SHAPE |= {"vocabulary": 64, "tied": True}
@@ -46,9 +46,7 @@ def test_counted_weights_are_priced_as_they_are(tmp_path):
 
 
 def test_a_download_has_its_shape_from_its_manifest(tmp_path):
-    (tmp_path / "manifest.json").write_text(
-        json.dumps({"folder": "x", "below": True, "files": {}, "shape": SHAPE})
-    )
+    write_manifest(tmp_path / "manifest.json", shape=SHAPE)
     row = {key: value for key, value in ROW.items() if key != "densities"}
     row |= {"shape": None, "pattern": "dense", "model": str(tmp_path / "manifest.json")}
     (priced,) = price([known(row)])

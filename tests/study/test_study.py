@@ -226,8 +226,7 @@ def test_every_entity_is_found_by_its_name(default):
     for cell in default.runs("people"):
         assert default.get("runs", cell.run.name) is cell.run
         assert cell.run.path == f"results/store/runs/{cell.condition}-{cell.run.digest[:8]}"
-        assert cell.run.manifest == f"{cell.run.path}/run.json"
-        assert cell.score.manifest == f"{cell.score.path}/scores.csv"
+        assert cell.run.manifest == f"{cell.run.path}/manifest.json"
     json.dumps([cell.run.settings for cell in default.runs("people")])
     assert {(name, block) for name, block, _ in default.topologies("people")} == {
         (name, block) for name in ("dense", "sparse_2of4") for block in default.blocks

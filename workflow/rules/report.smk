@@ -62,9 +62,9 @@ READ_BY_REPORT = [
     f"{RESULTS}/budget.csv",
     f"{RESULTS}/index.csv",
     *of_streams("orders"),
-    *(path for name in ("runs", "densities", "scores", *MEASURED) for path in of_streams(f"tables/{name}")),
+    *(path for name in ("runs", "densities", "scores", *MEASURES) for path in of_streams(f"tables/{name}")),
     *(path for table in REPORTED for path in of_streams(f"statistics/{table}")),
-    *(f"{RESULTS}/statistics/{table}.csv" for table in ("deviations", *JUDGED)),
+    *(f"{RESULTS}/statistics/{table}.csv" for table in WHOLE),
     *(path for figure in STUDY.config["figures"] for path in of_streams(f"figures/{figure}")),
 ]
 
