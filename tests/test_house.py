@@ -1,11 +1,12 @@
 """What the repository says about itself is true: dependencies, licence, commands, paths."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def files() -> list[Path]:
 def imported(*folders) -> dict[str, Path]:
     """Third-party distribution -> a file in `folders` that imports it, inside functions too."""
     ours = {"sparse_continual"} | {p.stem for p in (ROOT / "tests").rglob("*.py")}
-    distributions = packages_distributions()
+    distributions = metadata.packages_distributions()
     found = {}
     for file in files():
         if not any(file.is_relative_to(ROOT / folder) for folder in folders):
@@ -76,6 +77,33 @@ def test_conda_environment_equals_pyproject():
     assert wheels["pip"] == RUNTIME
     last = "pip install --no-deps -e ."  # the package, without which nothing runs, is not in it
     assert last in text and last in (ROOT / "README.md").read_text()
+
+
+def locked() -> dict:
+    """Package -> version in envs/lock.txt."""
+    lines = (ROOT / "envs" / "lock.txt").read_text().splitlines()
+    pins = [line.split("==") for line in lines if not line.startswith("#")]
+    return {plain(name): version for name, version in pins}
+
+
+def test_lock_has_every_pin():
+    pins = dict(line.split("==") for line in RUNTIME + EXTRAS["test"])
+    assert {name: locked().get(plain(name)) for name in pins} == pins
+
+
+@pytest.mark.skipif(
+    not os.environ.get("PIP_CONSTRAINT", "").endswith("envs/lock.txt"),
+    reason="this environment was not installed with PIP_CONSTRAINT=envs/lock.txt",
+)
+def test_lock_is_the_whole_environment():
+    installed = {
+        plain(package.metadata["Name"]): package.version.split("+")[0] for package in metadata.distributions()
+    }
+    assert {
+        name: version
+        for name, version in installed.items()
+        if name not in ("sparse-continual", "pip", "setuptools", "wheel")
+    } == locked()
 
 
 def test_every_direct_import_is_declared():
