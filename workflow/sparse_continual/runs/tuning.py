@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 
-from sparse_continual.files import read_json, write_json
 from sparse_continual.runs.attach import start
 from sparse_continual.runs.resume import Resume
 from sparse_continual.runs.stream import train_stream
@@ -33,11 +32,13 @@ def tune(job: dict, threads: int, device: str = "cpu") -> list[dict]:
         for block in job["blocks"]:
             tasks = load_tasks(block["stream"], block["order"])
             for learning_rate in job["learning_rates"]:
-                done = resume.folder / f"{job['identity']}-{block['block']}-{learning_rate!r}.json"
-                if not done.is_file():
-                    write_json(done, _trial(job, block, tasks, learning_rate, device))
+                name = f"{block['block']}-{learning_rate!r}"
+                trial = resume.part(name)
+                if trial is None:
+                    trial = _trial(job, block, tasks, learning_rate, device)
+                    resume.save_part(name, trial)
                     print(f"block {block['block']}: rate {learning_rate} done", flush=True)
-                rows += read_json(done)
+                rows += trial
     return rows
 
 
