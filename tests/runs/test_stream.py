@@ -237,7 +237,8 @@ def test_another_identity_does_not_go_on(job_of, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "damage", ["truncated", "gone", "a bit", "half a state", "another step", "no sha256", "a list", "no state"]
+    "damage",
+    ["truncated", "gone", "a bit", "half a state", "another step", "no sha256", "a list", "no state"],
 )
 def test_a_damaged_checkpoint_is_not_taken_for_whole(damage, job_of, monkeypatch, capsys):
     job = job_of("sparse")

@@ -2,7 +2,6 @@
 
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sparse_continual.files import sha256_of, write_json
 from sparse_continual.runs.attach import start
