@@ -472,22 +472,66 @@ def test_the_store_lists_and_deletes_what_no_study_needs(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     assert cli.main(["store", *named]) == 1
     assert "results/store: no such folder here" in capsys.readouterr().err
-    for entity in Study(checked(merged([tiny]))).entities():
+    entities = Study(checked(merged([tiny]))).entities()
+    for entity in entities:
         write(entity.manifest, "{}")
     assert cli.main(["store", *named, "--delete"]) == 0
     assert capsys.readouterr().out == "results/store: every entry is needed\n"
     old = Path("results/store/runs/dense-00000000")
     write(old / "weights" / "after_001.safetensors", bytes(2_500_000))
     write("results/store/logs/train_condition/dense-00000000.log", "")
+    checkpoint = Path("results/store/.resume/runs/dense-00000000")
+    write(checkpoint / "state.json", "{}")
+    write(
+        "results/store/.resume/runs/" + next(e.name for e in entities if e.stage == "runs") + "/state.json",
+        "{}",
+    )
     kept = {path for path in Path("results").rglob("*") if path.is_file()}
     assert cli.main(["store", *named]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert listed[0].split() == ["2.5", "MB", str(old)] and listed[1].startswith(
-        "1 entries, 2.5 MB: needed by no"
-    )
+    assert listed[0].split() == ["0.0", "MB", str(checkpoint)]
+    assert listed[1].split() == ["2.5", "MB", str(old)]
+    assert listed[2:] == ["2 entries, 2.5 MB: needed by no study; --delete removes them"]
     assert old.is_dir()
     assert cli.main(["store", *named, "--delete"]) == 0 and not old.exists()
-    assert capsys.readouterr().out.endswith("1 entries, 2.5 MB: deleted\n")
+    assert capsys.readouterr().out.endswith("2 entries, 2.5 MB: deleted\n")
     assert {path for path in Path("results").rglob("*") if path.is_file()} == {
-        path for path in kept if old not in path.parents
+        path for path in kept if not {old, checkpoint} & {*path.parents}
     }
+
+
+def test_the_store_keeps_what_studies_that_are_not_named_rest_on(tmp_path, monkeypatch, capsys):
+    """Artifacts that tables of a finished study were made from; nothing is deleted beside an unfinished study."""
+    from sparse_continual.files import write, write_json
+
+    monkeypatch.chdir(tmp_path)
+    tiny = ROOT / "tests" / "workflow" / "tiny.yaml"
+    store = ["store", "--configfile", str(tiny), "--replace-workflow-config"]
+    made_from = {"scores/dense-1": ["runs/dense-1"], "runs/dense-1": ["models/base-1"], "models/base-1": []}
+    for artifact, inputs in (*made_from.items(), ("runs/dense-2", [])):
+        inputs = {f"results/store/{other}/manifest.json": "" for other in inputs}
+        write_json(f"results/store/{artifact}/manifest.json", {"inputs": inputs})
+    table = Path("results/other/stream/manifests/collect_tables.json")
+    write_json(table, {"inputs": {"results/store/scores/dense-1/manifest.json": "", "claims.yaml": ""}})
+    write_json("results/other/manifests/write_index.json", {"inputs": {}})
+
+    assert cli.main([*store, "--delete"]) == 1
+    assert "results/other: found a study without a report" in capsys.readouterr().err
+    assert cli.main(store) == 0
+    assert "results/other: a study without a report; it may need" in capsys.readouterr().out
+    write("results/other/report/report.html", "")
+    write(".snakemake/locks/0.input.lock", "")
+    assert cli.main([*store, "--delete"]) == 1
+    assert ".snakemake/locks: found a lock" in capsys.readouterr().err
+    Path(".snakemake/locks/0.input.lock").unlink()
+    whole = table.read_text()
+    table.write_text("[]")
+    assert cli.main([*store, "--delete"]) == 1
+    assert f"{table}: damaged, so the artifacts behind" in capsys.readouterr().err
+    table.write_text(whole)
+    assert cli.main([*store, "--delete"]) == 0
+    left = {
+        f"{path.parent.parent.name}/{path.parent.name}"
+        for path in Path("results/store").rglob("manifest.json")
+    }
+    assert left == {*made_from}

@@ -9,7 +9,7 @@ with job(snakemake) as recorded:
     from sparse_continual.files import read_json, sha256_of
     from sparse_continual.identity import sha256
     from sparse_continual.runs.inputs import located
-    from sparse_continual.runs.run import finish, run_condition
+    from sparse_continual.runs.run import clean_up, finish, run_condition
 
     params, given = snakemake.params, snakemake.input
     folder = Path(snakemake.output.run).parent
@@ -27,5 +27,6 @@ with job(snakemake) as recorded:
     job_["identity"] = sha256([params.settings, params.code, made_of, beside.identity])
     run = run_condition(job_, snakemake.threads, "cuda" if snakemake.resources.gpu else "cpu", beside.rows)
     beside.leave(folder, run)
-    finish(snakemake.output.run, run, params.keep_weights, params.resume)
+    finish(snakemake.output.run, run)
     recorded["removable"] = ["weights"]
+clean_up(folder, run, params.keep_weights, params.resume)

@@ -24,4 +24,4 @@ with job(snakemake):
     rows = tune(job_, snakemake.threads, "cuda" if snakemake.resources.gpu else "cpu")
     write(snakemake.output.trials, csv_text(rows, list(rows[0])))
     write_json(snakemake.output.chosen, choose(rows))
-    clear(params.resume)
+clear(params.resume)

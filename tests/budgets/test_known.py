@@ -1,6 +1,5 @@
 """What is known of a checkpoint once it is made, and what is taken on trust before."""
 
-
 from sparse_continual.budgets.made import declared, known
 from sparse_continual.budgets.price import price
 from sparse_continual.csv_text import csv_text

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from sparse_continual.errors import UserError
+from sparse_continual.identity import sha256
 from sparse_continual.models.load import load_model
 from sparse_continual.runs import resume as resumes
 from sparse_continual.runs import stream
 from sparse_continual.runs.resume import Resume
-from sparse_continual.runs.run import finish, run_condition
+from sparse_continual.runs.run import clean_up, finish, run_condition
 from sparse_continual.runs.state import weights_path
 from sparse_continual.streams.tasks import load_tasks
 from sparse_continual.training.batches import collate, loss_of
@@ -195,7 +196,7 @@ def test_a_killed_run_goes_on_to_the_same_numbers(arm, steps, own, job_of, monke
     assert (said in capsys.readouterr().out) == (steps > 0)
     assert without_times(run) == without_times(expected)
     assert files(job["folder"]) == files(whole["folder"])
-    finish(job["folder"] / "run.json", run, "all", job["resume"])
+    clean_up(job["folder"], run, "all", job["resume"])
     assert not job["resume"].exists()
 
 
@@ -203,10 +204,10 @@ def test_seconds_are_those_of_all_processes(job_of, monkeypatch, tmp_path):
     job = job_of("sparse")
     kill(job, monkeypatch)
     state = job["resume"] / "state.json"
-    left = json.loads(state.read_text())
+    left = json.loads(state.read_text())["value"]
     assert 0 < left["data"]["seconds"] < 60
     left["data"]["seconds"] += 1000
-    state.write_text(json.dumps(left))
+    state.write_text(json.dumps({"value": left, "sha256": sha256(left)}))
     shutil.copytree(job["resume"], tmp_path / "again")
     assert 1000 < run_condition(job, 1, scorer=positions)["seconds"] < 1060
     weights_path(job["folder"], 1).unlink()  # the checkpoint is of no use, so what it took is no price
@@ -235,7 +236,10 @@ def test_another_identity_does_not_go_on(job_of, monkeypatch, capsys):
     starts_over(job | {"identity": "fedcba"}, capsys)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "gone", "half a state", "no state"])
+@pytest.mark.parametrize(
+    "damage",
+    ["truncated", "gone", "a bit", "half a state", "another step", "no sha256", "a list", "no state"],
+)
 def test_a_damaged_checkpoint_is_not_taken_for_whole(damage, job_of, monkeypatch, capsys):
     job = job_of("sparse")
     kill(job, monkeypatch)
@@ -245,12 +249,25 @@ def test_a_damaged_checkpoint_is_not_taken_for_whole(damage, job_of, monkeypatch
         tensors.write_bytes(tensors.read_bytes()[:-100])
     elif damage == "gone":
         tensors.unlink()
+    elif damage == "a bit":
+        data = bytearray(tensors.read_bytes())
+        data[-10] ^= 1
+        tensors.write_bytes(data)
     elif damage == "half a state":
         state.write_text(state.read_text()[:200])
+    elif damage == "another step":
+        state.write_text(state.read_text().replace('"step": 2', '"step": 3'))
+    elif damage == "no sha256":
+        state.write_text(json.dumps({"value": json.loads(state.read_text())["value"]}))
+    elif damage == "a list":
+        state.write_text("[1]")
     else:
         state.unlink()
-    said = starts_over(job, capsys)
-    assert ("damaged, so the run starts from scratch" in said) == (damage != "no state")
+    output = starts_over(job, capsys)
+    if damage in ("truncated", "gone", "a bit"):
+        assert f"{tensors}: gone or changed, so the run starts from scratch" in output
+    else:
+        assert ("damaged, so the work that it keeps is repeated" in output) == (damage != "no state")
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed"])
@@ -275,7 +292,7 @@ def test_a_checkpoint_cut_short_leaves_the_one_before(tmp_path, monkeypatch):
             raise Killed
 
         with monkeypatch.context() as patch:
-            patch.setattr(resumes, "write_json", fail)
+            patch.setattr(Resume, "_write", fail)
             with pytest.raises(Killed):
                 resume.save({"task": 0, "step": 2}, {"a": torch.zeros(3)})
         data, tensors = resume.load()
@@ -332,7 +349,10 @@ def test_checkpoints_are_due_by_the_clock(tmp_path, monkeypatch):
 def test_weights_that_are_kept(keep, left, job_of):
     job = job_of("sparse")
     run = run_condition(job, 1)
-    finish(job["folder"] / "run.json", run, keep, job["resume"])
+    finish(job["folder"] / "run.json", run)
+    assert job["resume"].exists() and all(weights_path(job["folder"], i).is_file() for i in (1, 2, 3))
+    clean_up(job["folder"], run, keep, job["resume"])
+    assert not job["resume"].exists()
     assert [i for i in (1, 2, 3) if weights_path(job["folder"], i).is_file()] == left
     written = json.loads((job["folder"] / "run.json").read_text())
     assert datetime.fromisoformat(written.pop("finished")) <= datetime.now(UTC)

@@ -99,5 +99,10 @@ def test_a_trial_that_is_done_is_not_repeated(tuning_job, monkeypatch, tmp_path)
     assert tuning.tune(tuning_job, 1) == expected
     assert len(taken) == 20
     taken.clear()
+    trial = next(tuning_job["resume"].glob("*-tuning-1-*.json"))
+    trial.write_text(trial.read_text().replace('"position": 1', '"position": 2', 1))
+    assert tuning.tune(tuning_job, 1) == expected
+    assert len(taken) == 10  # the damaged trial
+    taken.clear()
     assert tuning.tune(tuning_job | {"identity": "other"}, 1) == expected
     assert len(taken) == 40

@@ -174,34 +174,45 @@ def _register(options) -> tuple[str, int]:
 def _store(options) -> tuple[str, int]:
     import shutil
 
+    from sparse_continual import store
     from sparse_continual.integrity import STORE
     from sparse_continual.study.study import Study
 
     if not Path(STORE).is_dir():
         raise UserError(f"{STORE}: no such folder here; run this where snakemake was run")
-    needed = {
-        entity.path
+    studies = [
+        Study(checked_config(overlays, options.replace_workflow_config))
         for overlays in options.configfile or [[]]
-        for entity in Study(checked_config(overlays, options.replace_workflow_config)).entities()
-    }
-    unneeded = [path for path in sorted(Path(STORE).glob("[!.]*/*-*")) if _unneeded(path, needed)]
-    if not unneeded:
+    ]
+    unfinished = sorted({*store.unfinished()} - {study.name for study in studies})
+    if options.delete:
+        if unfinished:
+            raise UserError(
+                f"results/{unfinished[0]}: found a study without a report, whose entries are unknown; name its config "
+                "files with --configfile, finish it, or delete its folder"
+            )
+        if any(Path(".snakemake/locks").glob("*")):
+            raise UserError(
+                ".snakemake/locks: found a lock, so a workflow may be running here; wait for it to end, or remove the "
+                "lock of one that was killed with snakemake --unlock"
+            )
+    named = {entity.path for study in studies for entity in study.entities()}
+    entries = store.unneeded(named | store.reached())
+    if not entries:
         return f"{STORE}: every entry is needed", 0
-    sizes = {path: sum(f.lstat().st_size for f in path.rglob("*") if not f.is_dir()) for path in unneeded}
-    lines = [f"{sizes[path] / 1e6:10.1f} MB  {path}" for path in unneeded]
-    total = f"{len(unneeded)} entries, {sum(sizes.values()) / 1e6:.1f} MB"
+    sizes = {path: sum(f.lstat().st_size for f in path.rglob("*") if not f.is_dir()) for path in entries}
+    lines = [f"{sizes[path] / 1e6:10.1f} MB  {path}" for path in entries]
+    total = f"{len(entries)} entries, {sum(sizes.values()) / 1e6:.1f} MB"
     if not options.delete:
-        return "\n".join([*lines, f"{total}: needed by no study that was named; --delete removes them"]), 0
-    for path in unneeded:
+        lines += [
+            f"results/{name}: a study without a report; it may need some of them, so name its config files"
+            for name in unfinished
+        ]
+        return "\n".join([*lines, f"{total}: needed by no study; --delete removes them"]), 0
+    for path in entries:
         with _told(path, "deleted"):
             shutil.rmtree(path)
-            shutil.rmtree(path.parents[1] / ".resume" / path.parent.name / path.name, ignore_errors=True)
     return "\n".join([*lines, f"{total}: deleted"]), 0
-
-
-def _unneeded(path: Path, needed: set) -> bool:
-    """Whether `path` is an artifact (or the rest of one that was not finished) that is not among `needed`."""
-    return path.is_dir() and not path.is_symlink() and path.parent.name != "logs" and str(path) not in needed
 
 
 def _reanalyse(options) -> tuple[str, int]:

@@ -65,7 +65,7 @@ def digest_of_given(path) -> str:
     try:
         return sha256_of(path)
     except OSError as error:
-        raise UserError(f"{path}: {_reason(error, path)}; correct the path or its permissions") from None
+        raise UserError(f"{path}: {reason(error)}; correct the path or its permissions") from None
 
 
 def read_text(path, kind="text") -> str:
@@ -77,7 +77,7 @@ def read_text(path, kind="text") -> str:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: {_reason(error, path)}; expected a {kind} file that you may read") from None
+        raise UserError(f"{path}: {reason(error)}; expected a {kind} file that you may read") from None
     for mark, encoding in MARKS.items():
         if data.startswith(mark):
             raise UserError(f"{path}: not UTF-8 text: found {encoding}; {_convert(encoding, path)}")
@@ -107,7 +107,8 @@ def read_plain(path) -> str:
     return text
 
 
-def _reason(error: OSError, path) -> str:
+def reason(error: OSError) -> str:
+    """Why the system did not read a file, for a message."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     return f"cannot be read ({error.strerror})"

@@ -2,21 +2,18 @@
 
 An artifact of the store is a folder with `manifest.json`. The manifest records what must be equal: the digest of
 every file, the filled settings, the digest of the code, the digests of the inputs, and the format of the store.
-`provenance.json` beside it says when, where and with which versions the artifact was made; no job reads it.
+`provenance.json` (module `provenance`) beside it says when, where and with which versions the artifact was made.
 Tables and figures of a study have `manifests/<rule>.json` beside them. `verify` is the check.
 """
 
 import json
 import os
-import platform
-import subprocess
 import time
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import contextmanager
 from pathlib import Path
 
 from sparse_continual.errors import UserError
-from sparse_continual.files import PART, read_json, sha256_of, write_json
+from sparse_continual.files import PART, read_json, reason, sha256_of, write_json
 from sparse_continual.identity import sha256
 
 STORE = "results/store"
@@ -30,45 +27,66 @@ TICK = (
     50_000_000  # nanoseconds: a file that changed less than this ago can change again in the same clock tick
 )
 
-PACKAGES = "torch transformers tokenizers safetensors peft numpy scipy pandas statsmodels matplotlib snakemake".split()
+JSON_KINDS = {str: "a text", dict: "an object of texts", list: "a list of texts", bool: "true or false"}
 
 _remembered: dict = {}  # state of a file -> its digest, in this process
 
 
-def digest_of(path) -> str:
-    """Hex SHA-256 of a file. It is computed once per state of the file.
+@contextmanager
+def _readable(path):
+    """Raise UserError where the system cannot read a file in here; `path` is named where the system names none."""
+    try:
+        yield
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError)
+        remedy = "run again" if gone else "correct its permissions, or delete it, and run again"
+        raise UserError(f"{error.filename or path}: {reason(error)}; {remedy}") from None
+
+
+def digest_of(path, cached: bool = True) -> str:
+    """Hex SHA-256 of a file. It is computed once per state of the file; without `cached` it is always computed.
 
     The state is (device, inode, size, mtime_ns, ctime_ns): a changed file has another ctime even where its mtime was
     set back. Digests of large files are cached below the store, one small file each. Several jobs may read and write
     the cache at once, because a cache file appears whole.
+
+    Raises UserError for a file that cannot be read.
     """
-    stat = os.stat(path)
-    state = [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    if tuple(state) in _remembered:
-        return _remembered[tuple(state)]
-    cached = CACHE / f"{stat.st_dev}-{stat.st_ino}.json"
-    large = stat.st_size >= LARGE
-    digest = _cached(cached, state) if large else None
-    if digest is None:
-        settled = time.time_ns() - stat.st_ctime_ns > TICK
-        digest = sha256_of(path)
-        if not settled:
-            return digest
-        if large and CACHE.parent.is_dir():
-            try:
-                write_json(cached, {"state": state, "sha256": digest})
-            except OSError:  # the cache saves time and nothing else: a read-only store is verified without it
-                pass
-    _remembered[tuple(state)] = digest
+    with _readable(path):
+        stat = os.stat(path)
+        state = [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        if cached and tuple(state) in _remembered:
+            return _remembered[tuple(state)]
+        entry = CACHE / f"{stat.st_dev}-{stat.st_ino}.json"
+        large = stat.st_size >= LARGE
+        digest = _entry(entry, state) if cached and large else None
+        if digest is None:
+            settled = time.time_ns() - stat.st_ctime_ns > TICK
+            digest = sha256_of(path)
+            if not settled:
+                return digest
+            if large and CACHE.parent.is_dir():
+                try:
+                    write_json(entry, {"state": state, "sha256": digest, "entry": sha256([state, digest])})
+                except OSError:  # the cache only saves time: a read-only store is verified without it
+                    pass
+        _remembered[tuple(state)] = digest
     return digest
 
 
-def _cached(path, state: list) -> str | None:
+def _entry(path, state: list) -> str | None:
+    """The digest that a cache file holds for `state`; None where there is none, or the cache file is damaged."""
     try:
         content = json.loads(path.read_bytes())
-        return content["sha256"] if content["state"] == state else None
-    except (OSError, ValueError, KeyError, TypeError):  # none, or damaged: the digest is computed
+        digest = content["sha256"]
+        return digest if content["entry"] == sha256([state, digest]) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _has(path, digest: str) -> bool:
+    """Whether a file has this digest. Before the answer is no, it is computed from the bytes: a cache can be wrong."""
+    return digest_of(path) == digest or digest_of(path, cached=False) == digest
 
 
 def write_manifest(path, folder=None, *, files=None, settings=None, code=None, inputs=None, **facts) -> None:
@@ -98,7 +116,7 @@ def write_manifest(path, folder=None, *, files=None, settings=None, code=None, i
 
 
 def _name(path: Path) -> str:
-    """Whose manifest lies at `path`: the artifact's folder name, or the rule of a study's tables."""
+    """The name of what the manifest at `path` records: an artifact's folder, or the rule of a study's tables."""
     return path.parent.name if path.name == MANIFEST else path.stem
 
 
@@ -131,25 +149,17 @@ def verify(path, settings: str | None = None, only=None) -> dict:
     reader reads, None for all. Files below a `removable` folder may be gone: who reads them says what that means.
 
     Raises UserError, one line with file and remedy: for a manifest that is missing, damaged, of another artifact or of
-    another store format; for other settings; for files that are gone, that have other bytes, that the manifest
-    does not record, or (in a folder that is loaded whole) that were added.
+    another store format; for other settings; for files that are gone, that have other bytes, that cannot be read,
+    that the manifest does not record, or (in a folder that is loaded whole) that were added.
     """
     path = Path(path)
+    with _readable(path):
+        return _verify(path, settings, only)
+
+
+def _verify(path: Path, settings: str | None, only) -> dict:
     remedy = f"delete {_whole(path)} and run again"
-    if not path.is_file():
-        raise UserError(f"{path}: gone, so what it records cannot be verified; {remedy}")
-    try:
-        manifest = read_json(path)
-    except UserError as error:
-        raise UserError(f"{error}; {remedy}") from None
-    if not isinstance(manifest, dict) or manifest.get("store_format") != STORE_FORMAT:
-        kind = manifest.get("store_format", "none") if isinstance(manifest, dict) else "none"
-        raise UserError(f"{path}: found store_format {kind!r:.40}, expected {STORE_FORMAT}; {remedy}")
-    recorded = manifest.pop("sha256", None)
-    if recorded != sha256(manifest):
-        raise UserError(f"{path}: it was changed after it was written; {remedy}")
-    if manifest["name"] != _name(path):
-        raise UserError(f"{path}: found the manifest of {manifest['name']}; {remedy}")
+    manifest = _undamaged(path, remedy)
     if settings is not None and sha256(manifest["settings"]) != settings:
         raise UserError(f"{path}: made with other settings than this study asks for; {remedy}")
     files = {Path(os.path.normpath(path.parent / name)): digest for name, digest in manifest["files"].items()}
@@ -168,9 +178,49 @@ def verify(path, settings: str | None = None, only=None) -> dict:
             if any(file.is_relative_to(folder) for folder in removable):
                 continue
             raise UserError(f"{file}: listed in {path}, but gone; {remedy}")
-        if digest_of(file) != files[file]:
+        if not _has(file, files[file]):
             raise UserError(f"{file}: its bytes are not those that {path} records; {remedy}")
     return manifest
+
+
+def _undamaged(path: Path, remedy: str) -> dict:
+    """The manifest at `path`, as it was written for the artifact that it lies in."""
+    if not path.is_file():
+        raise UserError(f"{path}: gone, so what it records cannot be verified; {remedy}")
+    try:
+        manifest = read_json(path)
+        if not isinstance(manifest, dict) or manifest.get("store_format") != STORE_FORMAT:
+            kind = manifest.get("store_format", "none") if isinstance(manifest, dict) else "none"
+            raise UserError(f"{path}: found store_format {kind!r:.40}, expected {STORE_FORMAT}")
+        recorded = manifest.pop("sha256", None)
+        if recorded != sha256(manifest):
+            raise UserError(f"{path}: it was changed after it was written")
+        _check_kinds(path, manifest)
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from None
+    except RecursionError:
+        raise UserError(f"{path}: lists or objects are nested too deeply; {remedy}") from None
+    if manifest["name"] != _name(path):
+        raise UserError(f"{path}: found the manifest of {manifest['name']}; {remedy}")
+    return manifest
+
+
+def _check_kinds(path: Path, manifest: dict) -> None:
+    """Raise UserError for a manifest whose entries are of other types than `write_manifest` writes."""
+    kinds = {"name": str, "files": dict, "inputs": dict}
+    if "folder" in manifest:
+        kinds |= {"folder": str, "below": bool, "outside": dict}
+    if "removable" in manifest:
+        kinds["removable"] = list
+    for key, kind in kinds.items():
+        value = manifest.get(key)
+        members = list(
+            value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        )
+        if not isinstance(value, kind) or not all(isinstance(member, str) for member in members):
+            raise UserError(f"{path}: {key}: found {value!r:.40}, expected {JSON_KINDS[kind]}")
+    if "settings" not in manifest:
+        raise UserError(f"{path}: settings: found none, expected the settings of the artifact")
 
 
 def _refuse_added(folder: Path, files: dict, path: Path) -> None:
@@ -180,43 +230,61 @@ def _refuse_added(folder: Path, files: dict, path: Path) -> None:
 
 
 def _whole(manifest: Path) -> Path:
-    """What to delete so that everything that a manifest records is made again: a folder, or the manifest alone."""
+    """What a user deletes so that the workflow makes all recorded files again: the folder, or the manifest alone."""
     return manifest if manifest.parent.name == MANIFESTS else manifest.parent
 
 
 def verify_inputs(paths, settings=None) -> None:
     """`verify` what a job reads: all files of a manifest among `paths`, and every other path by itself.
 
-    settings: {folder of an artifact: digest of the filled settings that are asked for}. Paths outside `results` are
-    the user's own files and are not verified here.
+    Artifacts that are read together must fit: where one was made from another, it must have been made from the
+    version that is there now. settings: {folder of an artifact: digest of the filled settings that are asked for}.
+    Paths outside `results` are the user's own files and are not verified here.
+
+    Raises UserError as `verify` does, and for artifacts that do not fit.
     """
     settings, paths = settings or {}, list(dict.fromkeys(map(Path, paths)))
+    manifests = {}
     for path in filter(is_manifest, paths):
-        verify(path, settings.get(str(path.parent)), None if path.name == MANIFEST else [])
+        only = None if path.name == MANIFEST else []
+        manifests[path] = verify(path, settings.get(str(path.parent)), only)
     files: dict = {}
     for path in paths:
         if path.parts[:1] == ("results",) and not is_manifest(path):
             files.setdefault(manifest_of(path), []).append(path)
-    for manifest, read in files.items():
-        verify(manifest, settings.get(str(manifest.parent)), read)
+    for path, read in files.items():
+        manifests[path] = verify(path, settings.get(str(path.parent)), read)
+    read = {str(path) for path in (*paths, *manifests)}
+    for path, manifest in manifests.items():
+        for given, digest in manifest["inputs"].items():
+            if given in read and not _has(given, digest):
+                raise UserError(
+                    f"{path}: made from an earlier {given}, with SHA-256 {digest:.8}..., found "
+                    f"{digest_of(given):.8}...; delete {_whole(path)} and run again"
+                )
 
 
 def manifest_of(path) -> Path:
     """The manifest that records the file `path`: in its own folder, or among those beside a study's tables.
 
-    Raises UserError when none does.
+    Raises UserError when none does; the line names a damaged manifest that may have.
     """
-    path = Path(path)
-    if (path.parent / MANIFEST).is_file() or Path(STORE) in path.parents:
-        return path.parent / MANIFEST
-    for folder in (path.parent, path.parent.parent):
-        for manifest in sorted((folder / MANIFESTS).glob("*.json")):
-            try:
-                files = json.loads(manifest.read_bytes())["files"]
-            except (ValueError, KeyError, TypeError):  # `verify` refuses it where a reader is given it
-                continue
-            if os.path.relpath(path, manifest.parent) in files:
-                return manifest
+    path, damaged = Path(path), None
+    with _readable(path):
+        if (path.parent / MANIFEST).is_file() or Path(STORE) in path.parents:
+            return path.parent / MANIFEST
+        for folder in (path.parent, path.parent.parent):
+            for manifest in sorted((folder / MANIFESTS).glob("*.json")):
+                try:
+                    files = read_json(manifest)["files"]
+                    if os.path.relpath(path, manifest.parent) in files.keys():
+                        return manifest
+                except (UserError, AttributeError, KeyError, TypeError):
+                    damaged = damaged or manifest
+    if damaged:
+        raise UserError(
+            f"{path}: no manifest beside it records this file, and {damaged} is damaged; delete {damaged} and run again"
+        )
     raise UserError(f"{path}: no manifest beside it records this file; delete it and run again")
 
 
@@ -230,49 +298,3 @@ def is_manifest(path) -> bool:
     """Whether a rule's output is the manifest of the others."""
     path = Path(path)
     return path.name == MANIFEST or path.parent.name == MANIFESTS
-
-
-def write_provenance(folder, began: float) -> None:
-    """Write `provenance.json` of an artifact that was begun at `began` (time.time()): what need not be equal."""
-    write_json(
-        Path(folder) / PROVENANCE,
-        {
-            "began": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.time() - began, 2),
-            "versions": versions(),
-            "machine": {
-                "host": platform.node(),
-                "system": platform.platform(),
-                "processor": platform.machine(),
-            },
-            **_checkout(),
-        },
-    )
-
-
-def versions() -> dict[str, str]:
-    """Package -> installed version, of this package, Python and the packages that results can depend on."""
-    import sparse_continual
-
-    found = {"sparse_continual": sparse_continual.__version__, "python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _checkout() -> dict:
-    """{commit, diff} of the checkout that runs; None where it is no git checkout."""
-
-    def git(*words):
-        line = ["git", "-C", str(Path(__file__).resolve().parent), *words]
-        try:
-            done = subprocess.run(line, capture_output=True, text=True, timeout=20, errors="replace")
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    return {"commit": commit and commit.strip(), "diff": commit and git("diff", "HEAD")}

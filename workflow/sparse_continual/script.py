@@ -2,11 +2,10 @@
 
 import os
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from sparse_continual import integrity
+from sparse_continual import integrity, registry
 from sparse_continual.errors import UserError
 
 
@@ -22,26 +21,35 @@ def job(snakemake):
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     sys.stdout = sys.stderr = log
-    began, facts = time.time(), {}
+    facts: dict = {}
     try:
         integrity.verify_inputs(snakemake.input, snakemake.params.get("asked"))
+        # noted before the job reads: what changes while it runs is not what it read
+        inputs = {str(given): integrity.digest_of(given) for given in snakemake.input}
+        # by name, not by import: a result does not depend on the code that notes when and where it was made
+        provenance = registry.by_name("provenance") if any(map(_stored, snakemake.output)) else None
+        started = provenance and provenance.at_start()
         yield facts
-        _record(snakemake, facts, began)
+        for path in filter(integrity.is_manifest, snakemake.output):
+            if _stored(path):
+                provenance.write_provenance(Path(path).parent, started)
+            _record(snakemake, path, facts, inputs)
     except UserError as error:
         raise SystemExit(str(error)) from None
 
 
-def _record(snakemake, facts: dict, began: float) -> None:
-    """Write the manifest of the job's outputs, and the provenance of an artifact of the store."""
-    for path in filter(integrity.is_manifest, snakemake.output):
-        stored = Path(path).name == integrity.MANIFEST
-        if stored:
-            integrity.write_provenance(Path(path).parent, began)
-        integrity.write_manifest(
-            path,
-            files=None if stored else [other for other in snakemake.output if other != path],
-            settings=snakemake.params.get("settings"),
-            code=snakemake.params.get("code"),
-            inputs={str(given): integrity.digest_of(given) for given in snakemake.input},
-            **facts,
-        )
+def _stored(path) -> bool:
+    """Whether an output is the manifest of an artifact of the store."""
+    return Path(path).name == integrity.MANIFEST
+
+
+def _record(snakemake, path, facts: dict, inputs: dict) -> None:
+    """Write the manifest `path` of the job's outputs."""
+    integrity.write_manifest(
+        path,
+        files=None if _stored(path) else [other for other in snakemake.output if other != path],
+        settings=snakemake.params.get("settings"),
+        code=snakemake.params.get("code"),
+        inputs=inputs,
+        **facts,
+    )

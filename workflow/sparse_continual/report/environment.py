@@ -1,6 +1,6 @@
 """What the report tells of the machine: versions, machines, training time. Nothing else in it does."""
 
-from sparse_continual import files, integrity
+from sparse_continual import files, registry
 
 
 def gather(runs: list) -> dict:
@@ -16,7 +16,7 @@ def gather(runs: list) -> dict:
         count, seconds = machines.get(key, (0, 0.0))
         machines[key] = (count + 1, seconds + run["seconds"])
     return {
-        "versions": integrity.versions(),
+        "versions": registry.by_name("provenance").versions(),
         "machines": [
             dict(zip(("device", "processor", "threads"), key, strict=True))
             | {"runs": n, "seconds": round(s, 1)}

@@ -6,12 +6,14 @@ for results. A lock keeps an orphaned process and its successor apart; the ident
 """
 
 import fcntl
+import json
 import shutil
 import time
 from pathlib import Path
 
 from sparse_continual.errors import UserError
-from sparse_continual.files import read_json, write, write_json
+from sparse_continual.files import read_json, sha256_of, write
+from sparse_continual.identity import sha256
 
 EVERY = 60  # seconds between two checkpoints within a task
 
@@ -50,21 +52,18 @@ class Resume:
     def load(self) -> tuple[dict, dict] | None:
         """(plain data, {name: tensor}) of the last checkpoint.
 
-        None when there is none of this identity, and for a damaged one: the run starts from scratch.
+        None when there is none of this identity or it is damaged: the run starts from scratch.
         """
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        if not self._state.is_file():
+        state = self._read(self._state)
+        if state is None or state["identity"] != self.identity:
             return None
-        try:
-            state = read_json(self._state)
-            if state["identity"] != self.identity:
-                return None
-            return state["data"], load_file(self.folder / state["tensors"])
-        except (UserError, KeyError, FileNotFoundError, SafetensorError) as error:
-            print(f"{self._state}: damaged, so the run starts from scratch: {error}", flush=True)
+        tensors = self.folder / state["tensors"]
+        if not (tensors.is_file() and sha256_of(tensors) == state["sha256"]):
+            print(f"{tensors}: gone or changed, so the run starts from scratch", flush=True)
             return None
+        return state["data"], load_file(tensors)
 
     def save(self, data: dict, tensors: dict) -> None:
         """Write a checkpoint; the one before it stays valid until this one is whole.
@@ -76,17 +75,49 @@ class Resume:
         old = set(self.folder.glob("state-*.safetensors"))
         name = f"state-{self.identity[:8]}-{data['task']:04d}-{data['step']:08d}.safetensors"
         write(self.folder / name, save({key: tensor.contiguous() for key, tensor in tensors.items()}))
-        write_json(
-            self._state,
-            {"identity": self.identity, "tensors": name, "data": data | {"seconds": self.seconds()}},
-        )
+        state = {
+            "identity": self.identity,
+            "tensors": name,
+            "sha256": sha256_of(self.folder / name),
+            "data": data | {"seconds": self.seconds()},
+        }
+        self._write(self._state, state)
         for path in old - {self.folder / name}:
             path.unlink()
         self.saved = time.monotonic()
 
+    def part(self, name: str):
+        """Plain data that `save_part` kept under `name`; None when there is none of this identity or it is damaged."""
+        return self._read(self._part(name))
+
+    def save_part(self, name: str, value) -> None:
+        """Keep a finished part of the work, plain data, until the folder is removed."""
+        self._write(self._part(name), value)
+
+    def _part(self, name: str) -> Path:
+        return self.folder / f"{self.identity}-{name}.json"
+
     @property
     def _state(self) -> Path:
         return self.folder / "state.json"
+
+    @staticmethod
+    def _write(path, value) -> None:
+        write(path, json.dumps({"value": value, "sha256": sha256(value)}))  # keeps the order of a row's cells
+
+    @staticmethod
+    def _read(path):
+        """The value of a file that `_write` wrote; None when it is missing or damaged."""
+        if not path.is_file():
+            return None
+        try:
+            content = read_json(path)
+            if content["sha256"] == sha256(content["value"]):
+                return content["value"]
+        except (UserError, KeyError, TypeError, RecursionError):
+            pass
+        print(f"{path}: damaged, so the work that it keeps is repeated", flush=True)
+        return None
 
 
 def clear(folder) -> None:

@@ -2,7 +2,6 @@
 
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sparse_continual.files import sha256_of, write_json
 from sparse_continual.runs.attach import start
@@ -65,14 +64,17 @@ def _whole(folder, found):
     return found
 
 
-def finish(path, run: dict, keep_weights: str, resume) -> None:
-    """Write run.json, then drop the weights that the study does not keep, and the resume folder.
-
-    It says when the run was finished (UTC): a registration must be older than the runs that it binds.
-    """
+def finish(path, run: dict) -> None:
+    """Write run.json with the time (UTC): a registration must be older than the runs that it binds."""
     write_json(path, {**run, "finished": datetime.now(UTC).isoformat(timespec="seconds")})
+
+
+def clean_up(folder, run: dict, keep_weights: str, resume) -> None:
+    """Delete the weights that the study does not keep, and the resume folder.
+
+    Call this once the manifest is written: until then a killed job goes on from these files.
+    """
     positions = sorted(int(position) for position in run["weights"])
-    gone = {"all": [], "last": positions[:-1], "none": positions}[keep_weights]
-    for position in gone:
-        weights_path(Path(path).parent, position).unlink()
+    for position in {"all": [], "last": positions[:-1], "none": positions}[keep_weights]:
+        weights_path(folder, position).unlink()
     clear(resume)

@@ -5,12 +5,10 @@ splits) is within one standard error of the best rate's; the standard error is o
 the best rate. A rate that moves forgetting by tens of points must not be chosen by forgetting.
 """
 
-import json
 import math
 
 import numpy as np
 
-from sparse_continual.files import read_json, write
 from sparse_continual.runs.attach import start
 from sparse_continual.runs.resume import Resume
 from sparse_continual.runs.stream import train_stream
@@ -33,12 +31,13 @@ def tune(job: dict, threads: int, device: str = "cpu") -> list[dict]:
         for block in job["blocks"]:
             tasks = load_tasks(block["stream"], block["order"])
             for learning_rate in job["learning_rates"]:
-                done = resume.folder / f"{job['identity']}-{block['block']}-{learning_rate!r}.json"
-                if not done.is_file():
-                    rows_of_trial = _trial(job, block, tasks, learning_rate, device)
-                    write(done, json.dumps(rows_of_trial))  # keeps the order of the cells
+                name = f"{block['block']}-{learning_rate!r}"
+                trial = resume.part(name)
+                if trial is None:
+                    trial = _trial(job, block, tasks, learning_rate, device)
+                    resume.save_part(name, trial)
                     print(f"block {block['block']}: rate {learning_rate} done", flush=True)
-                rows += read_json(done)
+                rows += trial
     return rows
 
 
