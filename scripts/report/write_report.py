@@ -13,6 +13,6 @@ with job(snakemake):
         snakemake.output.page,
         snakemake.output.extract,
         snakemake.output.latex,
-        gather(snakemake.input.trained),
+        gather(snakemake.input.trained, snakemake.input.lock),
         gather_tasks(snakemake.params.built),
     )

@@ -13,7 +13,7 @@ TINY = ROOT / "tests" / "workflow" / "tiny.yaml"
 
 def checked_out(target):
     """A copy of what runs, as a checkout of its own: edits in it, or beside it, touch nothing else."""
-    for name in ("workflow", "scripts", "profiles"):
+    for name in ("workflow", "scripts", "profiles", "envs"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Snakefile", "config.yaml", "claims.yaml"):
         shutil.copy(ROOT / name, target / name)

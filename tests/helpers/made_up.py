@@ -15,6 +15,12 @@ from sparse_continual.verdicts.judge import judge
 ENVIRONMENT = {
     "versions": {"python": "3.11.9", "numpy": "2.4.6"},
     "machines": [{"device": "cpu", "processor": "x86_64", "threads": "1", "runs": 60, "seconds": 5400.0}],
+    "differences": [{"name": "numpy", "version": "2.4.6", "locked": "2.4.5"}],
+    "code": [
+        {"commit": "0123abcd", "digest": "", "runs": 40},
+        {"commit": "0123abcd", "digest": "feed" * 16, "runs": 20},
+    ],
+    "diffs": {"feed" * 16: "".join(f"+line <{number}>\n" for number in range(250))},
 }
 CONDITIONS = ["dense", "sparse", "unlocked", "matched_flops", "dense_lora", "sparse_lora", "dense_replay"]
 CONTRASTS = [

@@ -1,9 +1,9 @@
 """The page of a made-up study, opened and parsed."""
 
-import json
 import math
 import re
 from html.parser import HTMLParser
+from importlib.metadata import version
 
 import made_up
 import pandas
@@ -11,6 +11,7 @@ import pytest
 
 from sparse_continual import tables
 from sparse_continual.errors import UserError
+from sparse_continual.files import write_json
 from sparse_continual.report import environment, rates
 from sparse_continual.report.differ import differ
 from sparse_continual.report.html_table import LIMIT, table
@@ -301,11 +302,31 @@ def test_a_long_table_says_that_it_is_cut():
     assert [head["text"] for head in made["head"]] == ["contrast", "difference (points, or bits)", "p"]
 
 
+def test_the_page_shows_commits_uncommitted_changes_and_other_versions(page, pages):
+    text = page.sections["environment"]
+    assert "0123abcd" in text and "feedfeed" in text and "+line <199>" in text and "+line <200>" not in text
+    assert "and 50 more lines" in text and "2.4.5" in text
+    assert EN("page.environment.as_locked") not in text
+
+
 def test_environment_adds_up_the_runs(tmp_path):
     for number, (seconds, device) in enumerate(((1.5, "cpu"), (2.5, "cpu"), (4.0, "cuda"))):
         run = {"seconds": seconds, "machine": {"device": device, "processor": "x86_64", "threads": 1}}
-        (tmp_path / f"{number}.json").write_text(json.dumps(run))
-    found = environment.gather([tmp_path / f"{number}.json" for number in range(3)])
+        write_json(tmp_path / str(number) / "run.json", run)
+    changed = {"commit": "abc", "diff": "-one\n+two\n"}
+    write_json(tmp_path / "0" / "provenance.json", {"commit": "abc", "diff": ""})
+    write_json(tmp_path / "1" / "provenance.json", changed)
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"# versions\nnumpy==0.0.1\nscipy=={version('scipy')}\nnot-installed==1.0\n")
+    found = environment.gather([tmp_path / str(number) / "run.json" for number in range(3)], lock)
+    assert found["differences"] == [{"name": "numpy", "version": version("numpy"), "locked": "0.0.1"}]
+    (digest,) = found["diffs"]
+    assert found["diffs"] == {digest: changed["diff"]}
+    assert found["code"] == [
+        {"commit": "", "digest": "", "runs": 1},
+        {"commit": "abc", "digest": "", "runs": 1},
+        {"commit": "abc", "digest": digest, "runs": 1},
+    ]
     assert found["machines"] == [
         {"device": "cpu", "processor": "x86_64", "threads": "1", "runs": 2, "seconds": 4.0},
         {"device": "cuda", "processor": "x86_64", "threads": "1", "runs": 1, "seconds": 4.0},

@@ -88,6 +88,7 @@ rule write_report:
             for figure in STUDY.config["figures"]
         ],
         manifests=manifests_of(READ_BY_REPORT),
+        lock=f"{workflow.basedir}/envs/lock.txt",
     output:
         page=report(f"{RESULTS}/report/report.html", caption="../report/report.rst", category="Report"),
         extract=f"{RESULTS}/report/findings.md",

@@ -12,6 +12,8 @@ from sparse_continual.show import count, probability
 from sparse_continual.statistics import gate
 from sparse_continual.statistics.metrics import PRIMARY
 
+DIFF_LINES = 200  # of the uncommitted changes that trained a run
+
 _TOLD = (
     "mean lower upper simultaneous_lower simultaneous_upper detectable p gate_p holm_p sign_flip_p".split()
 )
@@ -192,17 +194,34 @@ def of_power(rows: list[dict], words: Words) -> dict:
 
 
 def of_environment(environment: dict | None, words: Words) -> dict | None:
-    """Machines, versions, and the training time in all, of what environment.gather found."""
+    """Machines, versions, commits and the training time in all, of what environment.gather found."""
     if environment is None:
         return None
+    code = [
+        {"commit": row["commit"], "uncommitted": row["digest"][:8], "n": row["runs"]}
+        for row in environment["code"]
+    ]
     machines = [machine | {"n": machine["runs"]} for machine in environment["machines"]]
     versions = [{"name": name, "version": version} for name, version in environment["versions"].items()]
     hours = sum(machine["seconds"] for machine in machines) / 3600
     return {
         "total": words("page.environment.total", runs=sum(m["n"] for m in machines), hours=f"{hours:.2g}"),
         "versions": table(words, "versions", versions, "name version"),
+        "differences": environment["differences"]
+        and table(words, "differences", environment["differences"], "name version locked"),
+        "code": table(words, "code", code, "commit uncommitted n"),
+        "diffs": {digest[:8]: _shortened(diff, words) for digest, diff in environment["diffs"].items()},
         "machines": table(words, "machines", machines, "device processor threads n seconds"),
     }
+
+
+def _shortened(diff: str, words: Words) -> str:
+    """The first lines of a long diff, and how many follow."""
+    lines = diff.splitlines()
+    if len(lines) <= DIFF_LINES:
+        return diff
+    rest = words("page.environment.diff_rest", n=len(lines) - DIFF_LINES)
+    return "\n".join([*lines[:DIFF_LINES], rest])
 
 
 def of_digests(path: Path, words: Words) -> dict:
