@@ -59,7 +59,10 @@ def test_asking_renames_no_cell():
     for (condition, block, saving), cell in zip(asked.secondary(STREAM), asked.runs(STREAM), strict=True):
         assert (condition, block, saving.inputs["run"]) == (cell.condition, cell.block, cell.run)
         assert asked.get("savings", saving.name) == saving
-        assert saving.manifest.endswith("/savings.csv") and asked.parameters(saving) > 0
+        assert (
+            saving.manifest == f"results/store/savings/{saving.name}/manifest.json"
+            and asked.parameters(saving) > 0
+        )
 
 
 def test_a_single_run_serves_all_orders_of_a_base():

@@ -127,7 +127,7 @@ def asked_of(paths):
 
 def manifest_beside(rule, stream=None):
     """The manifest of a rule that writes tables or figures of a stream, or of the whole study."""
-    return "/".join([RESULTS, *([stream] if stream else []), MANIFESTS, f"{rule}.json"])
+    return str(Path(RESULTS, *([stream] if stream else []), MANIFESTS, f"{rule}.json"))
 
 
 def manifests_of(paths):
