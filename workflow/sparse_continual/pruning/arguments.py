@@ -1,4 +1,4 @@
-"""What a caller hands to `prune` besides the model, looked at first: what is of another type ends as one line."""
+"""Validate the arguments of `prune`; wrong types raise a one-line UserError."""
 
 from collections.abc import Mapping
 
@@ -11,9 +11,9 @@ TOKENS = "token ids, int64 [sequences, tokens], a list of 1-D tensors, or what a
 
 
 def sparsity(value):
-    """`value` as Python's own number; of numpy's the decimal number that it is written as. None stays None.
+    """`value` as a Python float or int; a numpy number by its decimal text. None stays None.
 
-    Raises UserError for what is no number; whether it fits is for the pattern to say.
+    Raises UserError for a value that is not a number. The pattern checks the range.
     """
     if isinstance(value, (np.integer, np.floating)):
         return float(str(value))
@@ -23,14 +23,14 @@ def sparsity(value):
 
 
 def seed(value) -> int:
-    """`value` as Python's own integer. Raises UserError for what is none."""
+    """`value` as a Python int. Raises UserError for a value that is not an integer."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
         raise UserError(f"seed {value!r:.40}: expected an integer, for example 0")
     return int(value)
 
 
 def rows(model, method: str, calibration) -> list:
-    """Checked calibration rows: 1-D int64 tensors, without the padding that an attention mask marks."""
+    """Calibration rows, checked: 1-D int64 tensors, without the padding that an attention mask marks."""
     if calibration is not None:
         _refuse_no_rows(calibration)
     if calibration is None or not len(calibration):
@@ -50,8 +50,8 @@ def rows(model, method: str, calibration) -> list:
         if row.min() < 0 or row.max() >= vocabulary:
             worst = int(row.min()) if row.min() < 0 else int(row.max())
             raise UserError(
-                f"{where}: found token id {worst}, the model's vocabulary has {vocabulary}; the text was made "
-                "with another tokenizer"
+                f"{where}: found token id {worst}, but the model's vocabulary has {vocabulary} tokens; use the "
+                "model's own tokenizer"
             )
     if unmarked:
         _refuse_padding(torch.stack(found), model.config)
@@ -59,19 +59,19 @@ def rows(model, method: str, calibration) -> list:
 
 
 def _unpadded(calibration) -> tuple[list, bool]:
-    """(rows without padding, whether they are of one length and may hold padding that no mask marks)."""
-    if isinstance(calibration, Mapping):  # of a tokenizer
+    """(rows without padding, whether the rows have one length and may hold padding that no mask marks)."""
+    if isinstance(calibration, Mapping):  # from a tokenizer
         return _unpadded_encoding(calibration)
     if torch.is_tensor(calibration):
         return list(calibration), calibration.dim() == 2
     found = []
-    for member in calibration:  # an encoding for each text, or a row
+    for member in calibration:  # an encoding per text, or a row
         found += _unpadded_encoding(member)[0] if isinstance(member, Mapping) else [member]
     return found, False
 
 
 def _unpadded_encoding(encoding) -> tuple[list, bool]:
-    """`_unpadded` of {input_ids, attention_mask}: of each row the tokens whose mask is 1."""
+    """`_unpadded` of {input_ids, attention_mask}: the tokens of each row whose mask is 1."""
     rows = _members(encoding, "input_ids")
     if encoding.get("attention_mask") is None:
         lengths = {len(row) for row in rows if row.dim() == 1}
@@ -89,14 +89,12 @@ def _unpadded_encoding(encoding) -> tuple[list, bool]:
             )
         text = mask.nonzero().flatten()
         if len(text) and int(text[-1] - text[0]) + 1 != len(text):
-            raise UserError(
-                f"{where}: found 0 between ones, expected padding before or behind the text alone"
-            )
+            raise UserError(f"{where}: found 0 between ones, expected padding only before or after the text")
     return [row[mask.to(row.device) == 1] for row, mask in zip(rows, masks, strict=True)], False
 
 
 def _members(encoding, key: str) -> list:
-    """1-D tensors of what a tokenizer returned under `key`: of one text, or of several."""
+    """1-D tensors that a tokenizer returned under `key`, for one text or for several."""
     found = encoding.get(key)
     try:
         if isinstance(found, (list, tuple)) and not all(isinstance(one, int) for one in found):
@@ -109,17 +107,17 @@ def _members(encoding, key: str) -> list:
     if not members or any(member.dim() != 1 for member in members):
         raise UserError(
             f"calibration: found {key} {_kind(found)}, expected {{input_ids, attention_mask}} as a tokenizer returns "
-            "them, a row of token ids for each text"
+            "them, one row of token ids per text"
         )
     return members
 
 
 def _refuse_padding(rows, config) -> None:
-    """Raise UserError for `rows` [sequences, tokens] that begin or end with what looks like padding.
+    """Raise UserError if `rows` [sequences, tokens] begin or end with tokens that look like padding.
 
-    No mask says what is text, so it is a guess: the config's pad token at an end of a row, or two of it where it
-    is a start or end token too; two end tokens; two tokens 0, which is what tensors are filled up with by hand; or any
-    other token that stands at the same end of two rows, twice in one of them, and nowhere else.
+    Without a mask this is a guess. These count as padding: the config's pad token at the end of a row (two of it if it
+    is also a start or end token); two end tokens; two tokens 0, which fill tensors by hand; any other token that is at
+    the same end of two rows, twice in one of them, and nowhere else.
     """
     pad, start, end = (getattr(config, f"{kind}_token_id", None) for kind in ("pad", "bos", "eos"))
     ends = set(end) if isinstance(end, (list, tuple)) else {end}
@@ -135,13 +133,13 @@ def _refuse_padding(rows, config) -> None:
             if padding:
                 raise UserError(
                     f"calibration sequence {number}: {place} with {run} times token {token}, which looks like padding, "
-                    "and padding would be measured as text; give what the tokenizer returned, input_ids with its "
-                    "attention_mask, or a list of 1-D tensors without padding (a list is taken as it is)"
+                    "and padding would be measured as text; pass the tokenizer's output, input_ids with its "
+                    "attention_mask, or a list of 1-D tensors without padding (a list is not checked for padding)"
                 )
 
 
 def _refuse_no_rows(calibration) -> None:
-    """Raise UserError for what has no rows to be taken one by one, or other things than rows."""
+    """Raise UserError if `calibration` is not a sequence of rows."""
     if isinstance(calibration, Mapping):
         return
     if not isinstance(calibration, (torch.Tensor, list, tuple)) or (
