@@ -1,16 +1,16 @@
-"""How much of the spread between blocks comes from where: items, repeated runs, bases, blocks.
+"""Sources of the spread between blocks: items, repeated runs, bases, blocks.
 
-Described, never tested. Four sources stand side by side, each as a standard deviation of the metric:
-- `block`: over blocks, as the intervals have it; it contains all the others;
-- `items`: the test items are a sample. A metric that is linear in R is a sum over tasks of means over
-  items, so its variance is the sum over tasks of (variance of an item's own term) / items, the term
-  taken across all rows of R and, in a contrast, across its arms, which answer the same items (paired
-  standard errors: Miller, Adding Error Bars to Evals, arXiv 2411.00640);
-- `repeat`: a run that was made twice from one seed differs from itself by nondeterminism alone; half
-  the mean square of that difference is the variance of one run;
-- the mixed model value ~ condition with random bases and blocks, by REML: `base`, `block` (within a
-  base), `residual` (condition x block), beside the spread of the `condition` means. statsmodels has
-  z intervals only, which cover too little at these n, so none is given.
+Described, never tested. Each source is a standard deviation of the metric:
+- `block`: over blocks, as in the intervals; it includes all other sources;
+- `items`: the test items are a sample. A metric that is linear in R is a sum over tasks of means over items. Its
+  variance is the sum over tasks of (variance of an item's own term) / items. The term is summed over all rows of R and,
+  in a contrast, over its arms, which answer the same items (paired standard errors: Miller, Adding Error Bars to Evals,
+  arXiv 2411.00640);
+- `repeat`: a run that is made twice from one seed differs from itself by nondeterminism alone; half the mean square of
+  that difference is the variance of one run;
+- the mixed model value ~ condition with random bases and blocks, by REML: `base`, `block` (within a base), `residual`
+  (condition x block), and the spread of the `condition` means. statsmodels offers only z intervals, which cover too
+  little at these n, so none is given.
 """
 
 import math
@@ -29,8 +29,8 @@ ALL = "all conditions"
 def component_table(indexed: dict, contrasts: list[dict], bases: dict[str, str], items=None, repeated=None):
     """Components of the LINEAR metrics on raw scores: of conditions, contrasts and the mixed model.
 
-    indexed: metrics by `compare.index`; items: items.csv as a DataFrame, None where the study has none;
-    repeated: as `indexed`, of the runs that were made twice. `share` is of the variance between blocks;
+    indexed: metrics by `compare.index`; items: items.csv as a DataFrame, None if the study has none;
+    repeated: like `indexed`, of the runs that were made twice. `share` is the share of the variance between blocks;
     in the model, of the sum of base, block and residual.
     """
 
@@ -63,8 +63,8 @@ def component_table(indexed: dict, contrasts: list[dict], bases: dict[str, str],
 def item_scores(items) -> dict[tuple[str, str], list[np.ndarray]]:
     """(condition, block) -> per position an array (T + 1, items): the score of every item after 0..T.
 
-    items: items.csv as a DataFrame. Raises UserError naming the run where a row is missing or the
-    number of items changes along the stream.
+    items: items.csv as a DataFrame. Raises UserError naming the run if a row is missing or the number of items changes
+    along the stream.
     """
     found = {}
     for (condition, block), group in items[items.position > 0].groupby(["condition", "block"], sort=False):
@@ -88,10 +88,10 @@ def item_scores(items) -> dict[tuple[str, str], list[np.ndarray]]:
 
 
 def item_variance(metric: str, arms: list[tuple[int, list[np.ndarray]]]) -> float:
-    """Variance of a linear metric over samples of test items, drawn anew within each task.
+    """Variance of a linear metric over samples of test items, drawn independently for each task.
 
-    arms: (sign, scores by position as in `item_scores`) of each arm of one block; the variance is that of
-    the signed sum of the arms' metrics. NaN where a task that counts has a single item.
+    arms: (sign, scores by position as in `item_scores`) of each arm of one block; the variance is that of the signed
+    sum of the arms' metrics. NaN if a task that counts has a single item.
     """
     W = linear.weights(metric, len(arms[0][1]))
     total = 0.0
@@ -103,10 +103,10 @@ def item_variance(metric: str, arms: list[tuple[int, list[np.ndarray]]]) -> floa
 
 
 def mixed_model(arms: dict[str, dict[str, float]], bases: dict[str, str]) -> list[tuple]:
-    """(component, sd, share, note) by REML; one row with a note where the model says nothing.
+    """(component, sd, share, note) by REML; a single row with a note if the model cannot be fitted.
 
-    arms: condition -> block -> value; bases: block -> base. Needs two conditions on three blocks. A
-    component at its bound of zero is a result, and noted.
+    arms: condition -> block -> value; bases: block -> base. Needs two conditions on three blocks. A component at its
+    bound of zero is a result, with a note.
     """
     import pandas
 
@@ -157,7 +157,7 @@ def _fit(frame, nested: bool):
 
 
 def _items(metric: str, name: str, blocks: list[list[tuple]], between: float) -> list[tuple]:
-    """The row `items`: root of the mean over blocks of the sampling variance; none without item scores."""
+    """The row `items`: root of the mean over blocks of the sampling variance; no row without item scores."""
     found = [item_variance(metric, arms) for arms in blocks if all(run is not None for _, run in arms)]
     if not found:
         return []
@@ -167,7 +167,7 @@ def _items(metric: str, name: str, blocks: list[list[tuple]], between: float) ->
 
 
 def _repeat(metric: str, name: str, own: dict, again: dict, between: float) -> list[tuple]:
-    """The row `repeat`; none where no run of this condition was made twice."""
+    """The row `repeat`; no row if no run of this condition was made twice."""
     moved = [again[block] - own[block] for block in again if block in own]
     if not moved:
         return []

@@ -24,7 +24,7 @@ def summary_table(values, level: float, bases: dict[str, str]):
 
 
 def described(found: dict[str, float], bases: dict[str, str], level: float) -> tuple[dict, str]:
-    """({n, mean, sd, lower, upper}, unit) of one value per block; NaN where a cell is not defined."""
+    """({n, mean, sd, lower, upper}, unit) of one value per block; NaN for an undefined cell."""
     units, unit = contrasts.units(found, bases)
     return describe(units, level), unit
 
@@ -39,7 +39,7 @@ def describe(units, level: float) -> dict:
 
 
 def note(found: dict[str, float], blocks: int, bases: dict[str, str]) -> str:
-    """What a reader must know about an interval that is empty, or that leaves blocks out.
+    """Why an interval is empty, or which blocks it leaves out.
 
     found: the defined values by block; blocks: how many blocks there are.
     """

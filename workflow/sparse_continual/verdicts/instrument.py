@@ -1,16 +1,16 @@
-"""Whether the study's own instrument can be trusted, before any verdict.
+"""Check the study's own instrument before any verdict.
 
-Each check runs the study's metrics, its tables and its judge on data whose right answer is known:
+Each check runs the study's metrics, tables and judge on data with a known right answer:
 - `worked example`: the metrics of one small matrix, computed by hand;
 - `planted arm`: an arm that merely learns less, R' = R0 + (R - R0) / 2 of the minus arm of a contrast, must not
   come out as forgetting less than that arm; `planted arm, transfer`: nor as having more forward transfer;
-- `identical arms`: a copy of every arm under another name, its rows shuffled, differs from it by exactly 0 on every
-  metric and scale, and nothing is shown of it;
-- `nothing forgotten`: an arm whose mechanism cannot forget has a forgetting of exactly 0.
+- `identical arms`: a copy of every arm under another name, with its rows shuffled, must differ from it by exactly 0 on
+  every metric and scale, and nothing may be shown about it;
+- `nothing forgotten`: an arm whose mechanism cannot forget must have a forgetting of exactly 0.
 
-Planted arms and copies go the way of every arm: scores, matrices, metrics, paired differences, judge. What the judge
-can only describe, below six units or where the exact test cannot reach the level, it did not judge: such a check is
-`not applicable`, and not passed. A failed check stops the study before its claims are judged.
+Planted arms and copies are processed like every arm: scores, matrices, metrics, paired differences, judge. If the judge
+can only describe (below six units, or if the exact test cannot reach the level), the check is `not applicable` and not
+passed. A failed check stops the study before its claims are judged.
 """
 
 import numpy as np
@@ -70,18 +70,18 @@ def checks(scores, contrasts: list[dict], settings: dict) -> list[dict]:
 def refuse_failed(rows, where: str) -> None:
     """Raise UserError for the first failed check of `rows` (dicts).
 
-    where: the stream that they are of.
+    where: their stream.
     """
     for row in rows:
         if str(row["passed"]).lower() == FAILED:
             raise UserError(
                 f"{where}: instrument check {row['check']!r} of {row['arm']}: found {row['value']}, expected"
-                f" {row['expected']}: {row['why']}; nothing is judged until it is mended"
+                f" {row['expected']}: {row['why']}; fix this before any claim is judged"
             )
 
 
 def forgets(kind: str) -> bool:
-    """Whether mechanisms of that kind can forget: FORGETS of their class."""
+    """Whether mechanisms of this kind can forget: FORGETS of their class."""
     from sparse_continual.runs.mechanism import mechanism_class
 
     return mechanism_class(kind).FORGETS
@@ -142,7 +142,7 @@ def _itself(arm: str, own, settings: dict) -> dict:
         value == "0" and word != "shown",
         f"{value}, {word}",
         "0, not shown",
-        "two identical arms differ, so a metric or its pairing does not depend on scores and their blocks alone",
+        "two identical arms differ, so a metric or its pairing depends on something other than scores and blocks",
     )
 
 
@@ -160,7 +160,7 @@ def _kept(arm: str, own) -> dict:
 
 
 def _differences(arm: str, own, other, settings: dict) -> tuple:
-    """(differences.csv of `other` less `own`, as estimate makes it; how many values of `own` are defined)."""
+    """(differences.csv of `other` minus `own`, as `estimate` makes it; the number of defined values of `own`)."""
     import pandas
 
     values = metric_table.metric_table(matrices.of_stream(pandas.concat([own, other], ignore_index=True)))
@@ -173,8 +173,8 @@ def _contrast(arm: str) -> dict:
 
 
 def _judged(differences, metric: str, direction: str, settings: dict) -> tuple[str, bool]:
-    """The verdict on `metric` being less or more in the plus arm, as the only claim of a study, and whether there
-    could be none."""
+    """The verdict on `metric` being less or more in the plus arm, as the only claim of a study, and whether no verdict
+    was possible."""
     raw = differences[differences.scale == "raw"]
     samples = {
         ("", "planted", name): dict(zip(group.block, group.difference, strict=True))

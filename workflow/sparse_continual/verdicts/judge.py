@@ -1,19 +1,18 @@
 """From the claims of a study and its paired differences to one row, and one word, per claim.
 
-What a word needs is in `verdict`; here is what is counted for it:
-- the unit is the block, or the base where blocks share one and there are several (`contrasts.units`);
-- an intersection-union claim (rule `all_of`) says that all of its members hold: its p is the largest of
-  theirs, and 1 where they do not point the same way. Its members are tested through it alone
-  (Berger, Technometrics 24 (1982) 295);
-- a claim on forgetting or transfer says that the difference is there and that the side it favours learnt no less, up
-  to the margin. So its p is the larger of the test's and of the learning gate's, on the side that the estimate
-  points to: the family-wise level then holds for gates too (Berger again);
+`verdict` defines the words; these are the rules for its inputs:
+- the unit is the block, or the base if blocks share several bases (`contrasts.units`);
+- an intersection-union claim (rule `all_of`) states that all of its members hold: its p is the largest of theirs, and 1
+  if they do not point the same way. Its members are tested only through it (Berger, Technometrics 24 (1982) 295);
+- a claim on forgetting or transfer states that there is a difference and that the favoured side learnt no less, up to
+  the margin. So its p is the larger of the test's and of the learning gate's, on the side that the estimate favours:
+  the family-wise level then holds for gates too (Berger again);
 - a claim whose metric is not defined in every block, which collapses can cause, is described and not judged;
-- Holm's adjustment runs over the separate confirmatory claims. Claims of equivalence hold one place
-  each and are tested at level / number of claims, which keeps the family-wise level over both kinds;
+- Holm's adjustment covers the separate confirmatory claims. Claims of equivalence count as one each and are tested at
+  level / number of claims, which keeps the family-wise level over both kinds;
 - claims of non-inferiority test the difference against their margin instead of 0.
 
-Plain numbers in and out, so that a simulation can judge many thousands of studies.
+Only plain numbers, so that a simulation can judge many thousands of studies.
 """
 
 import math
@@ -65,7 +64,7 @@ def stream_of(claim: dict, contrast: dict) -> str:
 
 
 def counted(claim: dict) -> bool:
-    """Whether a claim holds a place among the tests that are adjusted for each other."""
+    """Whether a claim counts among the tests that are adjusted together."""
     return claim["role"] == "confirmatory" and claim["rule"] != "untested"
 
 
@@ -82,7 +81,7 @@ def _exploratory(claim: dict, settings: dict) -> bool:
 
 
 def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: int) -> dict:
-    """What is measured and tested of one contrast on one metric, before any adjustment."""
+    """Measurements and tests of one contrast on one metric, before any adjustment."""
     level, metric, stream = settings["level"], claim["metric"], stream_of(claim, contrast)
     differences = samples.get((stream, claim["contrast"], metric))
     if not differences:
@@ -133,7 +132,7 @@ def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: i
             "_bootstrap": True,
         }
     p = paired.t_test(d - null)[1]
-    # without variance between units no t test is defined; the sign-flip test still is
+    # without variance between units the t test is not defined; the sign-flip test still is
     found["p"], found["p_source"] = (flip.p, "sign-flip") if math.isnan(p) else (p, "t")
     found["_toward"] = bool(sign * (d.mean() - null) > 0)
     found["gate_p"] = gates["claimed" if found["_toward"] else "opposite"]
@@ -149,10 +148,10 @@ def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: i
 
 
 def _gate(claim: dict, contrast: dict, sign: int, samples: dict, settings: dict, stream: str) -> dict:
-    """Whether the side that learning less would help is shown to learn no less, up to the margin, and with what p.
+    """Whether the side that would gain from learning less is shown to learn no less, up to the margin, and the p.
 
-    For a claim of less forgetting, and for metrics that do not mirror forgetting, that is the plus side;
-    where the minus side is said to forget less, the minus side; for equivalence both.
+    For a claim of less forgetting, and for metrics that do not mirror forgetting, this is the plus side; if the minus
+    side is claimed to forget less, the minus side; for equivalence both.
     """
     if not gated(claim, contrast):
         return {
@@ -183,12 +182,12 @@ def _gate(claim: dict, contrast: dict, sign: int, samples: dict, settings: dict,
 
 
 def _largest(*values: float) -> float:
-    """The largest of p values; NaN where one of them is."""
+    """The largest p value; NaN if one of them is NaN."""
     return math.nan if any(map(math.isnan, values)) else max(values)
 
 
 def _joint(members: list[dict]) -> dict:
-    """The intersection-union of measured members: as strong as its weakest."""
+    """The intersection-union of measured members: as strong as the weakest."""
     found = {
         "n": min(member["n"] for member in members),
         "unit": members[0]["unit"],
@@ -216,7 +215,7 @@ def _joint(members: list[dict]) -> dict:
 def _adjust(claims: list[dict], found: dict, settings: dict, tests: int) -> None:
     """Holm's adjustment over the separate confirmatory claims, in place.
 
-    A claim that counts as exploratory after all, and one of equivalence, keeps its place with p = 1.
+    A claim that turned out exploratory, and a claim of equivalence, keeps its place with p = 1.
     """
     family = [claim for claim in claims if counted(claim)]
     tested = [c for c in family if not _exploratory(c, settings) and c["rule"] != "equivalence"]
@@ -256,16 +255,16 @@ def _word(claim: dict, found: dict, settings: dict, tests: int) -> str:
     )
     reversed_ = claim["rule"] != "equivalence" and not found["_toward"]
     if word == "not distinguished" and reversed_ and found["p"] < settings["level"] <= found["gate_p"]:
-        # the other side forgot less, but is not shown to have learnt as much
+        # the other side forgot less, but it is not shown that it learnt as much
         found |= {"gate_passed": False, "gate_side": found.get("_other", "")}
         return "gate failed"
     return word
 
 
 def _members(claims: list[dict], found: dict, words: dict, level: float) -> None:
-    """Words of the members of intersection-union claims, and the members that these failed for, in place.
+    """Set the words of the members of intersection-union claims, and list the failed members, in place.
 
-    A member shows the adjusted p values of the claim that it belongs to.
+    A member shows the adjusted p values of its claim.
     """
     own = dict(words)
     for claim in claims:

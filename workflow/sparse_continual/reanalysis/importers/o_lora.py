@@ -1,14 +1,14 @@
 """O-LoRA (cmnfriend): its folder `outputs`, {k}-{task}/all_results.json, of a whole order.
 
-Read in its repository at 07117e1 (2024-06), src/run_uie_lora.py and logs_and_outputs/: after task k the tasks 1 .. k
-are predicted, and all_results.json (or predict_results.json) holds `predict_exact_match_for_{dataset}` in percent. So R
-has its lower triangle alone. `predict_exact_match` itself is an average over examples, not over tasks, and is not
-read; keys of groups of datasets (TC, SC, NLI) are told apart by the folders' names. Training alone leaves a file too,
-without these keys: scores are then missing, as in its own order1_seqlora after task 3.
+From its repository at 07117e1 (2024-06), src/run_uie_lora.py and logs_and_outputs/: after task k the tasks 1 .. k are
+predicted, and all_results.json (or predict_results.json) holds `predict_exact_match_for_{dataset}` in percent. So R has
+only its lower triangle. `predict_exact_match` itself is an average over examples, not over tasks, and is not read; the
+folders' names distinguish the keys of groups of datasets (TC, SC, NLI). Training without prediction leaves a file too,
+without these keys: then scores are missing, as in its own order1_seqlora after task 3.
 
-predict_results.json is a part of all_results.json (save_metrics of transformers): where both are there, they agree.
-Only the folder's name gives a task's place. So two folders of one number are refused, be it a backup or what another
-order left: which of them belongs to the run cannot be seen.
+predict_results.json is a part of all_results.json (save_metrics of transformers): if both exist, they must agree.
+Only the folder's name gives a task's place. So two folders with one number are refused: one may be a backup or belong
+to another order, and nothing shows which one belongs to the run.
 """
 
 import os
@@ -27,7 +27,7 @@ _FOLDER = re.compile(r"(\d+)-(.+)$")
 
 
 def read(path) -> Foreign:
-    """The matrix of a folder of O-LoRA's outputs. Raises UserError naming what is missing or not known."""
+    """The matrix of a folder of O-LoRA's outputs. Raises UserError naming a missing or unknown file."""
     path, found = Path(path), {}
     for folder in entries_of(path, "no outputs of O-LoRA", EXPECTED):
         match = _FOLDER.match(folder.name)
@@ -59,7 +59,7 @@ def read(path) -> Foreign:
 
 
 def _results(folder: Path) -> dict:
-    """The results after one task; none where its prediction was not run, or left no file."""
+    """The results after one task; {} if its prediction was not run, or left no file."""
     results = {}
     for file in entries_of(folder, "no results of O-LoRA", EXPECTED):
         if file.name not in FILES:
