@@ -1,8 +1,8 @@
 """The diagonal of the Fisher information of trained values: mean squares of gradients, one gradient per row.
 
-Where only linears inside the blocks are trained, the gradients of all rows of a batch come from one pass: the gradient
-of a row is the product of what the linear read and of the gradient of what it wrote, summed over the row's tokens.
-Otherwise rows pass one at a time.
+If only linears inside the blocks are trained, one pass gives the gradients of all rows of a batch: the gradient of a
+row is the product of the linear's input and of the gradient of its output, summed over the row's tokens. Otherwise rows
+pass one at a time.
 """
 
 import torch
@@ -18,8 +18,8 @@ ELEMENTS = 2**24  # of the gradients, one per row, that are held at once
 def diagonal(mechanism, task, kind: str, batch_size: int) -> dict:
     """{trained name: float32 tensor}: the mean over the task's training rows of the squared gradients of log p(y|x).
 
-    mechanism, task: as in runs/mechanism.py; kind: of KINDS, whose answers y are: one drawn from the model for each
-    row, all tokens weighted by their probability, the row's own. batch_size: rows of a pass.
+    mechanism, task: as in runs/mechanism.py; kind: one of KINDS, which sets the answers y: one drawn from the model for
+    each row, all tokens weighted by their probability, or the row's own. batch_size: rows of a pass.
     """
     sums = {name: torch.zeros_like(tensor) for name, tensor in mechanism.named().items()}
     rng = task.draw("fisher")
@@ -28,14 +28,14 @@ def diagonal(mechanism, task, kind: str, batch_size: int) -> dict:
         for part, weights in _answered(mechanism.setting.model, batch, kind, rng, batch_size):
             for name, squares in squared(mechanism, part, weights).items():
                 sums[name] += squares
-    mechanism.places.refresh()  # forget gathered gradients
+    mechanism.places.refresh()  # drop gathered gradients
     return {name: total / len(task.rows) for name, total in sums.items()}
 
 
 def squared(mechanism, batch: dict, weights, by_row: bool = False) -> dict:
     """{trained name: sum over the rows of a batch of weight * (gradient of the row's log-probability)^2}.
 
-    weights: float[rows]; by_row: let rows pass one at a time, which is always right.
+    weights: float[rows]; by_row: pass rows one at a time, which is always correct.
     """
     places, linears = mechanism.places, mechanism.setting.linears
     if not by_row and not mechanism.ends.trained and hasattr(places, "gathered"):
@@ -56,7 +56,7 @@ def squared(mechanism, batch: dict, weights, by_row: bool = False) -> dict:
 
 
 def _squares_in_one_pass(model, linears: dict, batch: dict, weights) -> dict | None:
-    """{weight name: squares of the weight's shape}; None where a linear does not read all rows, each by itself."""
+    """{weight name: squares of the weight's shape}; None if a linear does not process every row by itself."""
     if not all(isinstance(module, torch.nn.Module) for module in linears.values()):
         return None  # a stack of experts' matrices
     rows, passed = len(weights), {name: [] for name in linears}
@@ -94,7 +94,7 @@ def _log_probabilities(model, batch: dict):
 
 
 def _answered(model, batch: dict, kind: str, rng, batch_size: int):
-    """(batch, weights) with the answers of `kind` in place of the rows' own."""
+    """(batch, weights) in which the rows' own answers are replaced by those of `kind`."""
     rows = len(batch["labels"])
     if kind == "exact":
         for row in range(rows):
@@ -109,7 +109,7 @@ def _answered(model, batch: dict, kind: str, rng, batch_size: int):
 
 @torch.no_grad()
 def _drawn(model, batch: dict, rng) -> dict:
-    """A batch whose answers are drawn from the model, token after token, each given those before it."""
+    """A batch whose answers are drawn from the model, token after token, each given the tokens before it."""
     ids, labels = batch["input_ids"].clone(), batch["labels"].clone()
     counted = labels != IGNORED
     first, lengths = counted.int().argmax(1), counted.sum(1)
@@ -135,7 +135,7 @@ def _drawn(model, batch: dict, rng) -> dict:
 
 
 def _all_tokens(model, row: dict, batch_size: int):
-    """(batch, probabilities) of one row with every token of the vocabulary as its answer of one token."""
+    """(batch, probabilities): copies of one row, with each token of the vocabulary as its one-token answer."""
     with torch.no_grad():
         logits, targets = logits_and_targets(model, row)
     likely = logits[0, 0].softmax(-1)

@@ -14,9 +14,9 @@ is plain fine-tuning. It overrides what it does differently. A run calls its met
         form(), state(), memory()    saved
         view(task)                   scored
 
-`form` is which tensors exist (places chosen, blocks or adapters added), `state` is their values, `memory` is all else
-that later tasks need. A killed run restores the three, in this order, and then continues in the middle of a task
-without calling `before_task`: an attribute that is in none of the three is lost.
+`form` says which tensors exist (places chosen, blocks or adapters added), `state` holds their values, `memory` holds
+everything else that later tasks need. A killed run restores the three, in this order, and then continues in the middle
+of a task without calling `before_task`: an attribute that is in none of the three is lost.
 
 Nothing heavy is imported here, so that facts and prices of mechanisms are known without torch.
 """
@@ -49,7 +49,7 @@ PAIRS = (("form", "take_form"), ("memory", "remember"), ("state", "load"))
 
 @dataclass
 class Setting:
-    """What a mechanism works on.
+    """The model that a mechanism works on, and its limits.
 
     model: transformers causal LM; linears: {weight name: Linear} of its blocks; exists: {weight name:
     bool tensor} of a locked sparse topology, else None; writable: {weight name: bool
@@ -94,7 +94,7 @@ class TaskData:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a price depends on beside the model: the stream and the training.
+    """The facts about the stream and the training that a price depends on.
 
     row_tokens: tokens of a row, at most; head: share of them at which logits are computed; batch_size: rows; steps:
     per task, at most; tasks: in the stream; task_rows: training rows of a task, at most; written: prunable weights that
@@ -113,12 +113,12 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Price:
-    """What a mechanism costs.
+    """The costs of a mechanism.
 
-    trained: values that are trained (of a mechanism that grows: in the last task). step_flops, task_flops: functions
-    of how many prunable weights are counted (the existing ones for theoretical FLOPs, None for all, as dense kernels
-    execute them): FLOPs per token of a training step, and FLOPs once per task. They raise UserError where the FLOPs of
-    the base's family are not known. buffer_rows: training rows kept at the end of the stream; state_bytes: all else
+    trained: number of trained values (for a growing mechanism, in the last task). step_flops, task_flops: functions of
+    the number of prunable weights to count (the existing ones for theoretical FLOPs, None for all, as dense kernels
+    execute them): FLOPs per token of a training step, and FLOPs once per task. They raise UserError if the FLOPs of the
+    base's family are not known. buffer_rows: training rows kept at the end of the stream; state_bytes: all other bytes
     kept between tasks, besides trained values.
     """
 
@@ -132,15 +132,14 @@ class Price:
 class Mechanism:
     """Fine-tuning of everything that may be written, and the defaults of the contract.
 
-    Facts of a mechanism, which config checks and prices read without making one:
+    Facts of a mechanism, which config checks and prices read from the class:
 
-    ACTS_ON: what it changes, one of ACTIONS; None is plain fine-tuning. TASK_ID: "oracle" if it must be told
-    the task to answer, else "none". FORGETS: False if forgetting is zero by construction, which the
-    instrument check then asserts. MOMENTS: whether AdamW's moments start at zero in each task or are carried
-    over, by name. WHOLE: True if tasks write to different places, so that whole matrices are saved and not
-    the present places alone. WRITES: the conditions' `writes` that it works with. LOCKED_BY: {setting: (value
-    that keeps absent weights absent, value that does not)} if a setting of its own decides that and not the
-    condition's `locked`.
+    ACTS_ON: the part of training that it changes, one of ACTIONS; None is plain fine-tuning. TASK_ID: "oracle" if it
+    needs the task's number to answer, else "none". FORGETS: False if forgetting is zero by construction, which the
+    instrument check then asserts. MOMENTS: whether AdamW's moments start at zero in each task or are carried over under
+    the tensors' names. WHOLE: True if tasks write to different places, so that whole matrices are saved instead of the
+    present places. WRITES: the conditions' `writes` that it supports. LOCKED_BY: {setting: (value that keeps absent
+    weights absent, value that does not)} if one of its own settings decides that, instead of the condition's `locked`.
     """
 
     ACTS_ON = None
@@ -163,9 +162,9 @@ class Mechanism:
 
     @classmethod
     def price(cls, settings: dict, shape: Shape, nonzeros: int, sizes: Sizes) -> Price:
-        """What a mechanism of these `settings` costs on a model of `shape`.
+        """The costs of a mechanism of these `settings` on a model of `shape`.
 
-        nonzeros: prunable weights that exist, all of them if the model is not locked.
+        nonzeros: number of existing prunable weights; all of them if the model is not locked.
         """
 
         def step_flops(weights):
@@ -212,7 +211,7 @@ class Mechanism:
         return task.rows.start + batch_rows(len(task.rows), batch_size, task.order, step)
 
     def loss(self, batch: dict):
-        """What a step descends, a scalar with gradient: the mean cross-entropy per counted token."""
+        """The loss of a step, a scalar with gradient: the mean cross-entropy per counted token."""
         from sparse_continual.training.batches import loss_of
 
         return loss_of(self.setting.model, batch)
@@ -221,7 +220,7 @@ class Mechanism:
         """Change the gradients of `parameters()`. Called when they are complete, before they are clipped."""
 
     def after_step(self, done: int) -> None:
-        """Called after every optimizer step; done: how many steps of the task are done."""
+        """Called after every optimizer step; done: number of finished steps of the task."""
 
     def end_task(self, task: TaskData) -> None:
         """Called after the last step of a task, in eval mode. May change trained values, but not places."""
@@ -229,21 +228,21 @@ class Mechanism:
     # what is kept
 
     def form(self) -> tuple[dict, dict]:
-        """(plain data, {name: tensor}): which trained tensors exist. Fine-tuning has but one form."""
+        """(plain data, {name: tensor}): which trained tensors exist. Fine-tuning has only one form."""
         return {}, {}
 
     def take_form(self, plain: dict, tensors: dict) -> None:
-        """Change from the present form, whichever it is, to one that `form` returned."""
+        """Change from the present form to a form that `form` returned."""
 
     def memory(self) -> tuple[dict, dict]:
-        """(plain data, {name: tensor}) kept between tasks beside form and values. Fine-tuning keeps nothing."""
+        """(plain data, {name: tensor}) kept between tasks besides form and values. Fine-tuning keeps nothing."""
         return {}, {}
 
     def remember(self, plain: dict, tensors: dict) -> None:
         """Restore what `memory` returned."""
 
     def state(self) -> dict:
-        """{name: tensor} of everything trained, compact: what is saved after each task."""
+        """{name: tensor} of everything trained, compact, as it is saved after each task."""
         return self.weights() if self.WHOLE else {**self.places.state(), **self.ends.state()}
 
     def load(self, state: dict) -> None:
@@ -261,14 +260,14 @@ class Mechanism:
     def view(self, task: int | None):
         """Context manager that gives the model as it answers items of task number `task` (from 0).
 
-        None is text of no task. Whatever it changes in the model is undone at the end of the `with` block.
+        None: text that belongs to no task. The `with` block undoes its changes to the model at its end.
         """
         return nullcontext(self.setting.model)
 
     # what must hold
 
     def weights(self) -> dict:
-        """{name: tensor} of the matrices as the model uses them, and of the ends where they are trained."""
+        """{name: tensor} of the matrices as the model uses them, and of the ends if they are trained."""
         blocks = {name: module.weight.detach().clone() for name, module in self.setting.linears.items()}
         return {**blocks, **self.ends.state()}
 
@@ -278,11 +277,11 @@ class Mechanism:
             yield self.setting.linears[name].weight.detach()[~places]
 
     def watch(self) -> None:
-        """Remember what is frozen now; `verify` compares with it."""
+        """Record the digest of the frozen tensors for `verify`."""
         self.frozen = self._frozen_digest()
 
     def begin(self, task: TaskData) -> None:
-        """`before_task`, with what is frozen checked before it and remembered again after it."""
+        """`before_task`; the frozen tensors are verified before it and recorded again after it."""
         if type(self).before_task is not Mechanism.before_task:
             self.verify()
             self.before_task(task)
@@ -306,7 +305,7 @@ class Mechanism:
 
 
 def mechanism_class(kind: str) -> type[Mechanism]:
-    """The class of the mechanisms of a `kind`.
+    """The mechanism class of a `kind`.
 
     Raises UserError, naming the file and the method, for a class whose methods contradict each other.
     """
@@ -340,7 +339,7 @@ def _contradictions(cls):
     kept = sorted(own & {"form", "memory", "state"})
     if kept and "price" not in own:
         yield (
-            f"Mechanism keeps state of its own ({kept[0]}) but defines no price, so the plan would show that of "
+            f"Mechanism keeps state of its own ({kept[0]}) but defines no price, so the plan would show the price of "
             "fine-tuning; define price"
         )
     if "view" not in own and cls.TASK_ID != "none":
@@ -353,7 +352,7 @@ def _contradictions(cls):
 
 
 def random_places(like: dict, seed: int) -> dict:
-    """As many places per matrix as `like` has, drawn uniformly: separates place from count."""
+    """Uniformly drawn places, as many per matrix as `like` has: a control that separates place from number."""
     import torch
 
     places = {}

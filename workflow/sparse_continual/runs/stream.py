@@ -13,47 +13,46 @@ from sparse_continual.training.batches import refuse_beyond
 from sparse_continual.training.loop import CLIP, adamw, rate, step
 from sparse_continual.training.measure import measure
 
-WARMUP = 10  # the rate warms up over one in so many of a task's steps, then falls to a tenth as a cosine
-VALIDATION_ROWS = 256  # rows at a time when the validation loss is looked at
+WARMUP = 10  # the rate warms up over a tenth of a task's steps, then falls to a tenth as a cosine
+VALIDATION_ROWS = 256  # rows per forward pass for the validation loss
 
 
 def train_stream(
-    mechanism, pools, training, learning_rate, seed: int, after_task, resume=None, found=None, anew=False
+    mechanism, pools, training, learning_rate, seed: int, after_task, resume=None, checkpoint=None, restart=False
 ):
     """Train the mechanism's model on `pools` in turn.
 
-    mechanism: runs.mechanism.Mechanism; pools: lists of tasks, those of a list are trained together on as
-    many times the steps (in a stream every pool is one task); training: the study's section (batch_size,
-    stop); after_task: called with 0 before the stream and with 1..n after each pool, when the mechanism has trained
-    on it, returns plain data that is kept; resume: runs.resume.Resume that checkpoints go to, or None; found:
-    the checkpoint to go on from, as Resume.load returns it, or None; anew: every pool begins from what
-    `mechanism` was given with, weights and memory, and not from what the pool before it left.
+    mechanism: runs.mechanism.Mechanism; pools: lists of tasks; the tasks of a pool are trained together, on as many
+    times the steps (in a stream every pool is one task); training: the study's section (batch_size, stop); after_task:
+    called with 0 before the stream and with 1..n after the mechanism has trained on a pool; returns plain data; resume:
+    runs.resume.Resume for checkpoints, or None; checkpoint: the one to continue from, as Resume.load returns it, or
+    None; restart: every pool starts from the initial weights and memory of `mechanism`, not from the end of the pool
+    before it.
 
-    Returns ([one record per pool], [what after_task returned]). A record has position, task, steps,
-    stop, tokens, learning_rate (the highest of the task's schedule), validation_loss (mean over the pool's
-    tasks), trained, clipped (share of the steps whose gradient was clipped), update_norm, relative_update,
-    ends_share.
+    Returns ([one record per pool], [results of after_task]). A record has position, task, steps, stop, tokens,
+    learning_rate (the highest of the task's schedule), validation_loss (mean over the pool's tasks), trained, clipped
+    (share of the steps whose gradient was clipped), update_norm, relative_update, ends_share.
     """
     model = mechanism.setting.model
     rows = concatenate([task.train for pool in pools for task in pool])
     refuse_beyond(model, rows, "the tasks' training rows")
     counts = [sum(task.train.rows for task in pool) for pool in pools]
     firsts = [sum(counts[:number]) for number in range(len(counts))]
-    given = snapshot(mechanism) if anew else None
-    if found:
-        data, tensors = found[0], {name: tensor.to(model.device) for name, tensor in found[1].items()}
+    given = snapshot(mechanism) if restart else None
+    if checkpoint:
+        data, tensors = checkpoint[0], {name: tensor.to(model.device) for name, tensor in checkpoint[1].items()}
         restore(mechanism, unpacked(data["mechanism"], tensors))
-        mechanism.frozen = data["frozen"]  # of before the kill: what changed since then is found by `verify`
+        mechanism.frozen = data["frozen"]  # from before the kill, so that `verify` finds a change since then
         records, kept = data["records"], data["kept"]
         print(f"resuming task {data['task'] + 1} at step {data['step']}", flush=True)
     else:
         data, records, kept = {"task": 0, "step": 0}, [], [after_task(0)]
 
-    moments = _moments_in(tensors) if found else {}
+    moments = _moments_in(tensors) if checkpoint else {}
     for number in range(data["task"], len(pools)):
         pool, steps = pools[number], _most_steps(training, counts[number], len(pools[number]))
         going_on = number == data["task"] and data["step"] > 0
-        if anew and not going_on:
+        if restart and not going_on:
             restore(mechanism, given)
             moments = {}
         order = seed_of("task batches", seed, *(task.name for task in pool))
@@ -83,9 +82,9 @@ def train_stream(
             tokens += int((rows.starts[chosen + 1] - rows.starts[chosen]).sum())
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * rate(done, steps, steps // WARMUP)
-            torch.manual_seed((order + done) % 2**63)  # so that a resumed run drops the same units
+            torch.manual_seed((order + done) % 2**63)  # so that a resumed run has the same dropout
             norm = step(mechanism.loss(task.batch(chosen)), optimizer, mechanism.places, mechanism.adjust)
-            clipped += norm > CLIP  # on the device: a look at every step would wait for it
+            clipped += norm > CLIP  # stays on the device: reading it would wait for the device at every step
             done += 1
             mechanism.after_step(done)
             if criterion and (done % training["stop"]["every"] == 0 or done == steps):
@@ -123,7 +122,7 @@ def train_stream(
 
 
 def _most_steps(training: dict, rows: int, tasks: int) -> int:
-    """Of a pool of so many rows and tasks. Epochs are of its own rows, so they need no multiple."""
+    """Largest number of steps on a pool. Epochs refer to the pool's own rows, so they need no multiple."""
     stop = training["stop"]
     if "epochs" in stop:
         return math.ceil(stop["epochs"] * rows / training["batch_size"])
@@ -158,7 +157,7 @@ def _strip(prefix: str, tensors: dict) -> dict:
 
 
 def _checkpoint(resume, mechanism, data: dict, moments: dict, before=None) -> None:
-    """moments: {trained name: {key: tensor}}; before: weights at the task's start, needed within a task only."""
+    """moments: {trained name: {key: tensor}}; before: weights at the task's start, only within a task."""
     plain, tensors = packed(snapshot(mechanism))
     tensors |= {f"before.{name}": tensor for name, tensor in (before or {}).items()}
     for name, state in moments.items():
@@ -182,7 +181,7 @@ def _moments_of(optimizer, named: dict) -> dict:
 
 
 def _load_moments(optimizer, named: dict, moments: dict) -> None:
-    """Give an optimizer the moments of the trained tensors that had some; tensors of another shape start at zero."""
+    """Give an optimizer the saved moments of its tensors; tensors without moments, or of another shape, start at 0."""
     state = {
         number: moments[name]
         for number, (name, tensor) in enumerate(named.items())

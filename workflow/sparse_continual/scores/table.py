@@ -1,8 +1,8 @@
-"""The tables of scores that a training process leaves beside its weights, and the key they lie under.
+"""The tables of scores that a training process stores beside its weights, and their key.
 
-Importing torch and transformers costs more than scoring a small run, so the process that trained it
-scores it too. The scoring rule adopts those tables when weights, settings, code and what was scored are
-what it would use itself. Nothing heavy is imported here.
+Importing torch and transformers costs more than scoring a small run, so the process that trained a run also scores it.
+The scoring rule adopts these tables if their weights, settings, code and inputs are the ones that it would use itself.
+Nothing heavy is imported here.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ KEY = "scores.json"
 
 
 def asked(settings: dict, code: str, base: str, stream: str, mixture: str | None) -> dict:
-    """What tables of scores come from, besides weights: its settings, the digest of its code, and the
-    content of the manifests of the base, of the stream and of the base's mixture (None: none is scored)."""
+    """The sources of tables of scores, besides weights: their settings, the digest of their code, and the contents of
+    the manifests of the base, of the stream and of the base's mixture (None: no mixture is scored)."""
     manifests = {"base": base, "stream": stream, "mixture": mixture}
     return {
         "settings": settings,
@@ -38,7 +38,7 @@ def leave(folder, tables: dict[str, str], key: str) -> None:
 
 
 def adopt(folder, key: str) -> dict[str, str] | None:
-    """The tables beside a run's weights when they are whole and were made under `key`, else None."""
+    """The tables beside a run's weights if they are whole and were made under `key`, else None."""
     left = Path(folder) / KEY
     if not left.is_file():
         return None

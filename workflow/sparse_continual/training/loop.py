@@ -1,4 +1,4 @@
-"""The optimizer's loop, shared by pretraining, recovery and task streams."""
+"""The optimizer's loop of pretraining, recovery and task streams."""
 
 import math
 import os
@@ -13,14 +13,16 @@ from sparse_continual.identity import seed_of
 from sparse_continual.streams.tasks import concatenate
 from sparse_continual.training.batches import collate, loss_of, mixture_rows, refuse_beyond
 
-CLIP = 1.0  # norm of the gradient over everything trainable; equal in all arms
+CLIP = 1.0  # norm of the gradient over all trainable values; equal in all arms
 
 
 def prepare(threads: int, seed: int) -> None:
     """Make this process deterministic: threads, denormals, deterministic kernels, seeds."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic kernels need it on a GPU
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # moments of never-touched rows become denormal and slow AdamW tenfold
+    torch.set_flush_denormal(
+        True
+    )  # moments of unused rows become denormal, which makes AdamW ten times slower
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(seed % 2**63)
     random.seed(seed)
@@ -70,11 +72,11 @@ def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int, lo
     """Train on a base's own mixture: pretraining, and recovery under a fixed topology.
 
     places, ends: the trainables (training/trainables.py); mixture: [(share, Split)]; settings: steps,
-    batch_size, learning_rate, warmup; loss_of(model, batch): what is descended, nats a token unless given.
+    batch_size, learning_rate, warmup; loss_of(model, batch): the loss, by default nats a token.
 
-    Returns {steps, tokens (real ones, padding not counted), final_loss (mean of the last tenth)}.
+    Returns {steps, tokens (without padding), final_loss (mean of the last tenth)}.
 
-    Raises UserError when the loss is no number any more, and for a token that the model has no embedding for.
+    Raises UserError when the loss is not finite, and for a token without an embedding in the model.
     """
     shares, splits = zip(*mixture, strict=True)
     rows = concatenate(splits)
@@ -83,8 +85,8 @@ def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int, lo
     firsts = [sum(sizes[:entry]) for entry in range(len(sizes))]
     optimizer = adamw(places.parameters() + ends.parameters(), settings["learning_rate"])
     model.train()
-    # One block for all: a scalar kept of every step would cut into the memory that the step frees, and the next step,
-    # which then does not fit there, would take new memory.
+    # One block for all losses: keeping a scalar of every step would fragment the memory that the step frees, and the
+    # next step would allocate new memory.
     losses = torch.empty(settings["steps"], device=model.device)
     tokens, told = 0, time.monotonic()
     for number in range(settings["steps"]):
@@ -106,12 +108,12 @@ def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int, lo
 
 
 def final(values: torch.Tensor) -> float:
-    """Mean of the last tenth of a training's `values` [steps], at least of one."""
+    """Mean of the last tenth of a training's `values` [steps], at least of one value."""
     return values[-max(1, len(values) // 10) :].mean().item()
 
 
 def _refuse_divergence(losses: torch.Tensor, settings: dict) -> None:
-    """Looked at once, at the end: a look at every step would wait for the device each time."""
+    """Check the losses once, at the end: a check at every step would wait for the device each time."""
     broken = (~losses.isfinite()).nonzero().flatten()
     if len(broken):
         first = int(broken[0])
