@@ -1,7 +1,7 @@
-"""Whether the tensors of a checkpoint are those of the model that its config.json names.
+"""Compare the tensors of a checkpoint with those of the model that its config.json names.
 
-The model is built by transformers on the meta device and given tensors of the checkpoint's names and shapes, without
-values: so older names and experts that are stored one by one find their places as they do when weights are loaded.
+transformers builds the model on the meta device and gets tensors with the checkpoint's names and shapes, without
+values. So older names, and experts that are stored one by one, find their places as they do when weights are loaded.
 """
 
 from contextlib import contextmanager
@@ -12,17 +12,17 @@ from sparse_continual.models.checkpoint import BLOCKS, by
 from sparse_continual.models.reader import OF_QUANTISATION
 from sparse_continual.topologies import file as topology_file
 
-NO_WEIGHT = (*OF_QUANTISATION, "rotary_emb.inv_freq")  # ends of names; none is a surplus
-JOINING = "conversion of the weights"  # in what transformers raises when tensors do not fit together
+NO_WEIGHT = (*OF_QUANTISATION, "rotary_emb.inv_freq")  # ends of names; such tensors are never surplus
+JOINING = "conversion of the weights"  # part of transformers' error when tensors do not fit together
 
 
 def held_against(config: dict, shapes: dict) -> dict | None:
-    """Tensors by name -> shape, held against the class of transformers that a parsed config.json names.
+    """Compare tensors, name -> shape, with the class of transformers that a parsed config.json names.
 
-    Returns {"model": name of the class, "missing": names that it needs, "surplus": names that it has no place for,
-    "misshapen": name and shape of tensors that it needs in another shape, "unjoined": whether tensors that it joins
-    into one do not fit together, as when an expert is missing; then nothing else is told}, names sorted. None where
-    transformers has no such class, or cannot build it. A weight that is tied to another is not missing.
+    Returns {"model": name of the class, "missing": names that it needs, "surplus": names without a place, "misshapen":
+    name and shape of tensors that it needs in another shape, "unjoined": whether tensors that it joins into one do not
+    fit together, as when an expert is missing (then the rest is empty)}, names sorted. None if transformers has no such
+    class, or cannot build it. A weight that is tied to another is not missing.
     """
     import torch
 
@@ -46,7 +46,7 @@ def held_against(config: dict, shapes: dict) -> dict | None:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
-    except Exception as error:  # whatever its constructor stumbles over
+    except Exception as error:  # the constructor can raise anything
         unjoined = JOINING in str(error)
         if not unjoined:
             return None
@@ -62,11 +62,11 @@ def held_against(config: dict, shapes: dict) -> dict | None:
 
 
 def as_stored(config: dict, file: topology_file.Bits, shapes: dict) -> topology_file.Bits:
-    """A topology `file`, which has the names of the model's parameters, by those of the checkpoint's tensors (name ->
-    shape): transformers stores some under other names, and experts that it keeps together one by one.
+    """A topology `file`, which has the names of the model's parameters, under the names of the checkpoint's tensors
+    (name -> shape): transformers stores some under other names, and experts of one parameter one by one.
 
-    As it is where all its names are those of tensors, transformers cannot build the model of the parsed config.json, or
-    the checkpoint stores several of its matrices as one.
+    Unchanged if all its names are those of tensors, if transformers cannot build the model of the parsed config.json,
+    or if the checkpoint stores several of its matrices as one.
     """
     if file.shapes.keys() <= shapes.keys():
         return file
@@ -79,10 +79,10 @@ def as_stored(config: dict, file: topology_file.Bits, shapes: dict) -> topology_
     try:
         with torch.device("meta"):
             model = maker(made)
-    except Exception:  # whatever its constructor stumbles over
+    except Exception:  # the constructor can raise anything
         return file
     found = replace(file, shapes={}, bits={})
-    for name in file.shapes:  # one at a time: as bools they take eight times the memory
+    for name in file.shapes:  # one at a time: bools take eight times the memory of bits
         stored = {name: torch.from_numpy(file.mask(name))}
         for other, mask in (stored if name in shapes else revert_weight_conversion(model, stored)).items():
             if other in found.shapes:
@@ -92,8 +92,8 @@ def as_stored(config: dict, file: topology_file.Bits, shapes: dict) -> topology_
 
 
 def _named(config: dict) -> tuple:
-    """(name of the class that a parsed config.json names, the class, its config), the latter two None where
-    transformers has none such."""
+    """(name of the class that a parsed config.json names, the class, its config); the latter two are None if
+    transformers lacks it."""
     made, _ = activation.config_class(
         {key: value for key, value in config.items() if key not in BLOCKS}, whole=True
     )
@@ -108,7 +108,7 @@ def _class(name: str, kind):
 
     try:
         maker = getattr(transformers, name, None)
-    except ImportError:  # of something that needs a library which is not here
+    except ImportError:  # the class needs a library that is not installed
         return None
     model = isinstance(maker, type) and issubclass(maker, transformers.PreTrainedModel)
     return maker if model and maker.config_class is kind else None
@@ -116,7 +116,7 @@ def _class(name: str, kind):
 
 @contextmanager
 def _quiet():
-    """Without the bars and the table that transformers writes: what they say is in the report."""
+    """Without transformers' progress bars and table: the report has their content."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""Reports of `audit` to look at: on the terminal, as CSV, and as a figure."""
+"""Show reports of `audit`: on the terminal, as CSV, and as a figure."""
 
 import textwrap
 from io import BytesIO
@@ -10,7 +10,7 @@ from sparse_continual.files import write
 from sparse_continual.show import aligned, billions
 
 SHOWN = 3  # tensors named in a line
-WIDTH = 110  # letters of a line of words
+WIDTH = 110  # characters of a line of words
 COLUMNS = (
     "path",
     "name",
@@ -34,8 +34,8 @@ FORMS = (".png", ".svg", ".pdf")
 
 
 def as_text(reports: list[dict], pairs: list[dict]) -> str:
-    """Reports for the terminal: of each the verdict and why, then a line for each kind of matrix over all layers; at
-    the end a line for each of the `pairs` (`audit.compare`). Several reports are numbered.
+    """Reports for the terminal: for each the verdict and its reason, then a line per kind of matrix over all layers; at
+    the end a line per pair of `pairs` (`audit.compare`). Several reports are numbered.
     """
     numbers = {report["path"]: str(number) for number, report in enumerate(reports, 1)}
     pieces = []
@@ -102,7 +102,7 @@ def draw(reports: list[dict], path) -> None:
     """Write a figure to `path` (.png, .svg or .pdf): density of block matrices by layer and module, one panel per
     report that has counted ones.
 
-    Raises UserError for another ending, and when there is no report with a counted block matrix.
+    Raises UserError for another ending, and if no report has a counted block matrix.
     """
     from sparse_continual.figures import _style
 
@@ -125,7 +125,7 @@ def form_of(path) -> str:
 
 
 def _panels(reports: list[dict]):
-    """Density by layer (rows) and module (columns); each checkpoint has its own, so panels share no axes."""
+    """Density by layer (rows) and module (columns); each checkpoint has its own modules, so panels share no axes."""
     import pandas
 
     from sparse_continual.figures import _style
@@ -232,7 +232,7 @@ def _line(part: str, module: str, rows: list[dict]) -> tuple:
 
 
 def _short(paths: list[str]) -> list[str]:
-    """As many last parts of the paths as tell them apart."""
+    """The last parts of the paths, as many as make them different."""
     parts = [Path(path).parts for path in paths]
     for number in range(1, max(map(len, parts))):
         names = ["/".join(part[-number:]) for part in parts]

@@ -18,7 +18,15 @@ VALIDATION_ROWS = 256  # rows per forward pass for the validation loss
 
 
 def train_stream(
-    mechanism, pools, training, learning_rate, seed: int, after_task, resume=None, checkpoint=None, restart=False
+    mechanism,
+    pools,
+    training,
+    learning_rate,
+    seed: int,
+    after_task,
+    resume=None,
+    checkpoint=None,
+    restart=False,
 ):
     """Train the mechanism's model on `pools` in turn.
 
@@ -40,7 +48,10 @@ def train_stream(
     firsts = [sum(counts[:number]) for number in range(len(counts))]
     given = snapshot(mechanism) if restart else None
     if checkpoint:
-        data, tensors = checkpoint[0], {name: tensor.to(model.device) for name, tensor in checkpoint[1].items()}
+        data, tensors = (
+            checkpoint[0],
+            {name: tensor.to(model.device) for name, tensor in checkpoint[1].items()},
+        )
         restore(mechanism, unpacked(data["mechanism"], tensors))
         mechanism.frozen = data["frozen"]  # from before the kill, so that `verify` finds a change since then
         records, kept = data["records"], data["kept"]
