@@ -1,4 +1,4 @@
-"""Draw a figure by its name and write it in three forms whose bytes depend on tables and settings alone."""
+"""Draw a figure by its name and write it in three formats; the bytes depend only on tables and settings."""
 
 import io
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from sparse_continual import files, registry, tables
 from sparse_continual.figures._style import style
 
-# Without dates or versions of the day: equal tables give equal bytes.
+# Without dates or versions: equal tables give equal bytes.
 _METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
 

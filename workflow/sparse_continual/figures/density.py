@@ -1,7 +1,7 @@
 """Density by layer and matrix of every sparse topology, mean over blocks.
 
-Density is the number of weights that exist over the number of places. Limit: under an N:M pattern it
-is the same everywhere by construction, and the figure is then a check.
+Density is the number of existing weights over the number of places. Limit: under an N:M pattern it is the same
+everywhere by construction, and the figure is only a check.
 """
 
 from sparse_continual.figures import _style
@@ -17,7 +17,7 @@ CAPTION = (
 def draw(tables, settings):
     title = settings["title"]
     densities = tables["densities"]
-    # whole matrices may be left dense in a topology that lacks weights elsewhere
+    # a topology may leave whole matrices dense
     densities = densities[densities.topology.isin(densities.topology[densities.pattern != "dense"])]
     if densities.empty:
         return _style.empty(title, "No topology of this study has absent weights.")

@@ -1,8 +1,8 @@
 """Forest plot of the study's claims: estimate, intervals and verdict of each.
 
-One row per claim, in the order of the study's list. The word at the right is the verdict of the whole rule
-(adjusted test, exact test, learning gate, equivalence), so an interval that leaves zero out may still
-stand beside "not distinguished". Limit: claims that are joined from others have no estimate of their own.
+One row per claim, in the order of the study's list. The word at the right is the verdict of the whole rule (adjusted
+test, exact test, learning gate, equivalence), so an interval that excludes zero may still have the verdict "not
+distinguished". Limit: claims that combine others have no estimate of their own.
 """
 
 import math
@@ -36,7 +36,7 @@ def draw(tables, settings):
     title = settings["title"]
     if claims.empty:
         return _style.empty(title, "This study makes no claims on this stream.")
-    # a level, the whole forgetting of an arm, is so much larger than a difference that it has its own axis
+    # a level, the whole forgetting of an arm, is far larger than a difference, so it has its own axis
     level = claims.estimand == "level"
     groups = [
         (claims[chosen].to_dict("records"), words)
@@ -59,7 +59,7 @@ def draw(tables, settings):
 
 
 def _words(rows: list[dict]) -> tuple[list, list, list]:
-    """What stands left and right of the rows, and their heights."""
+    """The words left and right of the rows, and the rows' heights."""
     names, left = _style.labels([row["claim"] for row in rows], [_about(row) for row in rows])
     counts = [f"{row['n']:.0f} {row['unit']}{'s' * (row['n'] > 1)}" if row["n"] > 0 else "" for row in rows]
     verdicts, right = _style.labels([row["verdict"] for row in rows], counts, width=16)
@@ -94,7 +94,7 @@ def _row(ax, y, row):
 
 
 def _about(row: dict) -> str:
-    """What the claim is about: its contrast and metric, or how it is made from others."""
+    """The subject of the claim: its contrast and metric, or how it combines others."""
     if row["rule"] == "all_of":
         return "all of its parts"
     words = ", ".join(word for word in (row["contrast"], row["metric"].replace("_", " ")) if word)

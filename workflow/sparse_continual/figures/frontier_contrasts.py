@@ -1,8 +1,8 @@
 """Differences in forgetting at equal learning, at equal validation loss, and at the tuned learning rates.
 
-Between the learning rates of the grid both sides are interpolated, block by block. A difference at the
-tuned rates that vanishes at equal learning is one of learning, not of topology. Limit: few tuning blocks
-and a shorter stream; where the two frontiers do not overlap there is nothing to compare.
+Between the learning rates of the grid both sides are interpolated, block by block. A difference at the tuned rates that
+vanishes at equal learning comes from learning, not from topology. Limit: few tuning blocks and a shorter stream; if the
+two frontiers do not overlap there is no comparison.
 """
 
 from sparse_continual.figures import _style
@@ -52,7 +52,7 @@ def draw(tables, settings):
 
 
 def _below(rows, estimand: str) -> str:
-    """The estimand where it is not the contrast's name, and n where it is not the same throughout."""
+    """The estimand if it is not the contrast's name, and n if it is not the same everywhere."""
     words = [] if estimand == rows.contrast.iloc[0] else [estimand.replace("_", " ")]
     if rows.n.nunique() > 1:
         words.append("n = " + "/".join(str(n) for n in rows.n.astype(int)))

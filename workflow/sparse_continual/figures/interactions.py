@@ -1,8 +1,8 @@
 """Interactions: the four means of every 2 x 2, and how far they are from adding up.
 
-A contrast of two against two, (a - b) - (c - d), asks whether what leads from b to a on one side leads
-as far on the other: a mechanism on sparse and on dense weights, or masked writes on both. Limit: the
-intervals of the four means say nothing about the interaction, which is paired by block and has its own.
+A contrast of two against two, (a - b) - (c - d), asks whether the step from b to a on one side is as large as on the
+other: a mechanism on sparse and on dense weights, or masked writes on both. Limit: the intervals of the four means say
+nothing about the interaction, which is paired by block and has its own.
 """
 
 from sparse_continual.figures import _style
@@ -72,7 +72,7 @@ def _panel(ax, pairs, means, row) -> None:
 
 
 def _interaction(ax, observed: float, of) -> None:
-    """Where the first pair would end if effects added up, and the interval of the distance to it."""
+    """The end of the first pair if effects added up, and the interval of the distance to it."""
     look = {"color": _style.BLACK, "linewidth": 0.8}
     ax.plot([1.3, 1.3], [observed - of["upper"], observed - of["lower"]], **look)
     ax.plot(1.3, observed - of["mean"], "x", color=_style.BLACK, ms=5, mew=1.2)

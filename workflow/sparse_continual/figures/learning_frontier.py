@@ -1,8 +1,8 @@
 """Forgetting against learning over the grid of learning rates, one panel per condition.
 
-The learning rate moves forgetting far more than topology does, so the whole frontier is shown and not
-only the chosen point. Values are validation scores of the tuning blocks, which enter no test. Limit:
-few tuning blocks and a shorter stream: shapes can be compared, not small differences.
+The learning rate changes forgetting far more than topology does, so the whole frontier is shown and not only the chosen
+point. Values are validation scores of the tuning blocks, which are not part of any test. Limit: few tuning blocks and a
+shorter stream: shapes can be compared, not small differences.
 """
 
 from sparse_continual.figures import _style

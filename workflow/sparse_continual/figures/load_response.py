@@ -1,7 +1,7 @@
 """Differences against load: bits to be stored per nonzero weight.
 
-With few facts per nonzero nothing ever competes for room, so the sign of an effect may depend on the
-load. Limit: streams of other loads differ in their number of facts, and hence of steps, too.
+With few facts per nonzero weight nothing competes for room, so the sign of an effect may depend on the load. Limit:
+streams of other loads also differ in their number of facts, and so in steps.
 """
 
 from sparse_continual.figures import _style
@@ -45,7 +45,7 @@ def _line(ax, own, look, shift) -> None:
 
 
 def _ticks(ax, loads) -> None:
-    """Ticks at the loads themselves where they stand apart, for all panels."""
+    """Ticks at the loads themselves if they are far enough apart, for all panels."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     kept = [loads[0]]

@@ -1,8 +1,7 @@
-"""Seconds and memory that every topology took: to prune, to pretrain under its mask, to recover.
+"""Seconds and memory of every topology: to prune, to pretrain under its mask, to recover.
 
-Limit: times are those of one machine, with whatever else ran on it, and of one size of model; how both grow is
-measured in benchmarks/pruning.md. In models of a few megabytes the memory of a process that grows and shrinks is
-that of libraries as much as that of a method.
+Limit: times are those of one machine with its other load, and of one size of model; benchmarks/pruning.md measures how
+both grow. In models of a few megabytes the libraries' share of a process's memory is as large as the method's.
 """
 
 from sparse_continual.figures import _style

@@ -1,8 +1,8 @@
 """Perplexity of every topology before pruning, after it and after recovery, beside the errors of its matrices.
 
-Rows of a topology at init have no dots for what comes before its pretraining: the model knew nothing yet. Limit: a
-method that trains while it prunes has read more text than the others when it arrives at "pruned", and what it learnt
-counts as error of its matrices; what methods cost is another figure.
+Topologies at init have no dots before their pretraining: the model knew nothing yet. Limit: a method that trains while
+it prunes has read more text than the others when it arrives at "pruned", and what it learnt counts as error of its
+matrices; another figure shows the costs of methods.
 """
 
 from sparse_continual.figures import _style
@@ -51,7 +51,7 @@ def draw(tables, settings):
         _mark(left, stage, own, [at[name] for name in own.index])
     for name, of in errors.groupby("topology", sort=False):
         means = of.groupby("matrix").error.mean()
-        positive = means[means > 0]  # a matrix that lost nothing has no place on the scale
+        positive = means[means > 0]  # a matrix without error has no place on a logarithmic scale
         right.plot(positive, [at[name]] * len(positive), "o", color=_style.SKY, ms=2.5, mew=0, alpha=0.6)
         right.plot(means.median(), at[name], "|", color=_style.BLACK, ms=8, mew=1.4)
     for ax, label in ((left, "perplexity"), (right, "error of a matrix")):

@@ -1,8 +1,8 @@
 """Dots per block: the paired difference of every contrast, for both primary metrics.
 
-Each contrast is an estimand of its own and is never pooled with another. Nothing is judged here: which
-differences are findings is for the claims to say. Limit: levels of single arms are left to the figure
-of the primary metrics, whose scale they need.
+Each contrast is an estimand of its own and is never pooled with another. Nothing is judged here: the claims decide
+which differences are findings. Limit: levels of single arms are in the figure of the primary metrics, because they need
+its scale.
 """
 
 from sparse_continual.figures import _style

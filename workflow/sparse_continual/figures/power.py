@@ -1,8 +1,8 @@
-"""The smallest difference that the study can see, against the number of blocks.
+"""The smallest difference that the study can detect, against the number of blocks.
 
-For a paired t test at the level divided by the number of separate claims, with a power of 80 %: with the
-SD that the plan assumed, with a pilot's, and with those of the study itself. Limit: the observed SDs
-are estimates; power from them describes the study's precision and excuses no result.
+For a paired t test at the level divided by the number of separate claims, with a power of 80 %: with the SD that the
+plan assumed, with a pilot's, and with those of the study itself. Limit: the observed SDs are estimates; power from them
+describes the study's precision and excuses no result.
 """
 
 import math

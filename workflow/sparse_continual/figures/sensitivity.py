@@ -1,6 +1,6 @@
-"""What is left of every contrast when one block, one position or one task is left out.
+"""Every contrast with one block, one position or one task left out.
 
-Limit: leaving out shows how much hangs on a single one; it is no test, and n is one smaller each time.
+Limit: leaving out shows how much depends on a single one; it is not a test, and n is one smaller each time.
 """
 
 from sparse_continual.figures import _style

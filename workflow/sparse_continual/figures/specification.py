@@ -1,8 +1,8 @@
 """Specification curve: one contrast under every secondary choice of metric, scale, items and estimator.
 
-Exploratory: the choices were not all equally defensible in advance and share their data, so the share of
-them that leaves zero out is no test. Knob: `contrast`. Source: Simonsohn, Simmons and Nelson,
-"Specification curve analysis", Nature Human Behaviour 4 (2020).
+Exploratory: the choices were not all equally defensible in advance and share their data, so the share of them whose
+interval excludes zero is not a test. Knob: `contrast`. Source: Simonsohn, Simmons and Nelson, "Specification curve
+analysis", Nature Human Behaviour 4 (2020).
 """
 
 from sparse_continual.errors import UserError

@@ -1,8 +1,8 @@
 """Scores along the stream, one panel per condition: each task, the average over seen tasks, the base.
 
-Lines are means over blocks by position, bands t intervals over blocks. Knobs: `part`, `level`. Limits:
-means of curves hide blocks that collapse, which the report lists; a band is for each number of tasks by
-itself; intervals of two conditions say nothing about their difference, which is paired by block.
+Lines are means over blocks by position, bands t intervals over blocks. Knobs: `part`, `level`. Limits: means of curves
+hide blocks that collapse, which the report lists; a band holds for each number of tasks by itself; intervals of two
+conditions say nothing about their difference, which is paired by block.
 """
 
 from sparse_continual.figures import _style

@@ -1,13 +1,13 @@
-"""What the two sides of a contrast differ in, in words."""
+"""The differences between the two sides of a contrast, in words."""
 
 from sparse_continual.report.sentences import arms, form
 from sparse_continual.report.words import Words
 
 
 def differ(contrast: dict, conditions: dict, chosen: dict[str, str], words: Words) -> str:
-    """What the two sides of a contrast differ in, in the settings of their conditions and the `chosen` rates.
+    """The differences between the two sides of a contrast: settings of their conditions, and the `chosen` rates.
 
-    Of an interaction, its two pairs.
+    For an interaction, the differences within its two pairs.
     """
     kind, names = form(contrast), arms(contrast)
     if kind == "level":
@@ -28,7 +28,7 @@ def differ(contrast: dict, conditions: dict, chosen: dict[str, str], words: Word
 
 
 def _in_words(condition: dict, rate: str, words: Words) -> dict[str, str]:
-    """The settings of a condition as a reader would say them."""
+    """The settings of a condition in the reader's words."""
     match, like = condition.get("match"), condition.get("like")
     return {
         "base": condition["base"],

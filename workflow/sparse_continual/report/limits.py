@@ -1,4 +1,4 @@
-"""What may not be concluded, as sentences derived from the facts of the study."""
+"""Conclusions that the study does not support, as sentences derived from its facts."""
 
 import math
 
@@ -10,12 +10,12 @@ from sparse_continual.statistics.contrasts import shared
 from sparse_continual.verdicts.findings import planned_n
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 
-BITS_PER_WEIGHT = 2  # that a model can store (arXiv 2404.05405)
+BITS_PER_WEIGHT = 2  # capacity of a model (arXiv 2404.05405)
 SAME_MODEL = 0.05  # relative difference in weights below which two matched controls are nearly one
 
 
 def limits(facts: dict, budget: list[dict], streams: dict, claims: list[dict], words: Words) -> list[str]:
-    """Sentences on what the study cannot say.
+    """Sentences on the limits of the study's conclusions.
 
     `facts` is the study's slice of config (report.smk), `budget` the rows of budget.csv, `streams` maps
     each stream's name to its tables `contrasts`, `summary`, `frontier`, `flags`, `runs` and `densities`, `claims`
@@ -33,7 +33,7 @@ def limits(facts: dict, budget: list[dict], streams: dict, claims: list[dict], w
 
 
 def units(facts: dict) -> tuple[int, str]:
-    """(n, "block" or "base"): what the study's statistics count."""
+    """(n, "block" or "base"): the unit that the study's statistics count."""
     bases = facts["bases_of_blocks"]
     return planned_n(bases), "base" if shared(bases) else "block"
 
@@ -127,7 +127,7 @@ def _lora(facts, words):
 
 
 def _controls(budget, words):
-    """Pairs of dense controls matched on different counts that come out as nearly the same model."""
+    """Pairs of dense controls that are matched on different counts but are nearly the same model."""
     matched = [row for row in budget if row["matched_on"]]
     return dict.fromkeys(
         words(

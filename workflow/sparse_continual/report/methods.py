@@ -1,4 +1,4 @@
-"""Methods side by side: what was measured of every topology while it was made, and what its arm did on the stream.
+"""Methods side by side: the measurements of every topology, and the results of its arm on the stream.
 
 Described only, and only in studies that measure their topologies (`study.measure_topologies`).
 """
@@ -18,7 +18,7 @@ COLUMNS = (
 
 
 def of_methods(name: str, found: dict, facts: dict, words: Words) -> dict | None:
-    """{lines: sentences, table, costs} of the stream `name`, or None where nothing was measured.
+    """{lines: sentences, table, costs} of the stream `name`, or None if nothing was measured.
 
     found: tables of the stream, among them densities, summary, and those of pruning.tables.MEASURED.
     """
@@ -43,7 +43,7 @@ def of_methods(name: str, found: dict, facts: dict, words: Words) -> dict | None
 
 
 def _rows(found, facts) -> list[dict]:
-    """One row per condition whose model the base's own shape has: means over blocks."""
+    """One row per condition whose model has the base's own shape: means over blocks."""
     perplexity = found["perplexities"].copy()
     perplexity["perplexity"] = [math.log(value) for value in perplexity.perplexity]
     perplexity = perplexity.groupby(["topology", "stage"]).perplexity.mean().to_dict()
@@ -89,7 +89,7 @@ def _costs(costs, words: Words) -> list[dict]:
 
 
 def _lines_by_base(rows: list[dict], words: Words) -> list[str]:
-    """`_lines`; of several bases those of each, which begin with its name: each reads text of its own."""
+    """`_lines`; with several bases, those of each base after its name, because each reads its own text."""
     bases = list(dict.fromkeys(row["base"] for row in rows))
     if len(bases) == 1:
         return _lines(rows, words)
@@ -101,7 +101,7 @@ def _lines_by_base(rows: list[dict], words: Words) -> list[str]:
 
 
 def _lines(rows: list[dict], words: Words) -> list[str]:
-    """Sentences on how far apart the methods are, each where there is something to say it of."""
+    """Sentences on the differences between methods, as far as there is data."""
     unique = {row["topology"]: row for row in rows}
     sparse = [row for row in unique.values() if row["density"] < 1]
     later = [row for row in sparse if row["perplexity_trained"] is None]
@@ -134,8 +134,8 @@ def _lines(rows: list[dict], words: Words) -> list[str]:
 
 
 def _ends(rows, key, name, form) -> dict:
-    """{low, lowest, high, highest}: the smallest and largest value of a column, as `form` writes them, and the column
-    `name` of these rows; {} of none.
+    """{low, lowest, high, highest}: the smallest and largest value of a column, formatted by `form`, and the column
+    `name` of their rows; {} for no rows.
     """
     rows = [row for row in rows if row[key] is not None and not math.isnan(row[key])]
     if not rows:

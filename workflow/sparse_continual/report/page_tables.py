@@ -1,4 +1,4 @@
-"""The tables of the page: which rows and columns of which files it shows, and under which heading."""
+"""The tables of the page: the rows and columns of which files it shows, and under which heading."""
 
 import csv
 from pathlib import Path
@@ -185,7 +185,7 @@ def of_deviations(rows: list[dict], words: Words) -> dict:
 
 
 def of_power(rows: list[dict], words: Words) -> dict:
-    """What n can see."""
+    """What the planned n can detect."""
     columns = (
         "source stream contrast metric n sd:size level tests detectable effect blocks_for_effect margin tost_power"
         " gate_power exact_reaches"
@@ -194,7 +194,7 @@ def of_power(rows: list[dict], words: Words) -> dict:
 
 
 def of_environment(environment: dict | None, words: Words) -> dict | None:
-    """Machines, versions, commits and the training time in all, of what environment.gather found."""
+    """Machines, versions, commits and the total training time, from environment.gather."""
     if environment is None:
         return None
     code = [
@@ -216,7 +216,7 @@ def of_environment(environment: dict | None, words: Words) -> dict | None:
 
 
 def _shortened(diff: str, words: Words) -> str:
-    """The first lines of a long diff, and how many follow."""
+    """The first lines of a long diff, and the number of further lines."""
     lines = diff.splitlines()
     if len(lines) <= DIFF_LINES:
         return diff
@@ -233,11 +233,11 @@ def of_digests(path: Path, words: Words) -> dict:
 
 
 def primary_rows(contrasts, stream: str, claims: list[dict], words: Words) -> list[dict]:
-    """The rows of contrasts.csv on a primary metric, raw, with their gate and the claims that rest on them.
+    """The rows of contrasts.csv on a primary metric, raw, with their gate and their claims.
 
-    `claims` are the rows of claims.csv. Where the gate of a row, or of a claim on it, failed, the row has no
-    estimate. Members of joint claims are tested through those and have no verdict here. `holm_p` and `verdict`
-    are lists of words, one per claim.
+    `claims` are the rows of claims.csv. If the gate of a row, or of a claim on it, failed, the row has no estimate.
+    Members of joint claims are tested through those and have no verdict here. `holm_p` and `verdict` are lists of
+    words, one per claim.
     """
     rows = contrasts[
         (contrasts.role == "primary") & contrasts.metric.isin(PRIMARY) & (contrasts.scale == "raw")
@@ -248,7 +248,7 @@ def primary_rows(contrasts, stream: str, claims: list[dict], words: Words) -> li
 def _with_claims(row, stream, claims, words):
     key = (row["contrast"], row["metric"], stream)
     resting = [_quiet(claim) for claim in claims if rests_on(claim) == key]
-    # claims on a row have gates of the sides that they favour; a row without claims speaks by its estimate
+    # claims on a row have gates of the sides that they favour; without claims, the estimate favours a side
     quiet = any(silent(claim) for claim in resting) if resting else not gate.passed(row)
     state = "failed" if quiet else "passed" if row["minus"] else "none"
     told = [claim for claim in resting if claim["role"] != "component"]
@@ -263,7 +263,7 @@ def _with_claims(row, stream, claims, words):
 
 
 def _verdict(claim: dict, words: Words) -> str:
-    """The verdict as a table says it: of a claim shown by non-inferiority, that this is what was shown."""
+    """The verdict as a table shows it; a claim shown by non-inferiority says so."""
     verdict = words.name("verdicts", claim["verdict"]).lower()
     if claim["rule"] != "noninferiority" or claim["verdict"] != "shown":
         return verdict
@@ -276,12 +276,12 @@ def rests_on(claim: dict) -> tuple[str, str, str]:
 
 
 def silent(claim: dict) -> bool:
-    """Whether a gate forbids to speak of the estimate in a row of claims.csv."""
+    """Whether a gate forbids a statement about the estimate in a row of claims.csv."""
     return claim["verdict"] == "gate failed" or (claim["verdict"] != "not tested" and withheld(claim))
 
 
 def _quiet(row):
-    """A row of claims.csv, without its estimate and tests where a gate forbids to speak of them."""
+    """A row of claims.csv, without its estimate and tests if a gate forbids a statement about them."""
     return row | dict.fromkeys(_TOLD, "") if silent(row) else row
 
 
@@ -308,7 +308,7 @@ def _price(row, facts, words) -> dict:
 
 
 def _arms(found, facts) -> list[dict]:
-    """What each condition did: chosen rate, and means over blocks and tasks of how it trained."""
+    """The training of each condition: its chosen rate, and means over blocks and tasks."""
     rows = []
     for condition in facts["study"]["conditions"]:
         runs = found["runs"][found["runs"].condition == condition]

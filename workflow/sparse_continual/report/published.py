@@ -1,4 +1,4 @@
-"""What is declared of published checkpoints, beside what was counted in them."""
+"""The declarations of published checkpoints, beside the counts."""
 
 from sparse_continual.report.html_table import table
 from sparse_continual.report.words import Words, absent
@@ -8,7 +8,7 @@ from sparse_continual.topologies.zeros import GROUPS
 
 
 def provenance(facts: dict, words: Words) -> dict:
-    """The table of the study's published checkpoints, as the registry declares them: nothing of it was measured."""
+    """The table of the study's published checkpoints, as the registry declares them; nothing in it was measured."""
     rows = [
         {
             "base": base,
@@ -28,12 +28,12 @@ def provenance(facts: dict, words: Words) -> dict:
 
 
 def compared(facts: dict, densities, budget: list[dict]) -> list[dict]:
-    """One row for every topology that was counted in a published checkpoint, of the frame `densities` of a stream.
+    """One row for every topology that was counted in a published checkpoint, from the frame `densities` of a stream.
 
     budget: rows of budget.csv, which have the number of all parameters.
 
-    {topology, base, declared_pattern, declared_sparsity (None where not declared), pattern, sparsity, agrees}:
-    `agrees` is "false" where the pattern cannot be the declared one, or the sparsity is not (`sparsity_agrees`).
+    {topology, base, declared_pattern, declared_sparsity (None if not declared), pattern, sparsity, agrees}: `agrees` is
+    "false" if the pattern or the sparsity (`sparsity_agrees`) contradicts the declaration.
     """
     found = []
     for topology, base in facts.get("counted", {}).items():
@@ -65,24 +65,24 @@ def compared(facts: dict, densities, budget: list[dict]) -> list[dict]:
 
 
 def _another(declared, pattern: str, matrices: list) -> bool:
-    """Whether a model that was counted as `pattern`, of `matrices` (pattern, density), cannot have the declared one.
+    """Whether a model counted as `pattern`, with `matrices` (pattern, density), contradicts the declared pattern.
 
-    Told from labels, so an N:M of a matrix that is thinner than `seen` is believed.
+    Labels decide, so the N:M of a matrix that is thinner than `seen` is believed.
     """
-    # whole lines that are absent can be any pattern to the count
+    # the count has no pattern for whole absent lines: they can have any pattern
     if declared in (None, "structured", pattern):
         return False
     groups = parse_pattern(declared)
     if groups is None or pattern == "dense":
         return True
     kept, of = groups
-    # the count looks for few M, and does not call a thin matrix N:M that can be so by chance
+    # the count tries few M, and a thin matrix that could have N:M by chance is not called N:M
     seen = kept / of / 2 if of in GROUPS else kept / of
     return any(seen < density < 1 and not implies(kind, declared) for kind, density in matrices)
 
 
 def limits(facts: dict, streams: dict, budget: list[dict], words: Words) -> list[str]:
-    """Sentences on what contrasts of published checkpoints cannot say, and on declarations that are wrong."""
+    """Sentences on the limits of contrasts of published checkpoints, and on wrong declarations."""
     contrasts = [f"`{c['name']}`" for c in facts["study"]["contrasts"] if c["estimand"] == "as_published"]
     found = [words("limits.published.contrasts", contrasts=words.join(contrasts))] if contrasts else []
     counted = streams.values() if facts.get("counted") else []
@@ -100,5 +100,5 @@ def limits(facts: dict, streams: dict, budget: list[dict], words: Words) -> list
 
 
 def _stated(pattern, sparsity) -> str:
-    """A pattern and a sparsity, as far as they are stated: `2:4, 0.5`."""
+    """A pattern and a sparsity, as far as they are declared: `2:4, 0.5`."""
     return ", ".join(([pattern] if pattern else []) + ([] if sparsity is None else [f"{sparsity:.3g}"]))

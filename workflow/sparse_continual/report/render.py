@@ -1,8 +1,8 @@
-"""The page a lab member reads: one HTML file that opens offline, its findings as Markdown, a LaTeX table.
+"""The study's report: one HTML file that opens offline, its findings as Markdown, a LaTeX table.
 
-What is said of findings comes from `sentences`, of limits from `limits.limits`, of what contrasts compare
-from `differ`; the words are the catalogue's, in one language. Equal inputs give an equal page: only the
-section on the environment tells of machines and times, and it is what run.json says of them.
+`sentences` writes the findings, `limits.limits` the limits, `differ` the differences behind a contrast; the words come
+from the catalogue of one language. Equal inputs give an equal page: only the section on the environment shows machines
+and times.
 """
 
 import csv
@@ -28,16 +28,15 @@ from sparse_continual.verdicts.instrument import refuse_failed
 def write(root, facts: dict, page, extract, export, environment: dict | None = None, built=()) -> None:
     """Write the HTML `page`, the Markdown `extract` and the LaTeX `export` of the study in folder `root`.
 
-    `root` is results/<study>. `facts` is the slice of config: study, phase, language, registration
-    ({path, digest} or None), claims (those of the claims file), configfiles (those beside the default),
-    bases_of_blocks (block -> base), published (base -> what is declared of a published checkpoint), counted (topology
-    -> the base that it was counted in), topology_names (condition -> its topology, as the tables name it),
-    tasks (stream -> how many tasks it has), bits (stream -> bits that its tasks ask a model to store, None where no one
-    can say), generated (whether every base is made here), and the bases, topologies, mechanisms, streams, conditions
-    and figures that the study uses.
-    `environment` is what environment.gather found, `built` what tasks.gather found.
+    `root` is results/<study>. `facts` is the slice of config: study, phase, language, registration ({path, digest} or
+    None), claims (those of the claims file), configfiles (besides the default), bases_of_blocks (block -> base),
+    published (base -> declarations of a published checkpoint), counted (topology -> the base that it was counted in),
+    topology_names (condition -> the name of its topology in the tables), tasks (stream -> number of tasks), bits
+    (stream -> number of bits that its tasks ask a model to store, None if unknown), generated (whether every base is
+    made here), and the bases, topologies, mechanisms, streams, conditions and figures that the study uses.
+    `environment` is the result of environment.gather, `built` that of tasks.gather.
 
-    Raises UserError when an instrument check failed, or a verdict is not carried by its row.
+    Raises UserError if an instrument check failed, or a verdict contradicts its row.
     """
     root, words = Path(root), Words(facts["language"])
     with open(root / "budget.csv", newline="", encoding="utf-8") as handle:
@@ -99,7 +98,7 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
 
 
 def _read(folder: Path, kind: str) -> dict:
-    """Name -> table, of the estimates of a stream or of the whole study (`kind`: a folder of `tables`)."""
+    """Name -> table of the estimates of a stream or of the whole study (`kind`: a folder of `tables`)."""
     names = [name for name, table in tables.every().items() if table.folder == kind]
     return {name: tables.read(folder / "statistics" / f"{name}.csv") for name in names}
 
@@ -112,7 +111,7 @@ def _read_stream(folder: Path, facts: dict) -> dict:
 
 
 def _claims(facts, rows, chosen, figures, words) -> list[dict]:
-    """The claims of the study as the page shows them; members of joint claims stand within those."""
+    """The claims of the study for the page; members of joint claims are nested in those."""
     contrasts = {contrast["name"]: contrast for contrast in facts["study"]["contrasts"]}
     planned = {claim["name"]: claim for claim in facts["claims"]}
     _same_names(rows, planned)
@@ -149,7 +148,7 @@ def _claims(facts, rows, chosen, figures, words) -> list[dict]:
 
 
 def _same(row, rows, words) -> str:
-    """Which other claims rest on the same differences, so that nobody counts them as further evidence."""
+    """The other claims that use the same differences, so that nobody counts them as further evidence."""
     if absent(row["contrast"]):
         return ""
     own = page_tables.rests_on(row)
@@ -168,7 +167,7 @@ def _same(row, rows, words) -> str:
 
 
 def _named(row, rows, words):
-    """A claim's name; of a member, with that of the claim that it belongs to."""
+    """A claim's name; for a member, followed by the name of its claim."""
     joint = next(
         (f"`{other}`" for other, its in rows.items() if row["claim"] in names_in(its["members"])), ""
     )
@@ -185,7 +184,7 @@ def _same_names(rows, planned):
 
 
 def _claim_figure(claim, row, figures):
-    """The figure that a claim names, on the claim's stream or else the first; None where it is not drawn."""
+    """The figure that a claim names, on the claim's stream or else the first; None if it is not drawn."""
     named = [each for each in figures if each["name"] == claim.get("figure")]
     own = [each for each in named if each["stream"] in str(row["stream"]).split()]
     return next(iter(own or named), None)

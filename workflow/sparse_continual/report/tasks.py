@@ -1,4 +1,4 @@
-"""What was done to the text of the tasks, and what their rows begin with, beside the scores before the stream."""
+"""The handling of the tasks' texts and the start of their rows, beside the scores before the stream."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from sparse_continual.streams.tasks import HANDLING
 def gather(built: list[tuple[str, str, str]]) -> list[dict]:
     """Rows {stream, condition, task, start, left_out_end, and the counts of HANDLING} of the tasks to report.
 
-    built: (stream, condition, manifest of tasks that the condition reads). Shown are tasks whose tokens come from a
-    tokenizer that was not made here, and those with a count that is not zero. `start` and `left_out_end`: lists of
+    built: (stream, condition, manifest of tasks that the condition reads). The rows are the tasks whose tokens come
+    from a tokenizer that was not made here, and those with a nonzero count. `start` and `left_out_end`: lists of
     tokens, None for a generated tokenizer.
     """
     found, read = [], {}
@@ -39,7 +39,7 @@ def _total(count) -> int:
 def of_tasks(root: Path, name: str, gathered: list[dict], words: Words) -> dict:
     """The table of the stream `name` from rows of `gather`, with score and loss before the stream: means over blocks.
 
-    root: results/<study>, whose table of scores is read where there is anything to show.
+    root: results/<study>, whose table of scores is read if there is anything to show.
     """
     rows = [row for row in gathered if row["stream"] == name]
     if rows:
@@ -67,7 +67,7 @@ def of_tasks(root: Path, name: str, gathered: list[dict], words: Words) -> dict:
 
 
 def _tokens(found: list | None, words: Words) -> str:
-    """Tokens one after the other; a word where there are none, nothing where the tokenizer was made here."""
+    """Tokens one after the other; a word if there are none, nothing if the tokenizer was made here."""
     if found is None:
         return ""
     return " ".join(found) or words("page.run.no_token")
