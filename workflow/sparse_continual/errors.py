@@ -1,10 +1,10 @@
-"""The one error that is the user's to mend."""
+"""The error for mistakes that the user can fix."""
 
 
 class UserError(Exception):
     """Bad input: one line naming the file, key or tensor, what was found and what was expected.
 
-    Scripts and the Snakefile print the line alone, without a traceback; every other exception is
+    Scripts and the Snakefile print only this line, without a traceback; every other exception is
     a bug of ours and keeps its traceback.
     """
 

@@ -24,7 +24,7 @@ def _read(name: str) -> dict:
 
 
 def check_schema(where: str, value, schema: dict) -> list[str]:
-    """Fill defaults into `value`, then its mistakes against `schema`, each led by its dotted key."""
+    """Fill defaults into `value`; return its mistakes against `schema`, each led by its dotted key."""
     _fill(value, schema, schema)
     errors = jsonschema.Draft202012Validator(schema).iter_errors(value)
     ordered = sorted(errors, key=lambda error: [str(part) for part in error.path])
@@ -73,7 +73,7 @@ def without_defaults(value, schema: dict, root: dict):
 
 
 def _resolved(schema: dict, root: dict) -> dict:
-    """`schema`, or what its `$ref` names among the `$defs` of `root`."""
+    """`schema`, or the target of its `$ref` among the `$defs` of `root`."""
     return root["$defs"][schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
 
 
@@ -90,7 +90,7 @@ def _lines(where: str, error) -> list[str]:
             if name not in known
         ]
     if error.validator == "required":
-        return [f"{key}: missing key {name!r}; give it" for name in rule if name not in found]
+        return [f"{key}: missing key {name!r}; add it" for name in rule if name not in found]
     words = {
         "type": f"expected {rule}",
         "enum": f"expected one of {', '.join(map(str, rule)) if isinstance(rule, list) else rule}",

@@ -1,4 +1,4 @@
-"""Which entries of the store no study needs."""
+"""Entries of the store that no study needs."""
 
 import os
 from pathlib import Path

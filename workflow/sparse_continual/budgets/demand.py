@@ -1,4 +1,4 @@
-"""What a resolved study asks for, as prices need it: by condition, by topology, by training; none of it is made."""
+"""The quantities behind the prices of a resolved study: by condition, by topology, by training; nothing is made."""
 
 import math
 from itertools import product
@@ -10,10 +10,10 @@ from sparse_continual.streams.calibration import DEFAULTS as CALIBRATION
 
 
 def priced(study, stream: str) -> list[dict]:
-    """What `budgets.price.price` needs to know of every condition on `stream`.
+    """The inputs of `budgets.price.price` for every condition on `stream`.
 
-    `shape` is None for a model that is a download: its manifest, `model`, has it. A topology that is counted
-    in its checkpoint has neither pattern nor sparsity, but `densities`, the table of what was counted.
+    `shape` is None for a downloaded model: its manifest, `model`, has it. A topology that is counted in its checkpoint
+    has neither pattern nor sparsity, but `densities`, the table of the counts.
     """
     sizes, training = study.sizes(stream), study.study["training"]
     steps = steps_per_task(training, sizes["train_items"])
@@ -68,7 +68,7 @@ def steps_per_task(training: dict, train_items: int) -> int:
 
 
 def _asked_steps(study, stream: str, condition: str, steps: int) -> int:
-    """Training steps of a condition beside its cells, at `steps` a task: references, repeats, secondary outcomes."""
+    """Training steps of a condition besides its cells, at `steps` a task: references, repeats, secondary outcomes."""
     tasks = len(study.tasks(stream))
     beside = [run for _, run in study.references(stream)] + study.repeats(stream)
     runs = {cell.run.name: cell.run.settings for cell in beside if cell.condition == condition}
@@ -79,12 +79,13 @@ def _asked_steps(study, stream: str, condition: str, steps: int) -> int:
 
 
 def secondary_steps(entity, tasks: int) -> int:
-    """Training steps of measuring a secondary outcome on one run: `steps` of the module that measures it."""
+    """Training steps for a secondary outcome of one run: `steps` of its module."""
     return registry.by_name(f"runs.{entity.stage}").steps(entity.settings, tasks)
 
 
 def lengths(study, base: str) -> list[int]:
-    """Tokens of the rows that a base of the study reads: of streams, of its mixture, of texts for its methods."""
+    """Lengths in tokens of the rows that a base of the study reads: of streams, of its mixture, of calibration
+    texts."""
     found = {study.sizes(stream)["row_tokens"] for stream in study.streams}
     for name in study.conditions:
         arm = study.condition(name)
@@ -103,10 +104,10 @@ def _making(study, condition: str, topology: str) -> dict | None:
 
 
 def making_of(topology: dict, row_tokens: int) -> dict | None:
-    """What `budgets.pruning.making` needs to know of a topology beside the shape; None where no method makes it.
+    """The inputs of `budgets.pruning.making` for a topology, except the shape; None if no method makes it.
 
-    topology: its settings; row_tokens: of the base's own mixture, 0 where it declares none. In the result, text is
-    {sequences, tokens, written} of the text that the method reads, None where it reads none.
+    topology: its settings; row_tokens: of the base's own mixture, 0 if it declares none. In the result, text is
+    {sequences, tokens, written} of the text that the method reads, None if it reads none.
     """
     if topology["method"] == "dense" or is_found(topology):
         return None
@@ -126,7 +127,7 @@ def _mixture_tokens(study, condition: str) -> int:
 
 
 def mixture_tokens(mixture: list[dict]) -> int:
-    """Tokens of the longest row of a base's own mixture; 0 when the base declares none."""
+    """Length in tokens of the longest row of a base's own mixture; 0 if the base declares none."""
     return max(
         (
             registry.load("streams.sources", entry["source"]).sizes(entry, role="base")["row_tokens"]
@@ -139,7 +140,7 @@ def mixture_tokens(mixture: list[dict]) -> int:
 def prunings(study) -> list[dict]:
     """Every topology that a method makes, once for each base and shape.
 
-    Each is {topology (its name), base, shape, making (as in `priced`), models: how many it is made of}.
+    Each is {topology (its name), base, shape, making (as in `priced`), models: number of models}.
     """
     found = {}
     for condition in study.conditions:
@@ -158,7 +159,7 @@ def prunings(study) -> list[dict]:
 def preparation(study) -> list[dict]:
     """Every pretraining and recovery that the study needs, once.
 
-    Each is {steps, batch_size, row_tokens, shape, teacher}, the last whether one is followed.
+    Each is {steps, batch_size, row_tokens, shape, teacher}; teacher: whether it follows one.
     """
     phases = {}
     for condition in study.conditions:
@@ -181,7 +182,7 @@ def preparation(study) -> list[dict]:
 
 
 def _amounts(topology: dict) -> dict:
-    """What of a topology's settings says how many weights stay: pattern, sparsity, blocks that are left whole."""
+    """The settings of a topology that decide how many weights are kept: pattern, sparsity, whole blocks."""
     return {
         "pattern": topology.get("pattern", "dense"),
         "sparsity": topology.get("sparsity"),

@@ -1,4 +1,4 @@
-"""What `snakemake plan` prints: what is planned, what it costs and can show, and what the data lost on the way in."""
+"""The output of `snakemake plan`: the design, its costs, its power, and what the data lost when they were built."""
 
 import csv
 from pathlib import Path
@@ -15,15 +15,15 @@ from sparse_continual.streams.tasks import HANDLING
 from sparse_continual.training.arithmetic import Shape, forward_flops, training_flops
 
 DECLARED = " declared"
-UNCOUNTED = "declared: as the registry of published checkpoints has it, until it is counted in the weights."
+UNCOUNTED = "declared: as in the registry of published checkpoints, until it is counted in the weights."
 WORDS = ("stream", "condition", "base", "topology", "pattern", "shape", "matched_to", "matched_on")
 
 
 def plan_text(study, budget=None, streams=()) -> str:
     """The plan of `study` as plain text.
 
-    budget: path of budget.csv; streams: manifest of the first block's tasks of every stream. Without them
-    conditions are priced by what is declared of models that were not downloaded yet, and marked so.
+    budget: path of budget.csv; streams: manifest of the first block's tasks of every stream. Without them conditions of
+    models that are not downloaded are priced by their declarations, and marked so.
     """
     parts = [*_downloads(study)]
     rows = _rows(verified(budget)) if budget else _declared(study)
@@ -52,7 +52,7 @@ def plan_text(study, budget=None, streams=()) -> str:
 
 
 def _unknown(study) -> list[str]:
-    """One line for every base of the study whose FLOPs are not known, with why; then an empty one."""
+    """One line with the reason for every base whose FLOPs are not known; then an empty line."""
     bases = dict.fromkeys(study.condition(name)["base"] for name in study.conditions)
     lines = [
         f"Base {base}: FLOPs and hours are not known, shown as ?, because {why}."
@@ -63,8 +63,8 @@ def _unknown(study) -> list[str]:
 
 
 def _at_most(study, rows: list[dict]) -> list[str]:
-    """What of the nonzeros of `rows` is an upper bound: N:M, and whole heads and channels, of a base that may lack
-    weights already.
+    """The rows whose nonzeros are an upper bound: N:M, and whole heads and channels, of a base that may lack weights
+    already.
     """
     bounded = []
     for row in rows:
@@ -81,7 +81,7 @@ def _at_most(study, rows: list[dict]) -> list[str]:
 
 
 def _downloads(study) -> list[str]:
-    """What must be downloaded, or was: size, licence, gating, whether a token is there, and the disk's room."""
+    """Downloads, planned or done: size, licence, gating, whether a token exists, and the free disk space."""
     lines, wanted, written = [("base", "repository", "commit", "size", "licence", "gated", "state")], {}, []
     first = {study.condition(name)["base"]: name for name in reversed(study.conditions)}
     for base, condition in reversed(first.items()):
@@ -114,7 +114,7 @@ def _downloads(study) -> list[str]:
 
 
 def _bytes(sizes: list) -> str:
-    """The sum of sizes, as far as they are known."""
+    """The sum of the known sizes."""
     total = f"{number(sum(size or 0 for size in sizes))}B"
     if None not in sizes:
         return total
@@ -122,7 +122,7 @@ def _bytes(sizes: list) -> str:
 
 
 def _declared(study) -> list[dict]:
-    """Rows of budget.csv before models are downloaded, of the conditions of which enough is declared."""
+    """Rows of budget.csv before models are downloaded, for conditions with enough declarations."""
     facts, rows = study.published(), []
     for stream in study.streams:
         found = [
@@ -137,7 +137,7 @@ def _declared(study) -> list[dict]:
 
 
 def _preparation(phases: list[dict]) -> str:
-    """What is trained before any stream: pretraining and recovery, each model once; teachers apart."""
+    """Trainings before any stream: pretraining and recovery, each model once; teachers separately."""
     trainings = [phase | _phase_costs(phase) for phase in phases if phase["shape"]]
     total = sum(phase["hours"] or 0 for phase in trainings)
     count = f"{len(trainings)} trainings of bases (pretraining, recovery)"
@@ -165,13 +165,13 @@ def _phase_costs(phase: dict) -> dict:
     return {
         "hours": hours(phase["steps"], training),
         "teacher_flops": phase["steps"] * forward,
-        # as of the FLOPs, a third of a step's fixed time; at tiny size 0.4 of a step was measured in all
+        # a forward pass is a third of a step's FLOPs, and of its fixed time; at tiny size 0.4 of a step was measured
         "teacher_hours": hours(phase["steps"], forward, step_seconds=STEP_SECONDS / 3),
     }
 
 
 def _methods(topologies: list[dict]) -> list[str]:
-    """What the methods themselves have pass through their models, each topology's once, and all that are made."""
+    """Passes of the methods themselves, for each topology once, and the total."""
     lines, total, unknown = (
         [("topology", "base", "method", "models", "forward", "backward", "FLOP each", "FLOP")],
         0,
@@ -198,7 +198,7 @@ def _methods(topologies: list[dict]) -> list[str]:
 
 
 def _power(study) -> list[str]:
-    """What the planned blocks can show of the study's claims."""
+    """What the planned blocks can show about the study's claims."""
     from sparse_continual.verdicts.findings import power_rows
     from sparse_continual.verdicts.registration import in_words, path_of, pilot_of
 
@@ -218,7 +218,7 @@ def _power(study) -> list[str]:
 
 
 def _rows(path) -> list[dict]:
-    """Rows of budget.csv, numbers as numbers, None where not known; names stay text, whatever they look like."""
+    """Rows of budget.csv; numbers as numbers, None if not known; names stay text, even if they look like numbers."""
     with open(path, encoding="utf-8", newline="") as handle:
         return [
             {key: value if key in WORDS else float(value) if value else None for key, value in row.items()}
@@ -227,7 +227,7 @@ def _rows(path) -> list[dict]:
 
 
 def _losses(folder) -> list[str]:
-    """One line per task whose source counted what was done to its items."""
+    """One line per task whose source counted changes of its items."""
     lines = []
     for task in read_json(folder / "tasks.json"):
         counted = {key: task["facts"][key] for key in HANDLING if key in task["facts"]}

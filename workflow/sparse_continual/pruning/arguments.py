@@ -41,8 +41,8 @@ def rows(model, method: str, calibration) -> list:
     for number, row in enumerate(found):
         where = f"calibration sequence {number}"
         if not torch.is_tensor(row) or row.dim() != 1 or row.dtype not in (torch.int64, torch.int32):
-            mend = _mend(row, "give those of each sequence as a 1-D tensor")
-            raise UserError(f"{where}: found {_kind(row)}, expected token ids, int64 [tokens]; {mend}")
+            remedy = _remedy(row, "give those of each sequence as a 1-D tensor")
+            raise UserError(f"{where}: found {_kind(row)}, expected token ids, int64 [tokens]; {remedy}")
         if len(row) < 2:
             raise UserError(f"{where}: too short: found {len(row)} tokens, expected at least 2")
         if longest and len(row) > longest:
@@ -145,13 +145,13 @@ def _refuse_no_rows(calibration) -> None:
     if not isinstance(calibration, (torch.Tensor, list, tuple)) or (
         torch.is_tensor(calibration) and not calibration.dim()
     ):
-        mend = _mend(calibration, "make it a list of tensors (torch.as_tensor of each sequence)")
-        raise UserError(f"calibration: found {_kind(calibration)}, expected {TOKENS}; {mend}")
+        remedy = _remedy(calibration, "make it a list of tensors (torch.as_tensor of each sequence)")
+        raise UserError(f"calibration: found {_kind(calibration)}, expected {TOKENS}; {remedy}")
 
 
 def _kind(found) -> str:
     return f"{found.dtype} of shape {list(found.shape)}" if torch.is_tensor(found) else type(found).__name__
 
 
-def _mend(found, otherwise: str) -> str:
+def _remedy(found, otherwise: str) -> str:
     return "have a tokenizer make them" if isinstance(found, str) else otherwise

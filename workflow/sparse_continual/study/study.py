@@ -1,8 +1,8 @@
-"""A checked config, resolved: every result that a study needs, what it is made of and where it lies.
+"""A checked config, resolved: every result that a study needs, its inputs and its place.
 
-A result is an `Entity`; its folder is named by a digest over its settings and over the digests of what
-it is made from, never over code, so studies share what is equal and never overwrite each other. All of
-this is known from config (and from digests of the files that it names) before anything is made.
+A result is an `Entity`. Its folder is named by a digest over its settings and over the digests of its inputs, never
+over code, so studies share equal results and never overwrite each other. All of this is known from the config (and from
+digests of the files that it names) before anything is made.
 """
 
 import json
@@ -26,12 +26,12 @@ from sparse_continual.study.names import naming
 from sparse_continual.training.arithmetic import Shape, head_share, parameters
 from sparse_continual.verdicts.claims import load as load_claims
 
-ROOT = Path(__file__).resolve().parents[3]  # the checkout: where Snakefile, config.yaml and claims files lie
+ROOT = Path(__file__).resolve().parents[3]  # the checkout, with Snakefile, config.yaml and claims files
 
 
 @dataclass(frozen=True)
 class Entity:
-    """One result: its stage, its label, its canonical settings, and the entities it is made from by role."""
+    """One result: its stage, its label, its canonical settings, and its inputs by role."""
 
     stage: str
     label: str
@@ -58,7 +58,7 @@ class Entity:
 
     @property
     def manifest(self) -> str:
-        """The small file that says that the folder is whole: what later rules take as input."""
+        """The file that is written when the folder is whole; it is the input of later rules."""
         return f"{self.path}/{MANIFEST}"
 
 
@@ -78,7 +78,7 @@ def _listed(found) -> list:
 
 
 def _once(method):
-    """Remember what `method` made for the same arguments: every rule asks for the same entities again."""
+    """Cache the results of `method` by its arguments: every rule asks for the same entities again."""
 
     @wraps(method)
     def remembering(self, *arguments):
@@ -93,7 +93,7 @@ def _once(method):
 class Study:
     """The study of a checked config (`config.checked`).
 
-    Raises UserError for what only shows when parts meet: sources that refuse their settings, a pattern
+    Raises UserError for mistakes that only show when parts meet: sources that refuse their settings, a pattern
     that does not fit a model, a matched control that does not exist, fewer tasks than the metrics need.
     """
 
@@ -137,7 +137,7 @@ class Study:
             raise AssertionError(f"{entity.path}: two entities of one name; change study.seed")
         return found
 
-    # what a condition is
+    # conditions
 
     def condition(self, name: str) -> dict:
         """The condition's section of the config."""
@@ -160,11 +160,11 @@ class Study:
         return self.source(base).downloads is not None
 
     def downloads(self, base: str) -> list[dict]:
-        """What a base of the study downloads, and whether it is there: {repo, revision, ...}; [] for other bases."""
+        """The downloads of a base of the study, and whether they are in the cache: {repo, revision, ...}; else []."""
         return self.source(base).downloads(self.config["bases"][base]) if self.fetched(base) else []
 
     def published(self) -> dict[str, dict]:
-        """base -> what the registry of published checkpoints declares of it, for the bases that are in it."""
+        """base -> the declarations of the registry of published checkpoints, for the bases in it."""
         used = sorted({self.condition(condition)["base"] for condition in self.conditions})
         return {
             name: self.source(name).declared(self.config["bases"][name])
@@ -173,7 +173,7 @@ class Study:
         }
 
     def counted(self) -> dict[str, str]:
-        """topology, as the tables name it -> base, of those that are counted in their checkpoint."""
+        """topology, as the tables name it -> base, for topologies that are counted in their checkpoint."""
         return {
             self.topology_name(condition): self.condition(condition)["base"]
             for condition in self.conditions
@@ -181,7 +181,7 @@ class Study:
         }
 
     def topology_name(self, condition: str) -> str:
-        """A condition's topology as the tables name it: with its base where several have a topology of this name."""
+        """The name of a condition's topology in the tables: with its base if several have a topology of this name."""
         found = self.condition(condition)
         bases = {
             other["base"]
@@ -195,11 +195,11 @@ class Study:
         return self.config["topologies"][topology]["method"] != "dense"
 
     def block_seed(self, block: str) -> int:
-        """The seed that a block's batches derive from."""
+        """The seed of a block's batches."""
         return seed_of("block", self.seed, block)
 
     def base_block(self, block: str) -> str:
-        """The block whose base and tasks this block has: its own, or the first of those that share a base."""
+        """The block whose base and tasks this block uses: its own, or the first of those that share a base."""
         if block in self.tuning_blocks:
             return block
         return self.blocks[
@@ -207,7 +207,7 @@ class Study:
         ]
 
     def base_seed(self, block: str) -> int:
-        """The seed that a block's base and tasks derive from: they share a world of people and employers."""
+        """The seed of a block's base and tasks: they share a world of people and employers."""
         return seed_of("block", self.seed, self.base_block(block))
 
     def bases(self) -> dict[str, str]:
@@ -224,7 +224,7 @@ class Study:
 
     @_once
     def order(self, stream: str, block: str) -> list[str]:
-        """The block's order of tasks; a tuning block's is cut to the tasks that are tried."""
+        """The block's order of tasks; for a tuning block, only the tasks that are tried."""
         order = order_of_block(self.tasks(stream), self.seed, block)
         return order[: self.study["tuning"]["tasks"]] if block in self.tuning_blocks else order
 
@@ -383,7 +383,7 @@ class Study:
         )
 
     def arm(self, condition: str) -> dict:
-        """What runs.attach needs to know of a condition."""
+        """The settings of a condition for runs.attach."""
         found = self.condition(condition)
         return {
             "mechanism": self.config["mechanisms"][found["mechanism"]],
@@ -420,7 +420,8 @@ class Study:
 
     @_once
     def run(self, stream: str, condition: str, block: str, again: bool = False) -> Entity:
-        """The training of a condition on a block's stream; `again`: the same a second time, as its own entity."""
+        """The training of a condition on a block's stream; `again`: a second one with the same seed, as its own
+        entity."""
         own = {"repeat": 1} if again else {}
         return self._run(stream, condition, block, self.order(stream, block), self.block_seed(block), **own)
 
@@ -428,8 +429,8 @@ class Study:
     def reference(self, stream: str, condition: str, block: str, kind: str) -> Entity:
         """A condition's reference run (runs/references.py) on a block's tasks.
 
-        One that does not depend on an order has the stream's own and the seed of the block's base, so that
-        blocks that share a base share it; its batches are those of the base's first block.
+        A reference that does not depend on an order uses the stream's own order and the seed of the block's base, so
+        that blocks with one base share it; its batches are those of the base's first block.
         """
         tasks, seed, at = self.tasks(stream), self.base_seed(block), {}
         if kind == "joint":
@@ -463,7 +464,7 @@ class Study:
         """The scores of a run."""
         return self._scored(stream, condition, block, self.run(stream, condition, block)).score
 
-    # what the rules of a study ask for
+    # results that the rules of a study ask for
 
     @_once
     def runs(self, stream: str) -> list[Run]:
@@ -521,7 +522,7 @@ class Study:
         return [(condition, self.tuning(stream, condition)) for condition in self.conditions]
 
     def topologies(self, stream: str) -> list[tuple[str, str, Entity]]:
-        """(topology, block, entity) of every topology that a base's own shape takes in this study."""
+        """(topology, block, entity) of every topology of a base's own shape in this study."""
         found = {}
         for condition in self.conditions:
             if "match" not in self.condition(condition):
@@ -556,7 +557,7 @@ class Study:
             topologies = {found["topology"], found.get("like"), found.get("match", {}).get("to")} - {None}
             for topology in topologies:
                 used[condition, topology] = topology == found["topology"] or "match" not in found
-                self._refuse_topology(topology, {})  # shapes ask which topologies read text
+                self._refuse_topology(topology, {})  # shapes need to know which topologies read text
         for (condition, topology), own in used.items():
             self._refuse_topology(topology, self.shape(condition) if own else {})
 
@@ -566,7 +567,7 @@ class Study:
             if wanted and not self.study["measure_topologies"]:
                 raise UserError(
                     f"figures.{name}: shows {', '.join(sorted(wanted))}, found study.measure_topologies false, "
-                    "expected true: models are measured only where a study asks; set it, or leave the figure out"
+                    "expected true: models are measured only if a study asks for it; set it, or remove the figure"
                 )
 
     def _refuse_topology(self, topology: str, shape: dict) -> None:
