@@ -1,4 +1,4 @@
-"""The contract of a model source: where a base, the model before any topology, comes from.
+"""The contract of a model source: the origin of a base, the model before any topology.
 
 A source is one file in `bases/sources`, named as the config names it. It has
 
@@ -16,15 +16,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a base comes from.
+    """The origin of a base.
 
     check(settings): raises UserError for mistakes that the schema cannot see. It uses no network.
     fingerprint(settings) -> what, besides settings, names the model's files: digests or commits. It is part of the
         model's name in the store.
     shape(settings, lengths=()) -> shape of the model (`arithmetic.Shape`) with FLOPs of rows of these lengths; {} if
         it is not known before a download. `models.shape.shape_of` counts the shape of a config.json.
-    obtain(settings, seed, folder, mixture) -> facts for the manifest, among them `folder` if the model does not lie in
-        `folder`. `mixture` is [(share, training Split)], [] where the base declares none.
+    obtain(settings, seed, folder, mixture) -> facts for the manifest, among them `folder` if the model is not in
+        `folder`. `mixture` is [(share, training Split)], [] if the base declares none.
 
     downloads(settings) -> one dict per repository that `obtain` fetches, as `bases.download.planned` describes them.
         None: nothing is downloaded. A source with downloads runs as a local rule, and the plan lists them.

@@ -1,4 +1,4 @@
-"""Reading and writing models and tokenizers in Hugging Face format, and the matrices that may be pruned."""
+"""Read and write models and tokenizers in Hugging Face format; find the prunable matrices."""
 
 from pathlib import Path
 
@@ -18,21 +18,21 @@ EXPERTS = (
     "n_routed_experts",
     "num_experts",
     "moe_num_experts",
-)  # fields that say how many
+)  # fields for the number of experts
 
 
 def load_model(folder, device="cpu", trust_remote_code=False):
     """The causal language model in `folder`, in float32 and in eval mode, on `device`.
 
-    Any architecture that transformers knows, with tied or untied embeddings and any number of key
-    and value heads; safetensors only, stored plainly, as bits and values (`models.reader`), or as float8
-    with scales; attention is torch's scaled dot product where the architecture has it. Nothing is
-    downloaded. Nothing here generates by generation_config.json: one that transformers cannot read, or would refuse to
-    write again, is left out, and the model has the defaults of its config.json.
+    Any architecture that transformers knows, with tied or untied embeddings and any number of key and value heads; only
+    safetensors, stored plainly, as bits and values (`models.reader`), or as float8 with scales; attention is torch's
+    scaled dot product if the architecture has it. Nothing is downloaded. Nothing here generates by
+    generation_config.json: if transformers cannot read it, or would refuse to write it, it is ignored, and the model
+    has the defaults of its config.json.
 
-    Raises UserError, naming the file or the first tensors: broken or pickled files, tensors that the
-    model needs and the checkpoint lacks (they would be random), tensors of another shape, and
-    tensors of the decoder blocks that the model has no place for (it would be another model).
+    Raises UserError, naming the file or the first tensors: broken or pickled files, tensors that the model needs and
+    the checkpoint lacks (they would be random), tensors of another shape, and tensors of the decoder blocks without a
+    place in the model (it would be another model).
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -45,12 +45,12 @@ def load_model(folder, device="cpu", trust_remote_code=False):
         )
         for block in BLOCKS:
             if hasattr(config, block):
-                # transformers would look for a quantisation in a sparsity declaration and fail, or leave
+                # transformers would search a sparsity declaration for a quantisation and fail, or leave
                 # weights random that are decoded here
                 delattr(config, block)
         loader, source = AutoModelForCausalLM, {"pretrained_model_name_or_path": folder}
         if checkpoint.format != DENSE or checkpoint.scaled:
-            with torch.device("meta"):  # the architecture's own class, which alone takes tensors
+            with torch.device("meta"):  # the architecture's own class; only it accepts tensors
                 loader = type(AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code))
             source = {"pretrained_model_name_or_path": None, "state_dict": dict(checkpoint.items())}
         model, found = loader.from_pretrained(
@@ -85,10 +85,10 @@ def load_model(folder, device="cpu", trust_remote_code=False):
 
 
 def _generation(folder, config) -> dict:
-    """{} where transformers can read generation_config.json and write it again, or there is none; else what takes its
-    place, as an argument of `from_pretrained`.
+    """{} if transformers can read generation_config.json and write it again, or there is none; else its replacement, as
+    an argument of `from_pretrained`.
 
-    Many published files set a temperature beside `do_sample: false`: they are read, and not written.
+    Many published files set a temperature beside `do_sample: false`: transformers reads them, but does not write them.
     """
     from transformers import GenerationConfig
 
@@ -96,19 +96,19 @@ def _generation(folder, config) -> dict:
         return {}
     try:
         GenerationConfig.from_pretrained(folder, local_files_only=True).validate(strict=True)
-    except Exception:  # whatever a value of another type makes it stumble over
+    except Exception:  # a value of a wrong type can raise anything
         return {"generation_config": GenerationConfig.from_model_config(config)}
     return {}
 
 
 def _refuse(folder, what, names) -> None:
-    """Raise UserError saying `what` of `folder`, with the first `names`, when there are any."""
+    """Raise UserError with `what` is wrong with `folder` and the first `names`, if there are any."""
     names = sorted(names)
     if names:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise UserError(
             f"{folder}: the checkpoint {what}: {', '.join(names[:SHOWN])}{more}; "
-            "copy it again, or mend its config.json"
+            "copy it again, or correct its config.json"
         )
 
 
@@ -131,7 +131,7 @@ def load_tokenizer(folder, trust_remote_code=False):
 
 
 def save_model(model, tokenizer, folder) -> None:
-    """Write `model` (safetensors), its config and `tokenizer` to `folder`, which is made when missing."""
+    """Write `model` (safetensors), its config and `tokenizer` to `folder`, which is made if missing."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
@@ -141,13 +141,12 @@ def save_model(model, tokenizer, folder) -> None:
 def prunable(model) -> dict:
     """Name of the weight parameter -> module, for the linears inside decoder blocks, in model order.
 
-    Linears are `torch.nn.Linear` and GPT-2's `Conv1D`, which stores its weight transposed (`matrix_of`). Where a
-    mixture keeps the matrices of a block's experts in one parameter, a `Stack` stands for them all.
-    Embeddings, head, norms and routers are not among them. For example "model.layers.0.self_attn.q_proj.weight",
-    "model.layers.0.mlp.experts.down_proj".
+    Linears are `torch.nn.Linear` and GPT-2's `Conv1D`, which stores its weight transposed (`matrix_of`). If a mixture
+    keeps the matrices of a block's experts in one parameter, a `Stack` represents them all. Embeddings, head, norms and
+    routers are excluded. For example "model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.experts.down_proj".
 
-    Raises UserError when the model has no list of blocks, no linear in it, experts that are stored in another
-    way (they would be left whole in silence), or one matrix under two names.
+    Raises UserError if the model has no list of blocks, no linear in it, experts that are stored in another way (they
+    would silently stay dense), or one matrix under two names.
     """
     from torch.nn import Linear
 
@@ -169,7 +168,7 @@ def prunable(model) -> dict:
 
 
 def _refuse_shared(model, weights: dict) -> None:
-    """Raise UserError for two of `weights` (name -> tensor) that are the same numbers in memory."""
+    """Raise UserError if two of `weights` (name -> tensor) share their memory."""
     first = {}
     for name, weight in weights.items():
         place = id(weight) if weight.is_meta else (weight.device, weight.data_ptr(), weight.shape)
@@ -188,7 +187,7 @@ def refuse_other_models(model) -> None:
     load = "load one with sparse_continual.models.load.load_model(folder)"
     if hasattr(model, "_orig_mod"):
         raise UserError(
-            f"model: found {found}, which is compiled, expected the model itself; give model._orig_mod"
+            f"model: found {found}, which is compiled, expected the model itself; pass model._orig_mod"
         )
     if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
         raise UserError(
@@ -203,22 +202,23 @@ def refuse_other_models(model) -> None:
 
 
 class Stack:
-    """Stands where others have a linear; `weight`: a parameter [experts, outputs, inputs] that holds their matrices."""
+    """Replaces a linear; `weight`: a parameter [experts, outputs, inputs] with the matrices of all experts."""
 
     def __init__(self, module, key: str):
         self.module, self.key = module, key
 
     @property
     def weight(self):
-        """As the model has it now."""
+        """The present parameter of the model."""
         return getattr(self.module, self.key)
 
 
 def stacks(module) -> dict[str, Stack]:
     """Name within `module` -> Stack, for its own parameters that hold several experts' matrices.
 
-    They are told by the flag of transformers' decorator `use_experts_implementation`. Architectures that store
-    experts otherwise ([experts, inputs, outputs] of GPT-OSS and Llama 4, two dimensions of DBRX) set another, or none.
+    transformers' decorator `use_experts_implementation` sets a flag that identifies them. Architectures that store
+    experts otherwise ([experts, inputs, outputs] of GPT-OSS and Llama 4, two dimensions of DBRX) set another flag, or
+    none.
     """
     if getattr(module, "is_transposed", None) is not False:
         return {}
@@ -229,7 +229,7 @@ def stacks(module) -> dict[str, Stack]:
 def _refuse_other_experts(model, prefix, blocks, found) -> None:
     """Raise UserError for the first tensor, not `found`, that holds the weights of several experts of a mixture.
 
-    Told by the word in the name of the parameter or of its module's class: other architectures have tensors of three
+    The word in the name of the parameter or of its module's class decides: other architectures have tensors of three
     dimensions too (convolutions of Mamba, gates of RecurrentGemma, heads of XLNet), and DBRX's experts have two.
     """
     from torch.nn import Linear
@@ -248,12 +248,12 @@ def _refuse_other_experts(model, prefix, blocks, found) -> None:
 
 
 def _transposed(module) -> bool:
-    """Whether a module is transformers' Conv1D; by name, because its class is heavy to import."""
+    """Whether a module is transformers' Conv1D; compared by name, because importing its class is slow."""
     return type(module).__name__ == "Conv1D" and type(module).__module__ == "transformers.pytorch_utils"
 
 
 def matrix_of(module, tensor=None):
-    """View [outputs, inputs] of a linear's weight, or of a `tensor` of the weight's shape; of a `Stack`
+    """View [outputs, inputs] of a linear's weight, or of a `tensor` of the weight's shape; for a `Stack`
     [experts * outputs, inputs].
 
     The same call turns a mask [outputs, inputs] back into the parameter's own shape.
@@ -267,7 +267,7 @@ def matrix_of(module, tensor=None):
 def block_list(model):
     """(name, module) of the list of decoder blocks: the longest of the outermost module lists.
 
-    Outermost, because a block may hold longer lists of its own (experts).
+    Only outermost lists count, because a block may hold longer lists of its own (experts).
     """
     from torch.nn import ModuleList
 

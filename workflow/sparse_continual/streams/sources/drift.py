@@ -6,13 +6,13 @@ to a score well above chance. Language k takes a share `similarity` of its rows 
 others from a matrix of its own. Rows are mixed whole: averaging two rows entry by entry would halve
 their peaks and with them the Bayes accuracy. The base reads language 0.
 
-Floor of the loss: H = sum_i pi_i H(P_i) nats a token, pi the stationary distribution (facts.entropy).
-Ceiling: sum_i pi_i max_j P_ij. Chance: max_i pi_i. Sequences start in pi and their first token is
-not counted, so both are exact expectations at every counted position.
+Floor of the loss: H = sum_i pi_i H(P_i) nats a token, pi the stationary distribution (facts.entropy). Ceiling: sum_i
+pi_i max_j P_ij. Chance: max_i pi_i. Sequences start in pi and their first token is not counted, so both are exact
+expectations at every counted position.
 
-Test sequences are drawn first; training and validation draw again what the test holds, so that the
-test stays an unbiased sample. Limits: tokens must be single, so the base's tokenizer must know the
-generated vocabulary; base and stream sample independently, and only language names tell them apart.
+Test sequences are drawn first; training and validation redraw sequences that the test holds, so that the test stays an
+unbiased sample. Limits: symbols must be single tokens, so the base's tokenizer must know the generated vocabulary; base
+and stream sample independently, and only the names of languages differ.
 """
 
 import numpy as np
@@ -161,7 +161,7 @@ def _symbols(encoder, count: int) -> np.ndarray:
 
 
 def _draw(matrix, rows: int, length: int, rng, taken: set) -> np.ndarray:
-    """`rows` sequences of which none is in `taken`."""
+    """`rows` sequences, none of them in `taken`."""
     kept, tries = [], 0
     while len(kept) < rows:
         fresh = sample(matrix, rows, length, rng)
@@ -169,7 +169,7 @@ def _draw(matrix, rows: int, length: int, rng, taken: set) -> np.ndarray:
         tries += 1
         if tries > 100:
             raise UserError(
-                f"drift: too few sequences of {length} symbols beside the test's; raise sequence_length"
+                f"drift: too few sequences of {length} symbols outside the test; raise sequence_length"
             )
     return np.array(kept[:rows])
 

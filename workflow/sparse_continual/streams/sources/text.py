@@ -1,16 +1,15 @@
 """Plain text files, one language-modelling task each: next-token accuracy, with the loss beside it.
 
-The file's tokens are cut into consecutive windows of `sequence_length` tokens, start token included.
-The first 8/10 of the windows are for training, the next tenth for validation, the last for test: three
-regions that do not touch. Where a region has more windows than wanted, a seeded sample is taken.
-The first text token of a window has no context and is not counted.
+The file's tokens are cut into consecutive windows of `sequence_length` tokens, start token included. The first 8/10 of
+the windows are for training, the next tenth for validation, the last for test: three separate regions. If a region has
+more windows than needed, a seeded sample is taken. The first text token of a window has no context and is not counted.
 
-Chance: how often the most frequent training token occurs in the test. The ceiling is written as 1;
-the real one is unknown.
-Marks of control tokens in the text (`</s>`) are read as plain text; where there are some, facts.marks counts them,
-and facts.control the control tokens that stay, because the tokenizer has no other reading.
-As a base's mixture entry all files make one task, with a part for each file. Base and stream cut a
-file alike, so give them different files: the same file would be tested on twice.
+Chance: how often the most frequent training token occurs in the test. The ceiling is recorded as 1; the real one is
+unknown.
+Marks of control tokens in the text (`</s>`) are read as plain text; if there are some, facts.marks counts them, and
+facts.control the control tokens that stay because the tokenizer has no other reading.
+In a base's mixture entry all files make one task, with a part for each file. Base and stream split a file in the same
+way, so give them different files: otherwise the same text is tested twice.
 """
 
 from pathlib import Path
@@ -47,19 +46,19 @@ SCHEMA = {
             "type": "integer",
             "minimum": 1,
             "default": 1000,
-            "description": "At most so many rows a file.",
+            "description": "Greatest number of rows per file.",
         },
         "validation_sequences": {
             "type": "integer",
             "minimum": 1,
             "default": 50,
-            "description": "At most so many rows a file.",
+            "description": "Greatest number of rows per file.",
         },
         "test_sequences": {
             "type": "integer",
             "minimum": 1,
             "default": 100,
-            "description": "At most so many rows a file.",
+            "description": "Greatest number of rows per file.",
         },
     },
 }
@@ -81,7 +80,7 @@ def sizes(settings: dict, role: str = "stream") -> dict:
 
 
 def check(settings: dict, role: str = "stream") -> None:
-    """What needs no tokenizer: files that are there, UTF-8, named apart, and long enough in bytes."""
+    """Check everything that needs no tokenizer: files exist, are UTF-8, have different names and enough bytes."""
     settings = filled(SCHEMA, settings)
     names = task_names(settings)
     for name in names:
