@@ -1,4 +1,4 @@
-"""Train one condition on one block's stream; leave its scores beside its weights."""
+"""Train one condition on one block's stream; store its scores beside its weights."""
 
 from sparse_continual.script import job
 
@@ -20,7 +20,7 @@ with job(snakemake) as recorded:
         "resume": params.resume,
         "learning_rate": read_json(Path(given.tuning).parent / "chosen.json")["learning_rate"],
     }
-    # by name, not by import: the code that scores must be no reason to train again
+    # by name, not by import: a change of the code that scores must not train again
     score = registry.by_name("scores.score")
     beside = score.Beside(job_, params.scoring, given.base, given.stream)
     made_of = [sha256_of(path) for path in given]

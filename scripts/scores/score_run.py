@@ -1,4 +1,4 @@
-"""Adopt the scores that a training process left beside its weights, or compute them from the weights."""
+"""Adopt the scores that the training process stored, or compute them from the weights."""
 
 from sparse_continual.script import job
 

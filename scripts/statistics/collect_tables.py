@@ -15,7 +15,7 @@ with job(snakemake):
     collect.collect_runs(rows["runs"], given.runs, made["runs"])
     collect.collect_trials(rows["trials"], given.trials, given.chosen, made["trials"])
     collect.collect(rows["topologies"], given.densities, DENSITIES, made["densities"])
-    # the rest where the study asks for it
+    # further tables if the study asks for them
     if "references" in made:
         collect.collect_references(rows["references"], given.references, made["references"])
     if "repeats" in made:

@@ -27,7 +27,7 @@ wildcard_constraints:
 
 
 def read_config():
-    """The config of the files and overrides that the command names, as `merged` reads them.
+    """The config of the files and overrides on the command line, as `merged` reads them.
 
     Snakemake starts jobs of rules with `run:` with the config files but without --replace-workflow-config, so that
     they would read another study: jobs take that from the environment.
@@ -40,7 +40,7 @@ def read_config():
 
 
 def open_study():
-    """The study of the config, or the end of this start with one line per mistake."""
+    """The study of the config; mistakes end the start with one line each."""
     if sys.platform == "win32":
         sys.exit(
             "Windows: found no support for its paths and processes; run this in the Windows Subsystem for Linux (WSL)"
@@ -63,7 +63,7 @@ def open_study():
 
 
 def _callable(python):
-    """Refuse a Python whose path means something else to a shell: Snakemake starts jobs with it unquoted."""
+    """Refuse a Python path with characters that a shell interprets: Snakemake starts jobs with it unquoted."""
     try:
         plain = shlex.split(python) == [python] and not set("$`&|;<>()") & set(python)
     except ValueError:  # an open quotation mark
@@ -76,7 +76,7 @@ def _callable(python):
 
 
 def _writable(folder):
-    """Refuse a place that results cannot be written to, before anything is made."""
+    """Refuse a folder without write permission, before anything is made."""
     if folder.is_symlink() and not folder.exists():
         raise UserError(
             f"{folder.absolute()}: a link to {os.readlink(folder)}, which does not exist; make that folder, or remove "
@@ -93,7 +93,7 @@ def _writable(folder):
         )
 
 
-# Jobs use what was downloaded and ask the hub for nothing; the rule that downloads has the reader's own setting.
+# Jobs use downloaded files and make no request to the hub; the rule that downloads has the user's own setting.
 os.environ.setdefault("SPARSE_CONTINUAL_HF_HUB_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "0"))
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -152,7 +152,7 @@ def _writer(parts):
 
 
 def made_from(stage, name, *roles):
-    """Manifests of the entities that an entity is made from, for the roles that it has."""
+    """Manifests of the inputs of an entity, for the given roles."""
     inputs = STUDY.get(stage, name).inputs
     return {
         role: (
@@ -166,7 +166,7 @@ def made_from(stage, name, *roles):
 
 
 def variants(arm):
-    """Modules that an arm's training is looked up in by name, besides what its script imports."""
+    """Modules that an arm's training looks up by name, besides the imports of its script."""
     mask = ["topologies.topology"] if (arm["sparse"] and arm["locked"]) or arm["writes"] != "all" else []
     return [f"runs.mechanisms.{arm['mechanism']['kind']}", *mask]
 
@@ -180,7 +180,7 @@ def resources_of(stage, name):
     }
 
 
-# of rules that read and write tables alone
+# for rules that only read and write tables
 OF_TABLES = {
     "mem_mb": lambda wc, attempt: job_resources.table_megabytes(attempt),
     "runtime": lambda wc, attempt: job_resources.table_minutes(attempt),

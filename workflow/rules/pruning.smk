@@ -1,7 +1,7 @@
 from sparse_continual.pruning.check import is_found
 from sparse_continual.pruning.tables import MEASURED
 
-# tables of what is measured of topologies in this study
+# tables of measurements of topologies in this study
 MEASURES = [table.name for table in MEASURED if table.asked(STUDY.study)]
 
 
@@ -31,7 +31,7 @@ rule make_topology:
         settings=lambda wc: STUDY.get("topologies", wc.topology).settings,
         asked=lambda wc, input: asked_of(input),
         code=topology_code,
-        # functions of `input` are no reason to make again: it is held against what is made
+        # a function of `input` is no reason to rerun: the job compares it with the result
         shape=lambda wc, input: STUDY.shape_of_model(STUDY.get("topologies", wc.topology)),
     script:
         "../../scripts/pruning/make_topology.py"

@@ -69,8 +69,8 @@ def check(settings: dict) -> None:
         check_name(found["repo"])
         if revision is None:
             raise UserError(
-                f"missing key {key!r}: the registry pins no commit of {name}; set it to the 40 hex digits of one of the "
-                f"commits of {found['repo']}"
+                f"missing key {key!r}: the registry pins no commit of {name}; set it to the 40 hex digits of a commit "
+                f"of {found['repo']}"
             )
         check_commit(found["repo"], revision)
 
