@@ -1,4 +1,4 @@
-"""magnitude: the smallest weights go (Han et al. 2015, arXiv 1506.02626).
+"""magnitude: removes the smallest weights (Han et al. 2015, arXiv 1506.02626).
 
 Score |W|, compared within the matrix (unstructured), over all matrices (allocation `global`), or within each
 group of M consecutive inputs (N:M).

@@ -1,4 +1,4 @@
-"""sparsegpt: optimal-brain-surgeon scores; later weights of the row compensate each removal
+"""sparsegpt: removes weights by optimal-brain-surgeon scores and compensates in the later weights of the row
 (Frantar & Alistarh 2023, arXiv 2301.00774).
 
 With H = (2/n) sum X X^T + damping * mean(diag H) * I over n calibration sequences, and U the upper Cholesky
