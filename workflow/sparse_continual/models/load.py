@@ -37,6 +37,7 @@ def load_model(folder, device="cpu", trust_remote_code=False):
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    refuse_device(device)
     check_checkpoint(folder)
     checkpoint, folder = Checkpoint(folder, scaled=True), str(folder)
     try:
@@ -199,6 +200,13 @@ def refuse_other_models(model) -> None:
         raise UserError(
             f"model: found {found} whose {empty} has no values (device meta), expected weights in memory; {load}"
         )
+    refuse_device(model.device)
+
+
+def refuse_device(device) -> None:
+    """Raise UserError for Apple's GPU: its kernels lack float64 and are not deterministic."""
+    if str(device).startswith("mps"):
+        raise UserError(f"device: found {device}, which lacks float64 and deterministic kernels; use cpu or cuda")
 
 
 class Stack:
