@@ -24,10 +24,10 @@ def main(arguments=None) -> int:
     _write_anything()
     try:
         try:
-            said, status = _run(arguments)
+            output, status = _run(arguments)
         finally:  # for --help too; flushing at exit could not report that the reader closed the pipe (`| head`)
             print(end="", flush=True)
-        return _say(said, status)
+        return _say(output, status)
     except BrokenPipeError:
         _drop_output()
         return 141  # the shell's status of a command that a closed pipe ended
@@ -55,10 +55,10 @@ def _run(arguments) -> tuple[str, int]:
         return "", 130  # the shell's status of an interrupted command
 
 
-def _say(said: str, status: int) -> int:
+def _say(output: str, status: int) -> int:
     """Print the output; the exit status, another one if it cannot be written."""
     try:
-        print(said, end="\n" if said else "", flush=True)
+        print(output, end="\n" if output else "", flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:  # such as a full disk
@@ -153,8 +153,8 @@ def _register(options) -> tuple[str, int]:
 
     study = Study(checked_config(options.configfile))
     path = registration.path_of(study.name)
-    made = registration.register(study, study.claims, ROOT, path, options.pilot)
-    lines = [f"{path}: registered {made['registered']}, SHA-256 {made['sha256']}"]
+    content = registration.register(study, study.claims, ROOT, path, options.pilot)
+    lines = [f"{path}: registered {content['registered']}, SHA-256 {content['sha256']}"]
     done = [
         manifest
         for manifest in dict.fromkeys(
@@ -167,7 +167,7 @@ def _register(options) -> tuple[str, int]:
             f"{len(done)} runs of this design exist already and are older than the registration: their claims will"
             " count as exploratory"
         )
-    lines += registration.in_words(made)
+    lines += registration.in_words(content)
     return "\n".join([*lines, f"Commit {path} before the first run."]), 0
 
 

@@ -92,9 +92,9 @@ def _imported(path: Path, node, module: str, name: str | None = None) -> list[Pa
             if whole == module and name is not None and not _defines(_places(module), name):
                 break
             return files
-    wanted = f"{module}.{name}" if name else module
+    target = f"{module}.{name}" if name else module
     raise ValueError(
-        f"{path}: line {node.lineno}: import of {wanted}, which no file of the package defines; import it from the "
+        f"{path}: line {node.lineno}: import of {target}, which no file of the package defines; import it from the "
         "module that defines it"
     )
 
@@ -151,13 +151,13 @@ def closure(*entries) -> list[Path]:
         if not files or files[-1] not in _places(f"{NAME}.{entry}"):
             raise ValueError(f"no module {entry!r} in the package")
         waiting.extend(files)
-    seen = set()
+    reached = set()
     while waiting:
         path = waiting.pop()
-        if path not in seen:
-            seen.add(path)
+        if path not in reached:
+            reached.add(path)
             waiting.extend(_read(path)[1])
-    return sorted(seen)
+    return sorted(reached)
 
 
 @cache

@@ -254,11 +254,11 @@ def verify_inputs(paths, settings=None) -> None:
         manifests[path] = verify(path, settings.get(str(path.parent)), read)
     read = {str(path) for path in (*paths, *manifests)}
     for path, manifest in manifests.items():
-        for given, digest in manifest["inputs"].items():
-            if given in read and not _has(given, digest):
+        for source, digest in manifest["inputs"].items():
+            if source in read and not _has(source, digest):
                 raise UserError(
-                    f"{path}: made from an earlier {given}, with SHA-256 {digest:.8}..., found "
-                    f"{digest_of(given):.8}...; delete {_whole(path)} and run again"
+                    f"{path}: made from an earlier {source}, with SHA-256 {digest:.8}..., found "
+                    f"{digest_of(source):.8}...; delete {_whole(path)} and run again"
                 )
 
 

@@ -25,8 +25,8 @@ def names(package: str) -> list[str]:
     """Sorted names of the variants in `package`, for example `names("pruning.methods")`."""
     path = importlib.import_module(f"{ROOT}.{package}").__path__
     contract = _contract(package).removeprefix(f"{package}.")  # figures lie in one folder with theirs
-    found = sorted(module.name for module in pkgutil.iter_modules(path))
-    return [name for name in found if not name.startswith("_") and name != contract]
+    modules = sorted(module.name for module in pkgutil.iter_modules(path))
+    return [name for name in modules if not name.startswith("_") and name != contract]
 
 
 def load(package: str, name: str):
@@ -43,15 +43,15 @@ def load(package: str, name: str):
     kind = place.rpartition(".")[2]
     contract = vars(importlib.import_module(f"{ROOT}.{place}"))[kind.capitalize()]
     if is_dataclass(contract):
-        wanted = f"{kind.upper()} = {contract.__name__}(...)"
+        expected = f"{kind.upper()} = {contract.__name__}(...)"
         variant = vars(module).get(kind.upper())
         fits = isinstance(variant, contract)
     else:
-        wanted = f"class {contract.__name__} derived from {contract.__module__}.{contract.__name__}"
+        expected = f"class {contract.__name__} derived from {contract.__module__}.{contract.__name__}"
         variant = vars(module).get(contract.__name__)
         fits = isinstance(variant, type) and issubclass(variant, contract)
     if not fits:
-        raise UserError(f"{path}: found no {wanted}; define it as {place.replace('.', '/')}.py describes")
+        raise UserError(f"{path}: found no {expected}; define it as {place.replace('.', '/')}.py describes")
     return variant
 
 

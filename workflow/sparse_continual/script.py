@@ -24,7 +24,7 @@ def job(snakemake):
     try:
         integrity.verify_inputs(snakemake.input, snakemake.params.get("asked"))
         # before the job reads: the manifest must record the bytes that were read, even if they change meanwhile
-        inputs = {str(given): integrity.digest_of(given) for given in snakemake.input}
+        inputs = {str(source): integrity.digest_of(source) for source in snakemake.input}
         # by name, not by import: a result does not depend on the code that records when and where it was made
         provenance = registry.by_name("provenance") if any(map(_stored, snakemake.output)) else None
         started = provenance and provenance.at_start()

@@ -81,9 +81,9 @@ def read_yaml(path):
 
 
 def _unique(pairs) -> dict:
-    found = {}
+    content = {}
     for key, value in pairs:
-        if key in found:
+        if key in content:
             raise _Refused(f"key {key!r} occurs twice in one object; remove one")
-        found[key] = value
-    return found
+        content[key] = value
+    return content

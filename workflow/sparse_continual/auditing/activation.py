@@ -75,23 +75,23 @@ def judge(config: dict, name="config.json") -> dict:
 
     Raises UserError for a config of a type that transformers does not know and that has none of the fields.
     """
-    made, note = config_class(config)
-    fields = _flat(config if made is None else _all_fields(made))
-    if made is None and not any(field in fields for field in (*EXPERTS, *ACTIVATIONS)):
+    built_config, note = config_class(config)
+    fields = _flat(config if built_config is None else _all_fields(built_config))
+    if built_config is None and not any(field in fields for field in (*EXPERTS, *ACTIVATIONS)):
         raise UserError(
             f"{name}: {note}, and none of the fields {', '.join((*EXPERTS, *ACTIVATIONS))} is in it; expected a "
             "config that transformers knows, or one that names experts or activation"
         )
     moe = None
     if _may_choose(fields):
-        model, note = _built(made) if made is not None else (None, note)
+        model, note = _built(built_config) if built_config is not None else (None, note)
         moe = _mixture(fields, model)
         if moe and fields.get(EMPTY):  # the number of chosen empty experts differs from token to token
             moe |= {"total_parameters": None, "active_parameters": None}
             note = note or f"parameters were not counted, since some experts are empty ({EMPTY})"
     return {
         "model_type": config.get("model_type"),
-        "known": made is not None,
+        "known": built_config is not None,
         "moe": moe,
         "relu": _relu(fields),
         "note": "; ".join(clause for clause in (*_unread(fields), note) if clause),
@@ -121,11 +121,11 @@ def config_class(config: dict, whole=False):
     if isinstance(nested, dict) and _word(nested.get("model_type")) in SAME_AS:
         plain["text_config"] = {**nested, "model_type": SAME_AS[nested["model_type"]]}
     try:
-        made = CONFIG_MAPPING[kind].from_dict(plain)
-        text = made if whole else made.get_text_config(decoder=True)
+        built = CONFIG_MAPPING[kind].from_dict(plain)
+        text = built if whole else built.get_text_config(decoder=True)
         # in a flat config of encoder and decoder, the decoder's part lacks fields that its model reads
-        nested = isinstance(text, PreTrainedConfig) and type(text) is not type(made)
-        return text if nested else made, ""
+        nested = isinstance(text, PreTrainedConfig) and type(text) is not type(built)
+        return text if nested else built, ""
     except Exception as error:  # its checks can raise anything; the fields can still be read
         return None, f"transformers cannot read this config ({_first_line(error)})"
 
@@ -163,20 +163,20 @@ def _decoded(value):
 
 def _relu(fields: dict) -> str | None:
     """The activation's name if it is one of `RELU`."""
-    found = _first(fields, ACTIVATIONS)
-    found = _word(found.get("name") if isinstance(found, dict) else found)
-    return found if found and RELU.fullmatch(found.lower()) else None
+    activation = _first(fields, ACTIVATIONS)
+    activation = _word(activation.get("name") if isinstance(activation, dict) else activation)
+    return activation if activation and RELU.fullmatch(activation.lower()) else None
 
 
-def _built(made):
+def _built(model_config):
     """(the model on the meta device, "") or (None, why it cannot be built)."""
     import torch
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModel, AutoModelForCausalLM
 
-    maker = AutoModelForCausalLM if type(made) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModel
+    maker = AutoModelForCausalLM if type(model_config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModel
     try:
         with torch.device("meta"):
-            return maker.from_config(made), ""
+            return maker.from_config(model_config), ""
     except Exception as error:  # its constructor can raise anything; the fields can still be read
         return None, f"transformers cannot build this config ({_first_line(error)})"
 
@@ -185,10 +185,10 @@ def _first_line(error) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _all_fields(made) -> dict:
+def _all_fields(model_config) -> dict:
     """Fields of a config, including the common names that its class maps to its own names."""
-    fields = made.to_dict()
-    return {**{key: getattr(made, key, None) for key in type(made).attribute_map}, **fields}
+    fields = model_config.to_dict()
+    return {**{key: getattr(model_config, key, None) for key in type(model_config).attribute_map}, **fields}
 
 
 def _flat(config: dict) -> dict:
@@ -243,12 +243,12 @@ def _mixture(fields: dict, model) -> dict | None:
     experts, active = _number(fields, EXPERTS), _active(fields)
     layers = _layers(fields)
     sizes = {} if model is None else {key: p.numel() for key, p in model.named_parameters()}
-    found = {}  # layer -> parameters of its experts
+    expert_parameters = {}  # layer -> parameters of its experts
     for key, parameter in model.named_parameters() if model is not None else ():
         if routed(key, parameter.shape, _in_layer(experts, _layer(key))):
-            found[_layer(key)] = found.get(_layer(key), 0) + sizes[key]
+            expert_parameters[_layer(key)] = expert_parameters.get(_layer(key), 0) + sizes[key]
     if model is not None:
-        layers = sorted(found)
+        layers = sorted(expert_parameters)
     if layers == []:
         return None
     if fields.get("is_encoder_decoder") is True:  # has two layers with each number
@@ -261,13 +261,15 @@ def _mixture(fields: dict, model) -> dict | None:
         "layers": layers,
         "of_layers": _number(fields, DEPTHS),
         "total_parameters": total,
-        "active_parameters": _used(total, found, experts, active) if total and active is not None else None,
+        "active_parameters": _used(total, expert_parameters, experts, active)
+        if total and active is not None
+        else None,
     }
 
 
-def _used(total: int, found: dict, experts, active) -> int | None:
+def _used(total: int, expert_parameters: dict, experts, active) -> int | None:
     """Active parameters, from those of the experts of each layer; None if a layer's n and k are not known."""
-    for layer, held in found.items():
+    for layer, held in expert_parameters.items():
         n, k = _in_layer(experts, layer), _in_layer(active, layer)
         if n is None or k is None or k > n:
             return None
@@ -287,8 +289,8 @@ def _in_layer(value, layer: int) -> int | None:
 
 
 def _layer(name: str) -> int:
-    found = re.search(r"\.(\d+)\.", name)
-    return int(found[1]) if found else 0
+    match = re.search(r"\.(\d+)\.", name)
+    return int(match[1]) if match else 0
 
 
 def _shared(fields: dict, sizes: dict) -> int:

@@ -111,23 +111,25 @@ def audit(folder, name=None, entry=None, config_only=False, revision=None) -> di
     if not isinstance(config, dict):
         raise UserError(f"{folder / 'config.json'}: found no fields, expected a Hugging Face model config")
     says = activation.judge(config, str(folder / "config.json"))
-    told, file = declared.read(folder, config, entry)
+    declaration, file = declared.read(folder, config, entry)
     why = "only the config was to be looked at" if config_only else _not_counted(folder)
     opened = None if why else reader.Checkpoint(folder)
     if file and opened:
         file = tensor_names.as_stored(config, file, opened.shapes)
-    says_pattern = told["pattern"] if told else None
-    asked = says_pattern if says_pattern and ":" in says_pattern else None
+    says_pattern = declaration["pattern"] if declaration else None
+    declared_groups = says_pattern if says_pattern and ":" in says_pattern else None
     rows, parts, violations, odd, uncounted, hidden = (
-        _count(opened, config.get("model_type"), file, asked) if opened else ([], {}, [], [], Counter(), 0)
+        _count(opened, config.get("model_type"), file, declared_groups)
+        if opened
+        else ([], {}, [], [], Counter(), 0)
     )
     sparsity = _sparsity(parts, ("block",))
     whole = sparsity is not None and not hidden
     fixed = sparsity is not None and sparsity > ZEROS
     form = opened.format if opened else None
     blocks = [(row["pattern"], row["density"]) for row in rows if row["part"] == "block"]
-    finest = None if sparsity is None else common_pattern(blocks, asked)
-    if told:
+    finest = None if sparsity is None else common_pattern(blocks, declared_groups)
+    if declaration:
         counted = {
             "format": form,
             "pattern": finest if fixed else "dense",
@@ -135,22 +137,24 @@ def audit(folder, name=None, entry=None, config_only=False, revision=None) -> di
             "sparsity": sparsity,
             "overall": _sparsity(parts, PARTS),
         }
-        told["contradictions"] = (
-            [] if sparsity is None else declared.contradictions(told, counted) + violations
+        declaration["contradictions"] = (
+            [] if sparsity is None else declared.contradictions(declaration, counted) + violations
         )
-    if file and sparsity and not told["contradictions"]:  # the file lists the absent weights, even a few
+    if (
+        file and sparsity and not declaration["contradictions"]
+    ):  # the file lists the absent weights, even a few
         fixed = fixed or file.nonzeros < file.weights
     pattern = finest if fixed or finest is None else "dense"
     return {
         "path": str(name or folder),
         "revision": revision,
         "verdict": _verdict(fixed, says, whole),
-        "reason": _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, told),
+        "reason": _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, declaration),
         "model_type": says["model_type"],
         "format": form,
         "pattern": pattern,
         "density": None if sparsity is None else 1 - sparsity,
-        "declared": told,
+        "declared": declaration,
         "moe": says["moe"],
         "relu": says["relu"],
         "keys": tensor_names.held_against(config, opened.shapes) if opened else None,
@@ -169,7 +173,7 @@ def compare(folders: list, reports: list[dict]) -> list[dict]:
         {row["name"]: (row["rows"], row["columns"]) for row in report["matrices"] if row["part"] == "block"}
         for report in reports
     ]
-    found, hashes = [], {}
+    comparisons, hashes = [], {}
     for one, other in itertools.combinations(range(len(folders)), 2):
         if not shapes[one] or shapes[one] != shapes[other]:
             continue
@@ -180,8 +184,8 @@ def compare(folders: list, reports: list[dict]) -> list[dict]:
             if number not in hashes:
                 hashes[number] = zeros.topology_hash(opened[number], matrices)
             row |= {word: reports[number]["path"], f"{word}_sha256": hashes[number]}
-        found.append(row)
-    return found
+        comparisons.append(row)
+    return comparisons
 
 
 def part_of(name: str, shape) -> str:
@@ -208,8 +212,8 @@ def part_of(name: str, shape) -> str:
 
 def _not_counted(folder) -> str:
     """Why no weight of the folder is counted, as a clause; "" if they are counted."""
-    found = {path.name for path in folder.glob("*.safetensors")} - {declared.TOPOLOGY}
-    if not found and not (folder / checkpoint.INDEX).is_file():
+    weight_files = {path.name for path in folder.glob("*.safetensors")} - {declared.TOPOLOGY}
+    if not weight_files and not (folder / checkpoint.INDEX).is_file():
         other = sorted(
             path.name
             for path in folder.iterdir()
@@ -239,16 +243,16 @@ def _count(opened, model_type, file, pattern) -> tuple[list, dict, list, list, C
         )
     names = [name for name in opened.shapes if not name.endswith(reader.OF_QUANTISATION)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for found in pool.map(lambda name: _look(opened, name, model_type, file, pattern), names):
-            uncounted.update(found.get("uncounted", ()))
-            hidden += found.get("hidden", 0)
-            violations += found.get("violations", ())
-            odd += found.get("odd", ())
-            rows += found.get("rows", ())
-            if "part" in found:
-                tally = parts.setdefault(found["part"], {"weights": 0, "nonzeros": 0})
+        for result in pool.map(lambda name: _look(opened, name, model_type, file, pattern), names):
+            uncounted.update(result.get("uncounted", ()))
+            hidden += result.get("hidden", 0)
+            violations += result.get("violations", ())
+            odd += result.get("odd", ())
+            rows += result.get("rows", ())
+            if "part" in result:
+                tally = parts.setdefault(result["part"], {"weights": 0, "nonzeros": 0})
                 for key in tally:
-                    tally[key] += found[key]
+                    tally[key] += result[key]
     rows.sort(key=lambda row: -1 if row["layer"] is None else row["layer"])
     return rows, {part: parts[part] for part in PARTS if part in parts}, violations, odd, uncounted, hidden
 
@@ -262,23 +266,23 @@ def _look(opened, name: str, model_type, file, pattern) -> dict:
         return {"uncounted": [f"type {dtype}, which is not read"], "hidden": hidden}
     if dtype == "I8" and name + ZERO_POINT in opened.shapes:
         exists = _exists(opened[name], opened[name + ZERO_POINT])
-        found = None if exists is None else zeros.packed(zeros.as_rows(exists))
+        packed_bits = None if exists is None else zeros.packed(zeros.as_rows(exists))
     elif dtype == "I8" or opened.torch_type(name).is_floating_point:
-        found = zeros.packed_in(opened, name)
+        packed_bits = zeros.packed_in(opened, name)
     else:
-        found = None  # each number packs several weights
-    if found is None:
+        packed_bits = None  # each number packs several weights
+    if packed_bits is None:
         return {"uncounted": [CODES], "hidden": hidden} if len(shape) > 1 else {}
     part = part_of(name, shape)
-    looked = {"part": part, "weights": math.prod(shape), "nonzeros": ones(found[0])}
-    looked["odd"] = [name] if found[2] else []
+    looked = {"part": part, "weights": math.prod(shape), "nonzeros": ones(packed_bits[0])}
+    looked["odd"] = [name] if packed_bits[2] else []
     if file and name in file.shapes:
-        looked["violations"] = _against(file, name, shape, found[0])
+        looked["violations"] = _against(file, name, shape, packed_bits[0])
     if part not in ("norm", "other") and len(shape) > 1:
         size = math.prod(shape[:-1]), shape[-1]
         if part == "block" and model_type in TRANSPOSED:
-            found, size = (zeros.turned(found[0], size[1]), *found[1:]), size[::-1]
-        row = zeros.described(found, *size, pattern if part == "block" else None)
+            packed_bits, size = (zeros.turned(packed_bits[0], size[1]), *packed_bits[1:]), size[::-1]
+        row = zeros.described(packed_bits, *size, pattern if part == "block" else None)
         looked["rows"] = [{**_place(name, part), "weights": looked["weights"], **row}]
     return looked
 
@@ -340,7 +344,7 @@ def _verdict(fixed: bool, says: dict, whole: bool) -> str:
     return "dense" if whole else NOT_COUNTED
 
 
-def _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, told) -> str:
+def _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, declaration) -> str:
     ways, moe = [], says["moe"]
     if moe:
         ways.append(f"MoE {moe['active_experts'] or 'some'} of {moe['experts']}")
@@ -355,7 +359,7 @@ def _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, to
     elif not whole:
         known = activation_sparse[0] if activation_sparse else "neither experts to choose from nor ReLU"
         reason = f"{known} by its config; whether its connections are fixed is not known: "
-        reason += f"{_says(told)}, and {_left(sparsity, why, uncounted)}"
+        reason += f"{_says(declaration)}, and {_left(sparsity, why, uncounted)}"
     elif activation_sparse:
         reason = f"{activation_sparse[0]}: {'' if sparsity else 'every weight exists; '}not a fixed topology"
     else:
@@ -375,12 +379,12 @@ def _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, to
     return f"{reason}; {says['note']}" if says["note"] else reason
 
 
-def _says(told: dict | None) -> str:
+def _says(declaration: dict | None) -> str:
     """Clause on the sparsity that the checkpoint declares."""
-    if not told:
+    if not declaration:
         return "it declares nothing"
-    share = "" if told["sparsity"] is None else f", sparsity {told['sparsity']:.1%}"
-    return f"it declares {told['pattern'] or 'no pattern'}{share} ({told['source']})"
+    share = "" if declaration["sparsity"] is None else f", sparsity {declaration['sparsity']:.1%}"
+    return f"it declares {declaration['pattern'] or 'no pattern'}{share} ({declaration['source']})"
 
 
 def _left(sparsity: float | None, why: str, uncounted: Counter) -> str:

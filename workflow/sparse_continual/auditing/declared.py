@@ -85,19 +85,19 @@ def contradictions(declared: dict, counted: dict) -> list[str]:
     weights, "overall" of all weights}. A declared N:M is contradicted if a group keeps more than N, or nothing is
     sparse; "unstructured" if there is an N:M. The amount is compared by the sparsity.
     """
-    found = []
+    clauses = []
     form, pattern, sparsity = declared["format"], declared["pattern"], declared["sparsity"]
     if form and form != counted["format"]:
-        found.append(f"says format {form}, stored as {counted['format']}")
+        clauses.append(f"says format {form}, stored as {counted['format']}")
     # the count has no pattern for whole absent lines: they can have any pattern
     if pattern and pattern != "structured" and _is_wrong(pattern, sparsity, counted):
-        found.append(f"says {pattern}, counted {counted['pattern']}")
+        clauses.append(f"says {pattern}, counted {counted['pattern']}")
     if sparsity is not None and not sparsity_agrees(sparsity, counted["sparsity"], counted["overall"]):
-        found.append(
+        clauses.append(
             f"says sparsity {sparsity:.1%}, counted {counted['sparsity']:.1%} of the block weights and "
             f"{counted['overall']:.1%} of all"
         )
-    return found
+    return clauses
 
 
 def _is_wrong(pattern: str, sparsity, counted: dict) -> bool:

@@ -26,7 +26,7 @@ def held_against(config: dict, shapes: dict) -> dict | None:
     """
     import torch
 
-    named, maker, made = _named(config)
+    named, maker, model_config = _named(config)
     if maker is None:
         return None
     tensors = {
@@ -34,12 +34,12 @@ def held_against(config: dict, shapes: dict) -> dict | None:
         for name, shape in shapes.items()
         if not name.endswith(NO_WEIGHT)
     }
-    found, unjoined = {"missing_keys": [], "unexpected_keys": [], "mismatched_keys": []}, False
+    mismatches, unjoined = {"missing_keys": [], "unexpected_keys": [], "mismatched_keys": []}, False
     try:
         with _quiet():
-            _, found = maker.from_pretrained(
+            _, mismatches = maker.from_pretrained(
                 None,
-                config=made,
+                config=model_config,
                 state_dict=tensors,
                 device_map="meta",
                 local_files_only=True,
@@ -52,10 +52,11 @@ def held_against(config: dict, shapes: dict) -> dict | None:
             return None
     return {
         "model": named,
-        "missing": sorted(found["missing_keys"]),
-        "surplus": sorted(found["unexpected_keys"]),
+        "missing": sorted(mismatches["missing_keys"]),
+        "surplus": sorted(mismatches["unexpected_keys"]),
         "misshapen": sorted(
-            f"{name} ({by(is_)}, expected {by(should)})" for name, is_, should in found["mismatched_keys"]
+            f"{name} ({by(is_)}, expected {by(should)})"
+            for name, is_, should in mismatches["mismatched_keys"]
         ),
         "unjoined": unjoined,
     }
@@ -73,33 +74,33 @@ def as_stored(config: dict, file: topology_file.Bits, shapes: dict) -> topology_
     import torch
     from transformers.core_model_loading import revert_weight_conversion
 
-    _, maker, made = _named(config)
+    _, maker, model_config = _named(config)
     if maker is None:
         return file
     try:
         with torch.device("meta"):
-            model = maker(made)
+            model = maker(model_config)
     except Exception:  # the constructor can raise anything
         return file
-    found = replace(file, shapes={}, bits={})
+    renamed = replace(file, shapes={}, bits={})
     for name in file.shapes:  # one at a time: bools take eight times the memory of bits
         stored = {name: torch.from_numpy(file.mask(name))}
         for other, mask in (stored if name in shapes else revert_weight_conversion(model, stored)).items():
-            if other in found.shapes:
+            if other in renamed.shapes:
                 return file
-            found.shapes[other], found.bits[other] = tuple(mask.shape), topology_file.pack(mask.numpy())
-    return found
+            renamed.shapes[other], renamed.bits[other] = tuple(mask.shape), topology_file.pack(mask.numpy())
+    return renamed
 
 
 def _named(config: dict) -> tuple:
     """(name of the class that a parsed config.json names, the class, its config); the latter two are None if
     transformers lacks it."""
-    made, _ = activation.config_class(
+    model_config, _ = activation.config_class(
         {key: value for key, value in config.items() if key not in BLOCKS}, whole=True
     )
     named = config.get("architectures")
     named = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
-    return named, None if made is None else _class(named, type(made)), made
+    return named, None if model_config is None else _class(named, type(model_config)), model_config
 
 
 def _class(name: str, kind):

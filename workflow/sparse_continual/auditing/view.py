@@ -138,10 +138,10 @@ def _panels(reports: list[dict]):
     across = min(3, len(tables))
     down = -(-len(tables) // across)
     deepest = max(len(cells) for cells in tables)
-    made = _style.figure(
+    drawing = _style.figure(
         0.4 + down * min(4.5, 1.1 + 0.17 * deepest), "Density by layer and matrix, as counted"
     )
-    axes = list(made.subplots(down, across, squeeze=False).flat)
+    axes = list(drawing.subplots(down, across, squeeze=False).flat)
     names = _short([report["path"] for report in reports])
     for ax, cells, name in zip(axes, tables, names, strict=False):
         image = ax.imshow(cells, cmap=_style.SCORES, vmin=0, vmax=1, aspect="auto", interpolation="none")
@@ -153,9 +153,9 @@ def _panels(reports: list[dict]):
         ax.spines[:].set_visible(False)
     for ax in axes[len(tables) :]:
         ax.set_axis_off()
-    made.supylabel("layer", fontsize=8)
-    made.colorbar(image, ax=axes, label="density", aspect=30, pad=0.02)
-    return made
+    drawing.supylabel("layer", fontsize=8)
+    drawing.colorbar(image, ax=axes, label="density", aspect=30, pad=0.02)
+    return drawing
 
 
 def _mixture(moe: dict) -> str:
@@ -168,28 +168,28 @@ def _mixture(moe: dict) -> str:
     return words + "."
 
 
-def _declared(told: dict, counted: bool) -> str:
-    says = [told["pattern"] or "no pattern"]
-    if told["sparsity"] is not None:
-        says.append(f"sparsity {told['sparsity']:.1%}")
-    words = f"Declared by {told['source']}: {', '.join(says)}"
+def _declared(declaration: dict, counted: bool) -> str:
+    says = [declaration["pattern"] or "no pattern"]
+    if declaration["sparsity"] is not None:
+        says.append(f"sparsity {declaration['sparsity']:.1%}")
+    words = f"Declared by {declaration['source']}: {', '.join(says)}"
     if not counted:
         return f"{words}; not held against a count."
-    if not told["contradictions"]:
+    if not declaration["contradictions"]:
         return f"{words}; the count agrees."
-    return f"{words}; WRONG: it {'; it '.join(told['contradictions'])}."
+    return f"{words}; WRONG: it {'; it '.join(declaration['contradictions'])}."
 
 
-def _keys(found: dict) -> str:
+def _keys(mismatches: dict) -> str:
     amiss = [
-        f"{len(found[kind]):,} {kind} ({', '.join(found[kind][:SHOWN])}{', ...' if len(found[kind]) > SHOWN else ''})"
+        f"{len(names):,} {kind} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
         for kind in ("missing", "surplus", "misshapen")
-        if found[kind]
+        if (names := mismatches[kind])
     ]
-    if found["unjoined"]:
+    if mismatches["unjoined"]:
         amiss.append("tensors that it joins into one do not fit together, as when an expert is missing")
     words = f"WRONG: {'; '.join(amiss)}" if amiss else "none missing, none surplus"
-    return f"Tensors held against transformers' {found['model']}: {words}."
+    return f"Tensors held against transformers' {mismatches['model']}: {words}."
 
 
 def _table(report: dict) -> list[tuple]:
@@ -198,10 +198,10 @@ def _table(report: dict) -> list[tuple]:
         groups.setdefault((row["part"], row["module"]), []).append(row)
     lines = [(*HEADINGS, *LINES)]
     for part, tally in report["parts"].items():
-        own = {module: rows for (of, module), rows in groups.items() if of == part}
-        for module, rows in own.items():
+        modules = {module: rows for (of, module), rows in groups.items() if of == part}
+        for module, rows in modules.items():
             lines.append(_line(part, module, rows))
-        if not own:
+        if not modules:
             share = tally["nonzeros"] / tally["weights"] if tally["weights"] else 1.0
             lines.append((part, "", "", f"{tally['weights']:,}", f"{share:.4f}", *[""] * (len(LINES) + 3)))
     return lines

@@ -65,11 +65,11 @@ def _shard(number: int, count: int) -> str:
 
 def _apart(tensors: dict) -> dict:
     """Copies of the tensors that share memory, because safetensors refuses shared memory."""
-    apart, taken = {}, set()
+    apart, storages = {}, set()
     for name, tensor in tensors.items():
         place = tensor.untyped_storage().data_ptr()
-        apart[name] = tensor.clone().contiguous() if place in taken else tensor.contiguous()
-        taken.add(place)
+        apart[name] = tensor.clone().contiguous() if place in storages else tensor.contiguous()
+        storages.add(place)
     return apart
 
 
@@ -79,20 +79,20 @@ def _read(pickle: Path) -> dict:
 
     try:
         mapped = zipfile.is_zipfile(pickle)  # files older than torch 1.6 cannot be mapped into memory
-        found = torch.load(pickle, map_location="cpu", weights_only=True, mmap=mapped)
+        tensors = torch.load(pickle, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch raises its own kinds, RuntimeError, EOFError and others for a bad file
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
             f"{pickle.name}: not a pickle of tensors only, or cut off ({reason}); nothing in it was run; "
             "ask its authors for safetensors"
         ) from None
-    for name, value in found.items() if isinstance(found, dict) else [(pickle.name, found)]:
+    for name, value in tensors.items() if isinstance(tensors, dict) else [(pickle.name, tensors)]:
         if not isinstance(value, torch.Tensor):
             raise UserError(
                 f"{pickle.name}: {name!r} is a {type(value).__name__}, expected named tensors; "
                 "ask its authors for safetensors"
             )
-    return found
+    return tensors
 
 
 if __name__ == "__main__":

@@ -100,8 +100,8 @@ def fetch(
 def record(folder) -> dict[str, dict]:
     """{file: {"bytes", "sha256"}} of the fetched files in `folder`; each is read once."""
     kinds = SMALL + CODE + WEIGHTS + convert.PICKLES + MASKS
-    found = sorted(path for path in Path(folder).iterdir() if path.is_file() and _matches(path.name, kinds))
-    return {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in found}
+    fetched = sorted(path for path in Path(folder).iterdir() if path.is_file() and _matches(path.name, kinds))
+    return {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in fetched}
 
 
 def planned(entry: dict) -> dict:
@@ -141,8 +141,8 @@ def cached(repo: str, revision: str | None, kind: str = "weights") -> Path | Non
     except CachedRepoTreeNotFoundError:
         listed = held
     weights, _ = _choose(listed, kind)
-    wanted = {*weights, *_small(listed, kind)}
-    return path if weights and wanted <= held else None
+    needed = {*weights, *_small(listed, kind)}
+    return path if weights and needed <= held else None
 
 
 def _listing(name: str, repo: str, revision: str | None, kind: str):
@@ -202,9 +202,9 @@ def _take(repo: str, commit: str, files: list[str]) -> Path:
     """The folder of `commit` in the cache, with `files` in it."""
     from huggingface_hub import snapshot_download
 
-    wanted = [glob.escape(file) for file in files]
+    patterns = [glob.escape(file) for file in files]
     try:
-        return Path(snapshot_download(repo, revision=commit, allow_patterns=wanted))
+        return Path(snapshot_download(repo, revision=commit, allow_patterns=patterns))
     except RuntimeError as error:  # hf_xet raises it for every failure
         raise OSError(_first_line(error)) from error
 
@@ -218,8 +218,8 @@ def _refuse_weights(name: str, files, weights: list[str], kind: str, pickles_for
         )
     if not weights:
         expected = {"masks": "masks (*.npz)", "config": "config.json"}.get(kind, "safetensors weights")
-        found = ", ".join(sorted(files)[:5]) or "nothing"
-        raise UserError(f"{name}: offers no {expected}; found {found}; name a commit that has {expected}")
+        listed = ", ".join(sorted(files)[:5]) or "nothing"
+        raise UserError(f"{name}: offers no {expected}; found {listed}; name a commit that has {expected}")
 
 
 def _refuse_code(name: str, folder: Path, trusted: bool) -> None:
@@ -280,11 +280,11 @@ def _words(size: int) -> str:
 
 def _verify(name: str, file: Path, entry) -> None:
     """Raise UserError, and remove `file` from the cache, if it differs from the hub's listing."""
-    found = file.stat().st_size
-    if entry is not None and found != entry.size:
+    size = file.stat().st_size
+    if entry is not None and size != entry.size:
         _remove(file)
         raise UserError(
-            f"{name}: {file.name} has {found} bytes, but the hub lists {entry.size}; "
+            f"{name}: {file.name} has {size} bytes, but the hub lists {entry.size}; "
             "it was removed from the cache; run this again to fetch it"
         )
     blob = Path(os.readlink(file)).name if file.is_symlink() else ""  # the hub's name of the content

@@ -59,16 +59,16 @@ def _named(file, key: str) -> str:
 
 def _bits(file, key: str, entries) -> np.ndarray:
     try:
-        found = entries[key]
+        array = entries[key]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{file}: entry {key!r} cannot be read ({error}); expected bits, without pickled objects"
         ) from None
-    if found.dtype != np.uint8 or found.ndim != 1:
+    if array.dtype != np.uint8 or array.ndim != 1:
         raise UserError(
-            f"{file}: entry {key!r} is {found.dtype} of {list(found.shape)}, expected a flat uint8"
+            f"{file}: entry {key!r} is {array.dtype} of {list(array.shape)}, expected a flat uint8"
         )
-    return found
+    return array
 
 
 def unpack(where: str, bits: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -35,47 +35,49 @@ def entry(name: str) -> dict:
 
     Raises UserError with the nearest name if there is none, or with the wrong file and key.
     """
-    found = _read(REGISTRY)
-    if name not in found:
+    models = _read(REGISTRY)
+    if name not in models:
         raise UserError(
-            f"registry: no published model {name!r}{nearest(name, found)}; the names of all {len(found)} are the "
+            f"registry: no published model {name!r}{nearest(name, models)}; the names of all {len(models)} are the "
             f"keys in {REGISTRY}"
         )
     sources = {
         fact: {"text": source["text"], "confirmed": source["confirmed"]}
-        for source in found[name]["sources"]
+        for source in models[name]["sources"]
         for fact in source["facts"]
     }
-    return {**deepcopy(found[name]), "name": name, "sources": sources}
+    return {**deepcopy(models[name]), "name": name, "sources": sources}
 
 
 @cache
 def _read(path: Path) -> dict[str, dict]:
     """Name -> entry of a registry file, defaults filled in; UserError with its first mistake."""
     content = read_yaml(path)
-    given = deepcopy(content)
+    original = deepcopy(content)
     schema = schema_named("published")
-    lines = check_schema("", content, schema) or _mistakes(content["models"], given["models"])
+    lines = check_schema("", content, schema) or _mistakes(content["models"], original["models"])
     if lines:
         raise UserError(f"{path}: {lines[0]}")
     return content["models"]
 
 
-def _mistakes(models: dict[str, dict], given: dict[str, dict]) -> list[str]:
+def _mistakes(models: dict[str, dict], originals: dict[str, dict]) -> list[str]:
     """Mistakes that the schema cannot see: facts without a source, or with two; names that refer to nothing."""
     lines = []
     for name, model in models.items():
         where = f"models.{name}"
-        facts = [key for key in given[name] if key not in NOT_FACTS]
-        told = [fact for source in model["sources"] for fact in source["facts"]]
-        for fact in dict.fromkeys(told):
+        facts = [key for key in originals[name] if key not in NOT_FACTS]
+        sourced = [fact for source in model["sources"] for fact in source["facts"]]
+        for fact in dict.fromkeys(sourced):
             if fact not in facts:
                 lines.append(
                     f"{where}.sources: found {fact!r}{nearest(fact, facts)}, expected a key of the entry"
                 )
-            elif told.count(fact) > 1:
-                lines.append(f"{where}.sources: {fact} has {told.count(fact)} sources, expected one")
-        lines += [f"{where}.{fact}: has no source; add it to sources" for fact in facts if fact not in told]
+            elif sourced.count(fact) > 1:
+                lines.append(f"{where}.sources: {fact} has {sourced.count(fact)} sources, expected one")
+        lines += [
+            f"{where}.{fact}: has no source; add it to sources" for fact in facts if fact not in sourced
+        ]
         lines += [
             f"{where}.{key}: found {model[key]!r}, expected {words}" for key, words in _malformed(model)
         ]

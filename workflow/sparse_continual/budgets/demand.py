@@ -21,26 +21,26 @@ def priced(study, stream: str) -> list[dict]:
     trials = tuning["blocks"] * tuning["tasks"] * len(tuning["learning_rates"])
     rows = []
     for name in study.conditions:
-        found = study.condition(name)
-        topology = study.config["topologies"][found["topology"]]
-        like = study.config["topologies"].get(found.get("like"))
-        match = found.get("match")
+        condition = study.condition(name)
+        topology = study.config["topologies"][condition["topology"]]
+        like = study.config["topologies"].get(condition.get("like"))
+        match = condition.get("match")
         counted = {}
         if is_found(topology):
-            made = study.topology(name, study.blocks[0])
-            counted = {"densities": f"{made.path}/densities.csv", "pattern": None}
+            topology_entity = study.topology(name, study.blocks[0])
+            counted = {"densities": f"{topology_entity.path}/densities.csv", "pattern": None}
         rows.append(
             {
                 "condition": name,
-                "base": found["base"],
-                "topology": found["topology"],
+                "base": condition["base"],
+                "topology": condition["topology"],
                 **_amounts(topology),
-                "mechanism": study.config["mechanisms"][found["mechanism"]],
-                "locked": found["locked"],
-                "writes": found["writes"],
+                "mechanism": study.config["mechanisms"][condition["mechanism"]],
+                "locked": condition["locked"],
+                "writes": condition["writes"],
                 "like": like and _amounts(like),
                 "ends": training["ends"],
-                "shape": None if study.fetched(found["base"]) else study.shape(name),
+                "shape": None if study.fetched(condition["base"]) else study.shape(name),
                 "model": study.model(name, study.blocks[0]).manifest,
                 "row_tokens": sizes["row_tokens"],
                 "answer_tokens": sizes["answer_tokens"],
@@ -52,7 +52,7 @@ def priced(study, stream: str) -> list[dict]:
                 "tuning_steps": trials * steps,
                 "asked_steps": _asked_steps(study, stream, name, steps),
                 "match": match and {**match, "error": study.control(name).error},
-                "making": _making(study, name, found["topology"]),
+                "making": _making(study, name, condition["topology"]),
                 **counted,
             }
         )
@@ -72,9 +72,9 @@ def _asked_steps(study, stream: str, condition: str, steps: int) -> int:
     tasks = len(study.tasks(stream))
     beside = [run for _, run in study.references(stream)] + study.repeats(stream)
     runs = {cell.run.name: cell.run.settings for cell in beside if cell.condition == condition}
-    count = sum(sum(own.get("reference", {}).get("at", [tasks])) for own in runs.values()) * steps
+    count = sum(sum(settings.get("reference", {}).get("at", [tasks])) for settings in runs.values()) * steps
     return count + sum(
-        secondary_steps(made, tasks) for name, _, made in study.secondary(stream) if name == condition
+        secondary_steps(entity, tasks) for name, _, entity in study.secondary(stream) if name == condition
     )
 
 
@@ -86,15 +86,15 @@ def secondary_steps(entity, tasks: int) -> int:
 def lengths(study, base: str) -> list[int]:
     """Lengths in tokens of the rows that a base of the study reads: of streams, of its mixture, of calibration
     texts."""
-    found = {study.sizes(stream)["row_tokens"] for stream in study.streams}
+    lengths_in_tokens = {study.sizes(stream)["row_tokens"] for stream in study.streams}
     for name in study.conditions:
         arm = study.condition(name)
         if arm["base"] == base:
-            found.add(_mixture_tokens(study, name))
+            lengths_in_tokens.add(_mixture_tokens(study, name))
             for topology in {arm["topology"], arm.get("like")} - {None}:
                 text = (_making(study, name, topology) or {}).get("text")
-                found.add(text["tokens"] if text else 0)
-    return sorted(found - {0})
+                lengths_in_tokens.add(text["tokens"] if text else 0)
+    return sorted(lengths_in_tokens - {0})
 
 
 def _making(study, condition: str, topology: str) -> dict | None:
@@ -113,11 +113,11 @@ def making_of(topology: dict, row_tokens: int) -> dict | None:
         return None
     text = None
     if needs_text(topology):
-        asked = topology.get("calibration", CALIBRATION)
+        calibration = topology.get("calibration", CALIBRATION)
         text = {
-            "sequences": asked["sequences"],
-            "tokens": asked["tokens"] if "files" in asked or not row_tokens else row_tokens,
-            "written": "files" not in asked and not row_tokens,
+            "sequences": calibration["sequences"],
+            "tokens": calibration["tokens"] if "files" in calibration or not row_tokens else row_tokens,
+            "written": "files" not in calibration and not row_tokens,
         }
     return {"topology": topology, "text": text}
 
@@ -142,7 +142,7 @@ def prunings(study) -> list[dict]:
 
     Each is {topology (its name), base, shape, making (as in `priced`), models: number of models}.
     """
-    found = {}
+    rows = {}
     for condition in study.conditions:
         arm, shape = study.condition(condition), study.shape(condition)
         for name in sorted({arm["topology"], arm.get("like")} - {None}):
@@ -150,10 +150,10 @@ def prunings(study) -> list[dict]:
             if not making:
                 continue
             row = {"topology": name, "base": arm["base"], "shape": shape, "making": making}
-            made = found.setdefault(sha256(row), (row, set()))[1]
+            models = rows.setdefault(sha256(row), (row, set()))[1]
             for block in study.blocks + study.tuning_blocks:
-                made.add(study.topology(condition, block, name).digest)
-    return [row | {"models": len(made)} for row, made in found.values()]
+                models.add(study.topology(condition, block, name).digest)
+    return [row | {"models": len(models)} for row, models in rows.values()]
 
 
 def preparation(study) -> list[dict]:
@@ -168,8 +168,8 @@ def preparation(study) -> list[dict]:
             for like in (None, study.condition(condition).get("like"))
             for block in study.blocks + study.tuning_blocks
         ]
-        made = [entity for topology in topologies for entity in (topology, *topology.inputs.values())]
-        for kind, entity in product(("pretraining", "recovery"), made):
+        entities = [entity for topology in topologies for entity in (topology, *topology.inputs.values())]
+        for kind, entity in product(("pretraining", "recovery"), entities):
             training = entity.settings.get(kind)
             if training:
                 phases[kind, entity.digest] = {

@@ -22,11 +22,11 @@ def known(row: dict) -> dict:
 
 def _shape(row: dict) -> dict:
     """The shape of the model, with FLOPs for the rows that are priced."""
-    made = read_manifest(row["model"])
-    if not made["shape"].get("counted"):
-        return made["shape"]
+    manifest = read_manifest(row["model"])
+    if not manifest["shape"].get("counted"):
+        return manifest["shape"]
     rows = {row["row_tokens"], *(text["tokens"] for text in [(row["making"] or {}).get("text")] if text)}
-    return shape_of(made["folder"], made.get("trust_remote_code", False), rows)
+    return shape_of(manifest["folder"], manifest.get("trust_remote_code", False), rows)
 
 
 def declared(row: dict, shape: dict, facts: dict) -> dict | None:

@@ -28,19 +28,21 @@ def plan_text(study, budget=None, streams=()) -> str:
     parts = [*_downloads(study)]
     rows = _rows(verified(budget)) if budget else _declared(study)
     for place, name in enumerate(study.streams):
-        own = [row for row in rows if row["stream"] == name]
+        stream_rows = [row for row in rows if row["stream"] == name]
         unknown = [
-            condition for condition in study.conditions if condition not in [r["condition"] for r in own]
+            condition
+            for condition in study.conditions
+            if condition not in [r["condition"] for r in stream_rows]
         ]
         parts += [
             f"Study {study.name}, stream {name}: {len(study.conditions)} conditions x {len(study.blocks)} blocks x "
             f"{len(study.tasks(name))} tasks; {len(study.tuning_blocks)} tuning blocks, "
             f"{len(study.study['tuning']['learning_rates'])} learning rates each.",
             "",
-            *([table(own), ""] if own else []),
+            *([table(stream_rows), ""] if stream_rows else []),
             *_unknown(study),
-            *([UNCOUNTED, ""] if any(row["pattern"].endswith(DECLARED) for row in own) else []),
-            *_at_most(study, own),
+            *([UNCOUNTED, ""] if any(row["pattern"].endswith(DECLARED) for row in stream_rows) else []),
+            *_at_most(study, stream_rows),
             *([f"Not priced before their checkpoint is there: {', '.join(unknown)}.", ""] if unknown else []),
             *(_losses(read_manifest(streams[place])["folder"]) if budget else []),
             *(f"Block {block}: {' > '.join(study.order(name, block))}" for block in study.blocks),
@@ -82,35 +84,35 @@ def _at_most(study, rows: list[dict]) -> list[str]:
 
 def _downloads(study) -> list[str]:
     """Downloads, planned or done: size, licence, gating, whether a token exists, and the free disk space."""
-    lines, wanted, written = [("base", "repository", "commit", "size", "licence", "gated", "state")], {}, []
+    lines, needed, written = [("base", "repository", "commit", "size", "licence", "gated", "state")], {}, []
     first = {study.condition(name)["base"]: name for name in reversed(study.conditions)}
     for base, condition in reversed(first.items()):
-        made = Path(study.model(condition, study.blocks[0]).manifest).exists()
+        exists = Path(study.model(condition, study.blocks[0]).manifest).exists()
         for one in study.downloads(base):
             gated = {True: "yes", False: "no", None: "not known"}[one["gated"]]
             state = "in the cache" if one["cached"] else "to be downloaded"
             cells = [_bytes([one["bytes"]]), one["licence"] or "not stated", gated, state]
             lines.append((base, one["repo"], one["revision"][:8], *cells))
-            written.append(0 if made else one["written"])
-            wanted[one["repo"], one["revision"]] = one
-    if not wanted:
+            written.append(0 if exists else one["written"])
+            needed[one["repo"], one["revision"]] = one
+    if not needed:
         return []
-    free = next(iter(wanted.values()))["free"]
-    lacking = [one for one in wanted.values() if not one["cached"]]
+    free = next(iter(needed.values()))["free"]
+    lacking = [one for one in needed.values() if not one["cached"]]
     copies = f", {_bytes(written)} to be made of it in {STORE}" if any(size != 0 for size in written) else ""
-    told = [
+    output = [
         "Downloads. Nothing is downloaded for a plan; `snakemake download` fetches what is not in the cache.",
         *aligned(lines, left=(0, 1, 2, 4, 5, 6)),
         f"Disk: {_bytes([one['bytes'] for one in lacking])} to download into the cache, where {number(free)}B are "
         f"free{copies}.",
     ]
-    if any(one["token"] for one in wanted.values()):
-        told.append("Token: there.")
+    if any(one["token"] for one in needed.values()):
+        output.append("Token: there.")
     elif any(one["gated"] for one in lacking):
-        told.append("Token: none, and gated repositories need one: run `hf auth login`, or set HF_TOKEN.")
+        output.append("Token: none, and gated repositories need one: run `hf auth login`, or set HF_TOKEN.")
     else:
-        told.append("Token: none, and none is needed as far as is known.")
-    return [*told, ""]
+        output.append("Token: none, and none is needed as far as is known.")
+    return [*output, ""]
 
 
 def _bytes(sizes: list) -> str:
@@ -125,13 +127,13 @@ def _declared(study) -> list[dict]:
     """Rows of budget.csv before models are downloaded, for conditions with enough declarations."""
     facts, rows = study.published(), []
     for stream in study.streams:
-        found = [
+        conditions = [
             declared(row, study.shape(row["condition"]), facts.get(row["base"], {}))
             for row in priced(study, stream)
         ]
-        found = [row for row in found if row]
-        for row, given in zip(price(found), found, strict=True):
-            counted = "densities" in given
+        conditions = [row for row in conditions if row]
+        for row, condition in zip(price(conditions), conditions, strict=True):
+            counted = "densities" in condition
             rows.append({"stream": stream, **row, "pattern": row["pattern"] + DECLARED * counted})
     return rows
 

@@ -141,8 +141,8 @@ def _flops(shape: Shape, sizes: Sizes, existing: int, mechanism: Price) -> dict[
 
 def unknown_flops(shape: dict) -> list[str]:
     """Why FLOPs of a counted `shape` are not known, each reason once; [] if they are known."""
-    found = (shape.get("counted") or {}).get("flops", {}).values()
-    return list(dict.fromkeys(why for why in found if isinstance(why, str)))
+    counts = (shape.get("counted") or {}).get("flops", {}).values()
+    return list(dict.fromkeys(why for why in counts if isinstance(why, str)))
 
 
 def describe(shape: Shape) -> str:

@@ -66,19 +66,19 @@ def control(parent: Shape, nonzeros: int, on: str, tokens: int = 0, head: float 
             return forward_flops(shape, tokens, head=head)["total"]
     else:
         raise UserError(f"match on {on!r}: expected 'nonzeros' or 'flops'")
-    seen = []
+    candidates = []
     depth = parent.layers
     for depths, same_ratio in (([depth], True), ([depth], False), ([depth - 1, depth + 1], False)):
-        seen += [c for n in depths if n for c in _candidates(parent, n, same_ratio, target, measure)]
-        seen.sort(key=lambda c: (c.cost, -c.shape.hidden_size, -c.shape.intermediate_size))
-        accepted = [c for c in seen if c.accepted]
+        candidates += [c for n in depths if n for c in _candidates(parent, n, same_ratio, target, measure)]
+        candidates.sort(key=lambda c: (c.cost, -c.shape.hidden_size, -c.shape.intermediate_size))
+        accepted = [c for c in candidates if c.accepted]
         if accepted:
             return accepted[0]
     raise UserError(
         f"no dense control matches {target:,} {on} within {100 * TOLERANCE:g} % at an aspect within "
         f"{ASPECT:g} of the base's (hidden_size {parent.hidden_size}, intermediate_size "
         f"{parent.intermediate_size}); the three best: "
-        + "; ".join(str(c) for c in seen[:3])
+        + "; ".join(str(c) for c in candidates[:3])
         + ". Change the base's shape or the sparsity, or remove this control"
     )
 
@@ -89,7 +89,7 @@ def _candidates(parent: Shape, layers: int, same_ratio: bool, target: int, measu
     `same_ratio`: the head counts that keep the parent's ratio of key-value heads exactly; else the others.
     """
     step = _step(parent)
-    found = []
+    controls = []
     for heads in range(1, parent.heads + 1):
         exact = heads * parent.kv_heads % parent.heads == 0
         if parent.hidden_size * heads % parent.heads or (exact != same_ratio and layers == parent.layers):
@@ -102,8 +102,8 @@ def _candidates(parent: Shape, layers: int, same_ratio: bool, target: int, measu
         low, high = ((target * (1 + e) - empty) / slope / step for e in (-TOLERANCE, TOLERANCE))
         middle = floor((target - empty) / slope / step)
         for multiple in range(max(1, min(floor(low), middle)), max(1, floor(high) + 1, middle + 1) + 1):
-            found.append(_rate(replace(base, intermediate_size=step * multiple), parent, target, measure))
-    return found
+            controls.append(_rate(replace(base, intermediate_size=step * multiple), parent, target, measure))
+    return controls
 
 
 def _rate(shape: Shape, parent: Shape, target: int, measure) -> Control:
@@ -120,6 +120,6 @@ def _step(parent: Shape) -> int:
 
 def _kv_heads(parent: Shape, heads: int) -> int:
     """The parent's ratio of key-value heads if it divides, else the divisor of `heads` nearest to it."""
-    wanted = heads * parent.kv_heads / parent.heads
+    target = heads * parent.kv_heads / parent.heads
     divisors = [n for n in range(1, heads + 1) if heads % n == 0]
-    return min(divisors, key=lambda n: (abs(n - wanted), -n))
+    return min(divisors, key=lambda n: (abs(n - target), -n))

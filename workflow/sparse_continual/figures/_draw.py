@@ -13,11 +13,11 @@ _METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Soft
 def draw(name: str, paths: list[str], settings: dict, outputs: list[str]) -> None:
     """Write figure `name` from the tables at `paths` (in any order) to `outputs` (.svg, .pdf, .png)."""
     figure = registry.load("figures", name)
-    found = {Path(path).stem: tables.read(path) for path in paths}
+    frames = {Path(path).stem: tables.read(path) for path in paths}
     with style():
-        made = figure.draw(found, settings)
+        drawing = figure.draw(frames, settings)
         for path in outputs:
             form = Path(path).suffix[1:]
             content = io.BytesIO()
-            made.savefig(content, format=form, metadata=_METADATA[form])
+            drawing.savefig(content, format=form, metadata=_METADATA[form])
             files.write(path, content.getvalue())

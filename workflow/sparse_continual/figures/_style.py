@@ -84,10 +84,10 @@ def figure(height: float, title: str):
     from matplotlib.figure import Figure
 
     words = wrapped(title, 50)
-    made = Figure(figsize=(COLUMN, height + 0.15 * (_lines(words) - 1)), layout="constrained")
-    made.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.03, hspace=0.04)
-    made.suptitle(words, x=0.01, ha="left")
-    return made
+    drawing = Figure(figsize=(COLUMN, height + 0.15 * (_lines(words) - 1)), layout="constrained")
+    drawing.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.03, hspace=0.04)
+    drawing.suptitle(words, x=0.01, ha="left")
+    return drawing
 
 
 def panels(names: list[str], title: str, height: float, xlabel: str, ylabel: str, legend: int = 0):
@@ -100,8 +100,8 @@ def panels(names: list[str], title: str, height: float, xlabel: str, ylabel: str
     rows = math.ceil(len(names) / columns)
     titles = {name: wrapped(name, 42 // columns) for name in names}
     height += 0.12 * max(_lines(words) for words in titles.values())
-    made = figure(0.55 + rows * height + 0.16 * legend, title)
-    grid = made.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    drawing = figure(0.55 + rows * height + 0.16 * legend, title)
+    grid = drawing.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     axes = dict(zip(names, grid.flat, strict=False))
     for name, ax in axes.items():
         ax.set_title(titles[name], fontsize=7)
@@ -111,18 +111,18 @@ def panels(names: list[str], title: str, height: float, xlabel: str, ylabel: str
         lowest = ax if ax.axison else grid[-2][column]  # above a gap, the panel gets ticks and label
         lowest.xaxis.set_tick_params(labelbottom=True)
         lowest.set_xlabel(xlabel, fontsize=7)
-    made.supylabel(ylabel, fontsize=8)
-    return made, axes
+    drawing.supylabel(ylabel, fontsize=8)
+    return drawing, axes
 
 
 def empty(title: str, sentence: str):
     """A figure with a sentence why there is nothing to draw."""
     words = wrapped(sentence, 54)
-    made = figure(0.7 + 0.15 * _lines(words), title)
-    ax = made.subplots()
+    drawing = figure(0.7 + 0.15 * _lines(words), title)
+    ax = drawing.subplots()
     ax.set_axis_off()
     ax.text(0.5, 0.5, words, ha="center", va="center", color=GREY)
-    return made
+    return drawing
 
 
 PART = {"type": "string", "description": "all, or the name of a part of the items", "default": "all"}
@@ -144,7 +144,7 @@ def of_part(scores, part: str, figure: str):
 
 def of_stream(rows, settings: dict):
     """The rows of a table of the whole study on the stream `settings["stream"]`, between it and another, or none."""
-    return rows.loc[[found == "" or settings["stream"] in found.split(" - ") for found in rows.stream]]
+    return rows.loc[[names == "" or settings["stream"] in names.split(" - ") for names in rows.stream]]
 
 
 def curve(values, level: float, differences):
@@ -156,12 +156,12 @@ def curve(values, level: float, differences):
     from sparse_continual.statistics import contrasts, paired
 
     bases = dict(zip(differences.block, differences.base, strict=True))
-    found = []
-    for x, own in values.dropna().groupby(level=0):
-        blocks = dict(zip(own.index.get_level_values(1), own, strict=True))
+    points = []
+    for x, column in values.dropna().groupby(level=0):
+        blocks = dict(zip(column.index.get_level_values(1), column, strict=True))
         units, _ = contrasts.units(blocks, {block: bases.get(block, block) for block in blocks})
-        found.append((x, float(units.mean()), *paired.interval(units, level)))
-    return tuple(zip(*found, strict=True)) if found else ((), (), (), ())
+        points.append((x, float(units.mean()), *paired.interval(units, level)))
+    return tuple(zip(*points, strict=True)) if points else ((), (), (), ())
 
 
 def primary(contrasts):
@@ -272,9 +272,9 @@ def groups(ax, of: list[str], heights: list[float]) -> None:
             ax.axhline(sum(heights[:row]), color=PALE, linewidth=0.6)
 
 
-def legend(made, handles, across: int) -> None:
+def legend(drawing, handles, across: int) -> None:
     """A legend below the figure (or subfigure), `across` entries in a row."""
-    made.legend(
+    drawing.legend(
         handles=handles,
         loc="outside lower center",
         ncols=min(across, len(handles)),

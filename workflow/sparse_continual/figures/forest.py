@@ -46,8 +46,8 @@ def draw(tables, settings):
     written = [_words(rows) for rows, _ in groups]
     tall = [sum(heights) + 0.45 for *_, heights in written]
     phases = [phase for phase in dict.fromkeys(claims.phase) if phase not in ("", "confirmatory")]
-    made = _style.figure(0.3 + sum(tall) + 0.13 * bool(phases), title)
-    axes = made.subplots(len(groups), 1, squeeze=False, height_ratios=tall)[:, 0]
+    drawing = _style.figure(0.3 + sum(tall) + 0.13 * bool(phases), title)
+    axes = drawing.subplots(len(groups), 1, squeeze=False, height_ratios=tall)[:, 0]
     for ax, (rows, words), (names, verdicts, heights) in zip(axes, groups, written, strict=True):
         _panel(ax, rows, heights)
         _style.name_rows(ax, names, heights)
@@ -55,7 +55,7 @@ def draw(tables, settings):
         ax.set_xlabel(words)
     if phases:
         axes[-1].set_xlabel(f"{groups[-1][1]}\n{' and '.join(phases)}, not confirmatory")
-    return made
+    return drawing
 
 
 def _words(rows: list[dict]) -> tuple[list, list, list]:

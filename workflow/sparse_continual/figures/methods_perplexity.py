@@ -30,25 +30,29 @@ CAPTION = (
 
 
 def draw(tables, settings):
-    found, errors = tables["perplexities"], tables["layer_errors"]
-    names = list(dict.fromkeys(found.topology))
+    perplexities, errors = tables["perplexities"], tables["layer_errors"]
+    names = list(dict.fromkeys(perplexities.topology))
     if not names:
         return _style.empty(settings["title"], "No topology of this study was measured.")
-    at_init = set(found[found.stage == "trained"].topology)
-    later = found.stage.isin(("trained", "recovered"))
-    found = found[later | ~found.topology.isin(at_init)]
+    at_init = set(perplexities[perplexities.stage == "trained"].topology)
+    later = perplexities.stage.isin(("trained", "recovered"))
+    perplexities = perplexities[later | ~perplexities.topology.isin(at_init)]
     errors = errors[~errors.topology.isin(at_init)]
     rows, heights = _style.labels(names, least=0.2)
     at = dict(zip(names, _style.places(heights), strict=True))
-    made = _style.figure(1.0 + sum(heights), settings["title"])
-    left, right = made.subplots(1, 2, sharey=True)
-    shown = [stage for stage in STAGES if stage in set(found.stage)]
+    drawing = _style.figure(1.0 + sum(heights), settings["title"])
+    left, right = drawing.subplots(1, 2, sharey=True)
+    shown = [stage for stage in STAGES if stage in set(perplexities.stage)]
     for ax in (left, right):
         for y in at.values():
             ax.axhline(y, color=_style.PALE, linewidth=0.4, zorder=0)
     for stage in shown:
-        own = found[found.stage == stage].groupby("topology", sort=False).perplexity.apply(_geometric)
-        _mark(left, stage, own, [at[name] for name in own.index])
+        stage_means = (
+            perplexities[perplexities.stage == stage]
+            .groupby("topology", sort=False)
+            .perplexity.apply(_geometric)
+        )
+        _mark(left, stage, stage_means, [at[name] for name in stage_means.index])
     for name, of in errors.groupby("topology", sort=False):
         means = of.groupby("matrix").error.mean()
         positive = means[means > 0]  # a matrix without error has no place on a logarithmic scale
@@ -58,8 +62,8 @@ def draw(tables, settings):
         _style.logarithmic(ax)
         ax.set_xlabel(label)
     _style.name_rows(left, rows, heights)
-    _legend(made, shown)
-    return made
+    _legend(drawing, shown)
+    return drawing
 
 
 def _geometric(values):
@@ -73,7 +77,7 @@ def _mark(ax, stage, x, y):
     ax.plot(x, y, marker, ms=size, mfc=face, mec=edge, mew=1.0, linestyle="")
 
 
-def _legend(made, shown):
+def _legend(drawing, shown):
     from matplotlib.lines import Line2D
 
     handles = []
@@ -81,7 +85,7 @@ def _legend(made, shown):
         marker, size, face, edge = STAGES[stage]
         look = {"marker": marker, "ms": size, "mfc": face, "mec": edge}
         handles.append(Line2D([], [], linestyle="", label=NAMES[stage], **look))
-    _style.legend(made, handles, across=2)
+    _style.legend(drawing, handles, across=2)
 
 
 FIGURE = Figure(

@@ -76,35 +76,38 @@ def build(config: dict, name: str, code=None):
     from transformers import __version__ as version
 
     trusted = code is not None
-    own = {key: value for key, value in config.items() if key not in BLOCKS}
+    fields = {key: value for key, value in config.items() if key not in BLOCKS}
     refused = None
     with tempfile.TemporaryDirectory() as folder, _quiet():
         try:
             if not trusted:
-                (Path(folder) / "config.json").write_text(json.dumps(own), encoding="utf-8")
-            made = AutoConfig.from_pretrained(
+                (Path(folder) / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+            built_config = AutoConfig.from_pretrained(
                 code or folder, local_files_only=True, trust_remote_code=trusted
             )
             for block in BLOCKS:
-                if hasattr(made, block):
-                    delattr(made, block)
-            refused = _refused(made)
+                if hasattr(built_config, block):
+                    delattr(built_config, block)
+            refused = _refused(built_config)
             if refused is None:
                 with torch.random.fork_rng(devices=[]), torch.device("meta"):
                     model = AutoModelForCausalLM.from_config(
-                        made, trust_remote_code=trusted, attn_implementation="eager", dtype=torch.float32
+                        built_config,
+                        trust_remote_code=trusted,
+                        attn_implementation="eager",
+                        dtype=torch.float32,
                     )
         except Exception as error:  # config classes and constructors can raise anything
             lines = str(error).strip().splitlines() or [""]
-            said = (
+            reason = (
                 next((line.strip() for line in lines[1:] if line.strip()), "")
                 if lines[0].endswith(":")
                 else ""
             )
             raise UserError(
                 f"{name}: transformers {version} cannot build a causal language model from it "
-                f"({type(error).__name__}: {f'{lines[0]} {said}'.strip():.300}); expected the config.json of a decoder "
-                "that this version of transformers knows without code of the repository's own"
+                f"({type(error).__name__}: {f'{lines[0]} {reason}'.strip():.300}); expected the config.json of a "
+                "decoder that this version of transformers knows without code of the repository's own"
             ) from None
     if refused is None and model.get_output_embeddings() is None:
         refused = f"{type(model).__name__} has no head over the vocabulary"
@@ -212,13 +215,13 @@ def flops(model, tokens: int) -> dict:
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     body, head, backward = _passes(model, tokens, linears)[:3]
-    found = {"body": body, "head": head, "trained": body + backward - 2 * head}
+    result = {"body": body, "head": head, "trained": body + backward - 2 * head}
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     for module in linears.values():
         module.weight.requires_grad_(True)
     *_, backward, reads = _passes(model, tokens, linears)
-    found["frozen"] = body + backward - head
+    result["frozen"] = body + backward - head
     inputs, unread = {}, []
     for name, calls in reads.items():
         if [rows for rows, _, _ in calls] != [tokens]:
@@ -232,7 +235,7 @@ def flops(model, tokens: int) -> dict:
             unread.append(name)
     with _apart(model) as outputs:
         *_, backward, _ = _passes(model, tokens, linears, outputs)
-    return found | {"blocks": backward, "unread": unread, "readings": max(map(len, inputs.values()))}
+    return result | {"blocks": backward, "unread": unread, "readings": max(map(len, inputs.values()))}
 
 
 def _passes(model, tokens: int, linears: dict, outputs=None) -> tuple:
@@ -256,11 +259,11 @@ def _passes(model, tokens: int, linears: dict, outputs=None) -> tuple:
     except Unknown:
         raise
     except Exception as error:  # code that reads values, which do not exist here
-        said = (str(error).splitlines() or [""])[0]
-        raise Unknown(f"a pass without values fails ({type(error).__name__}: {said:.120})") from None
+        reason = (str(error).splitlines() or [""])[0]
+        raise Unknown(f"a pass without values fails ({type(error).__name__}: {reason:.120})") from None
 
 
-def _pass(given: dict, model, linears: dict, outputs) -> tuple:
+def _pass(inputs: dict, model, linears: dict, outputs) -> tuple:
     """`_passes` on the inputs `given`; raises any error of the model's code."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -287,7 +290,7 @@ def _pass(given: dict, model, linears: dict, outputs) -> tuple:
     handles.append(model.get_output_embeddings().register_forward_pre_hook(mark))
     try:
         with operations, FlopCounterMode(display=False) as counter, torch.enable_grad(), _quiet():
-            logits = model(**given, use_cache=False).logits
+            logits = model(**inputs, use_cache=False).logits
             forward = counter.get_total_flops()
             ends = [logits] if outputs is None else [one for one in outputs if one.requires_grad]
             torch.autograd.backward(ends, [torch.ones_like(one) for one in ends])
@@ -390,10 +393,10 @@ def _quiet():
 def main() -> None:
     """Answer the request on standard input; the last line of standard output is the answer, or {"refused": why}."""
     try:
-        found = answer(json.load(sys.stdin))
+        result = answer(json.load(sys.stdin))
     except UserError as error:
-        found = {"refused": str(error)}
-    print("\n" + json.dumps(found), flush=True)
+        result = {"refused": str(error)}
+    print("\n" + json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

@@ -44,13 +44,17 @@ class Block:
         Raises UserError naming a matrix that no calibration token reached (an expert).
         """
         statistics, leader, first = {}, {}, {}
-        calls, seen, once = Counter(), set(), False  # `once`: the first row called every matrix, and once
+        calls, inputs_seen, once = (
+            Counter(),
+            set(),
+            False,
+        )  # `once`: the first row called every matrix, and once
 
         def hook(name, linear):
             def record(module, args):
                 inputs = args[0]
                 calls[name] += 1
-                seen.add(name)
+                inputs_seen.add(name)
                 if name not in leader:
                     leader[name] = next((other for other, read in first.items() if read is inputs), name)
                     first[name] = inputs
@@ -60,7 +64,7 @@ class Block:
                     statistics[name] = statistics[leader[name]]
                 if leader[name] == name:
                     statistics[name].add(inputs)
-                if once and len(seen) == len(self.linears):
+                if once and len(inputs_seen) == len(self.linears):
                     raise _Read
 
             return record
@@ -68,7 +72,7 @@ class Block:
         handles = [m.register_forward_pre_hook(hook(name, m)) for name, m in self.linears.items()]
         try:
             for row in range(len(self.inputs)) if rows is None else rows:
-                seen.clear()
+                inputs_seen.clear()
                 with suppress(_Read):
                     self.run(row)
                 once = once or set(calls.values()) == {1} and len(calls) == len(self.linears)
@@ -90,14 +94,14 @@ def blocks(model, linears: dict, rows):
 
     rows: 1-D tensors of token ids; [] if the caller measures nothing.
     """
-    found = {}
+    by_block = {}
     for name in linears:
-        found.setdefault(block_of(name), []).append(name)
-    modules = [model.get_submodule(block) for block in found]
+        by_block.setdefault(block_of(name), []).append(name)
+    modules = [model.get_submodule(block) for block in by_block]
     inputs, calls = _record_calls(model, modules, rows)
-    for number, (name, names) in enumerate(found.items()):
-        own = {name: linears[name] for name in names}
-        block = Block(name, modules[number], own, inputs, calls[number])
+    for number, (name, names) in enumerate(by_block.items()):
+        block_linears = {name: linears[name] for name in names}
+        block = Block(name, modules[number], block_linears, inputs, calls[number])
         yield block
         if number + 1 < len(modules):
             if block.outputs is None:

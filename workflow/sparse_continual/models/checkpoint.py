@@ -57,7 +57,7 @@ def entries(folder) -> dict[str, dict]:
 
     Raises UserError for broken files, and for a tensor that is missing where the index places it.
     """
-    folder, found = Path(folder), {}
+    folder, located = Path(folder), {}
     placed = {} if (folder / SINGLE).is_file() else None
     for file in weight_files(folder):
         header = read_header(file)
@@ -65,18 +65,18 @@ def entries(folder) -> dict[str, dict]:
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             begin, end = entry["data_offsets"]
             place = {"file": file, "begin": start + begin, "end": start + end}
-            found[name] = place | {"dtype": entry["dtype"], "shape": tuple(entry["shape"])}
+            located[name] = place | {"dtype": entry["dtype"], "shape": tuple(entry["shape"])}
     if placed is None:
         placed = read_json(folder / INDEX)["weight_map"]
     for name, shard in placed.items():
-        if name not in found or found[name]["file"].name != shard:
+        if name not in located or located[name]["file"].name != shard:
             raise UserError(
                 f"{folder / shard}: no tensor {name!r}, which {INDEX} places there; copy the checkpoint again"
             )
-    return found
+    return located
 
 
-def parameters(found: dict[str, dict]) -> dict[str, dict[str, str]]:
+def parameters(tensors: dict[str, dict]) -> dict[str, dict[str, str]]:
     """Parameter name -> {part: tensor name} for the tensors `found` by `entries`, in the order of the files.
 
     A plainly stored tensor has the one part "". A tensor that is stored as bits and values has the parts `PARTS`
@@ -85,10 +85,10 @@ def parameters(found: dict[str, dict]) -> dict[str, dict[str, str]]:
 
     Raises UserError for bit-packed weights, and for a parameter with a missing part.
     """
-    stems = {name.removesuffix(".bitmask") for name in found if name.endswith(".bitmask")}
-    stems |= {name.removesuffix(".compressed") for name in found if name.endswith(".compressed")}
+    stems = {name.removesuffix(".bitmask") for name in tensors if name.endswith(".bitmask")}
+    stems |= {name.removesuffix(".compressed") for name in tensors if name.endswith(".compressed")}
     named = {}
-    for name, entry in found.items():
+    for name, entry in tensors.items():
         stem, _, part = name.rpartition(".")
         if name.endswith(PACKED):
             raise UserError(
@@ -102,12 +102,12 @@ def parameters(found: dict[str, dict]) -> dict[str, dict[str, str]]:
             named.setdefault(whole, {})[part] = name
     for whole, parts in named.items():
         if "" in parts and len(parts) > 1:
-            raise UserError(f"{found[parts['']]['file']}: {whole!r} is stored twice: plainly, and as bits")
+            raise UserError(f"{tensors[parts['']]['file']}: {whole!r} is stored twice: plainly, and as bits")
         lacking = [part for part in PARTS if part not in parts]
         if "" not in parts and lacking:
             one = next(iter(parts.values()))
             raise UserError(
-                f"{found[one]['file']}: tensor {one!r} needs one ending in .{lacking[0]} beside it, and there is "
+                f"{tensors[one]['file']}: tensor {one!r} needs one ending in .{lacking[0]} beside it, and there is "
                 "none; copy the checkpoint again"
             )
     return named
@@ -186,8 +186,8 @@ def weight_files(folder) -> list[Path]:
             "expected safetensors; convert to safetensors"
         )
     others = sorted(p.name for p in folder.glob("*.safetensors"))
-    found = f"found {others[0]}" if others else "found no safetensors file"
-    raise UserError(f"{folder}: {found}; expected {SINGLE}, or shards with {INDEX}")
+    problem = f"found {others[0]}" if others else "found no safetensors file"
+    raise UserError(f"{folder}: {problem}; expected {SINGLE}, or shards with {INDEX}")
 
 
 def read_header(file) -> dict[str, dict]:

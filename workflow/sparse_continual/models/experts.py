@@ -36,18 +36,20 @@ def experts_apart(model):
     Raises UserError as `prunable`.
     """
     stacks = {name: stack for name, stack in prunable(model).items() if isinstance(stack, Stack)}
-    found = {name: (stack, stack.weight) for name, stack in stacks.items()}
-    if found:
+    stacked = {name: (stack, stack.weight) for name, stack in stacks.items()}
+    if stacked:
         before = model.get_experts_implementation()
         model.set_experts_implementation("eager")
-    for stack, whole in found.values():
+    for stack, whole in stacked.values():
         delattr(stack.module, stack.key)
         setattr(stack.module, stack.key, nn.ModuleList(map(_Expert, whole)))
     try:
-        yield {name: [f"{name}.{n}.weight" for n in range(len(whole))] for name, (_, whole) in found.items()}
+        yield {
+            name: [f"{name}.{n}.weight" for n in range(len(whole))] for name, (_, whole) in stacked.items()
+        }
     finally:
-        for stack, whole in found.values():
+        for stack, whole in stacked.values():
             delattr(stack.module, stack.key)
             setattr(stack.module, stack.key, whole)
-        if found:
+        if stacked:
             model.set_experts_implementation(before)

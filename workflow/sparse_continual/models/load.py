@@ -54,7 +54,7 @@ def load_model(folder, device="cpu", trust_remote_code=False):
             with torch.device("meta"):  # the architecture's own class; only it accepts tensors
                 loader = type(AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code))
             source = {"pretrained_model_name_or_path": None, "state_dict": dict(checkpoint.items())}
-        model, found = loader.from_pretrained(
+        model, report = loader.from_pretrained(
             **source,
             config=config,
             dtype=torch.float32,
@@ -72,14 +72,14 @@ def load_model(folder, device="cpu", trust_remote_code=False):
     blocks = block_list(model)[0] + "."
     homeless = [
         name
-        for name in found["unexpected_keys"]
+        for name in report["unexpected_keys"]
         if name.startswith(blocks) and not name.endswith("rotary_emb.inv_freq")
     ]
-    _refuse(folder, "lacks tensors that the model needs", found["missing_keys"])
+    _refuse(folder, "lacks tensors that the model needs", report["missing_keys"])
     _refuse(
         folder,
         "has tensors of another shape than config.json says",
-        [f"{name} ({by(is_)}, expected {by(should)})" for name, is_, should in found["mismatched_keys"]],
+        [f"{name} ({by(is_)}, expected {by(should)})" for name, is_, should in report["mismatched_keys"]],
     )
     _refuse(folder, "has block tensors that the model of its config.json has no place for", homeless)
     return model.to(device).eval()
@@ -152,20 +152,20 @@ def prunable(model) -> dict:
     from torch.nn import Linear
 
     prefix, blocks = block_list(model)
-    found = {}
+    matrices = {}
     for name, module in blocks.named_modules():
         router = not ROUTERS.isdisjoint(name.split("."))
         if (isinstance(module, Linear) or _transposed(module)) and not router:
-            found[f"{prefix}.{name}.weight"] = module
-        found |= {f"{prefix}.{name}.{key}": stack for key, stack in stacks(module).items()}
-    _refuse_other_experts(model, prefix, blocks, found)
-    if not found:
+            matrices[f"{prefix}.{name}.weight"] = module
+        matrices |= {f"{prefix}.{name}.{key}": stack for key, stack in stacks(module).items()}
+    _refuse_other_experts(model, prefix, blocks, matrices)
+    if not matrices:
         raise UserError(
             f"{type(model).__name__}: no Linear module in its blocks ({prefix}), so nothing to prune; "
             "expected a Llama-like architecture"
         )
-    _refuse_shared(model, {name: module.weight for name, module in found.items()})
-    return found
+    _refuse_shared(model, {name: module.weight for name, module in matrices.items()})
+    return matrices
 
 
 def _refuse_shared(model, weights: dict) -> None:
@@ -184,21 +184,21 @@ def refuse_other_models(model) -> None:
     """Raise UserError unless `model` is a causal language model of transformers, whole and in memory."""
     from transformers import PreTrainedModel
 
-    found = type(model).__name__
+    kind = type(model).__name__
     load = "load one with sparse_continual.models.load.load_model(folder)"
     if hasattr(model, "_orig_mod"):
         raise UserError(
-            f"model: found {found}, which is compiled, expected the model itself; pass model._orig_mod"
+            f"model: found {kind}, which is compiled, expected the model itself; pass model._orig_mod"
         )
     if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
         raise UserError(
-            f"model: found {found}, expected a causal language model of transformers, with its head; {load}, or with "
+            f"model: found {kind}, expected a causal language model of transformers, with its head; {load}, or with "
             "transformers' AutoModelForCausalLM"
         )
     empty = next((name for name, parameter in model.named_parameters() if parameter.is_meta), None)
     if empty:
         raise UserError(
-            f"model: found {found} whose {empty} has no values (device meta), expected weights in memory; {load}"
+            f"model: found {kind} whose {empty} has no values (device meta), expected weights in memory; {load}"
         )
     refuse_device(model.device)
 
@@ -206,7 +206,9 @@ def refuse_other_models(model) -> None:
 def refuse_device(device) -> None:
     """Raise UserError for Apple's GPU: its kernels lack float64 and are not deterministic."""
     if str(device).startswith("mps"):
-        raise UserError(f"device: found {device}, which lacks float64 and deterministic kernels; use cpu or cuda")
+        raise UserError(
+            f"device: found {device}, which lacks float64 and deterministic kernels; use cpu or cuda"
+        )
 
 
 class Stack:
@@ -230,11 +232,11 @@ def stacks(module) -> dict[str, Stack]:
     """
     if getattr(module, "is_transposed", None) is not False:
         return {}
-    own = module.named_parameters(recurse=False)
-    return {key: Stack(module, key) for key, parameter in own if parameter.ndim == 3}
+    parameters = module.named_parameters(recurse=False)
+    return {key: Stack(module, key) for key, parameter in parameters if parameter.ndim == 3}
 
 
-def _refuse_other_experts(model, prefix, blocks, found) -> None:
+def _refuse_other_experts(model, prefix, blocks, known) -> None:
     """Raise UserError for the first tensor, not `found`, that holds the weights of several experts of a mixture.
 
     The word in the name of the parameter or of its module's class decides: other architectures have tensors of three
@@ -246,7 +248,7 @@ def _refuse_other_experts(model, prefix, blocks, found) -> None:
     for name, parameter in blocks.named_parameters():
         module = modules[name.rpartition(".")[0]]
         named = f"{name} {type(module).__name__}".lower()
-        other = parameter.ndim > 1 and f"{prefix}.{name}" not in found and not isinstance(module, Linear)
+        other = parameter.ndim > 1 and f"{prefix}.{name}" not in known and not isinstance(module, Linear)
         if other and "expert" in named:
             raise UserError(
                 f"{type(model).__name__}: {prefix}.{name} ({by(parameter.shape)}) holds the weights of several "

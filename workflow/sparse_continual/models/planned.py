@@ -10,11 +10,11 @@ def check_counts(folder, model, planned: dict) -> None:
     """Raise UserError, naming `folder` and the first difference, unless `model` has the planned
     {matrices: name -> (outputs, inputs), parameters: number of values}.
     """
-    found = {name: tuple(matrix_of(module).shape) for name, module in prunable(model).items()}
+    shapes = {name: tuple(matrix_of(module).shape) for name, module in prunable(model).items()}
     expected = {name: tuple(size) for name, size in planned["matrices"].items()}
-    for name in dict.fromkeys((*expected, *found)):
-        if expected.get(name) != found.get(name):
-            sizes = (_by(found.get(name)), _by(expected.get(name)))
+    for name in dict.fromkeys((*expected, *shapes)):
+        if expected.get(name) != shapes.get(name):
+            sizes = (_by(shapes.get(name)), _by(expected.get(name)))
             raise UserError(
                 f"{folder}: {name} is {sizes[0]} in the model and {sizes[1]} in the plan; {AGAIN}"
             )

@@ -300,10 +300,10 @@ class Rows:
         self._handle.seek(self._begin + begin * width)
         left = memoryview(self._buffer)[:size]
         while left:
-            found = self._handle.readinto(left)
-            if not found:
+            received = self._handle.readinto(left)
+            if not received:
                 raise UserError(f"{self._handle.name}: became shorter while it was read; copy the file again")
-            left = left[found:]
+            left = left[received:]
         count = (end - begin) * self.shape[1]
         return torch.frombuffer(self._buffer, dtype=self.dtype, count=count).reshape(end - begin, -1)
 

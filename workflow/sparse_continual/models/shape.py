@@ -55,17 +55,17 @@ def shape_of_config(config: dict, name="config.json", lengths=(), code_folder=No
                 f"{name}: {key!r} is {config[key]}, expected a base without experts: a mixture can be pruned by "
                 "`sparse_continual.prune` and audited, but a study cannot price it yet"
             )
-    wanted = {str(tokens): f"-{tokens}" for tokens in sorted(set(lengths))}
+    answers = {str(tokens): f"-{tokens}" for tokens in sorted(set(lengths))}
     place = Path(FOLDER) / _key(config, code_folder)
-    paths = {part: place.with_name(f"{place.name}{end}.json") for part, end in {"": "", **wanted}.items()}
+    paths = {part: place.with_name(f"{place.name}{end}.json") for part, end in {"": "", **answers}.items()}
     missing = [part for part, path in paths.items() if not _kept(path)]
     if missing:
         request = {"config": config, "name": name, "code": code_folder and str(code_folder)}
         request |= {"counts": "" in missing, "lengths": [int(part) for part in missing if part]}
         here = _imported()
-        found = _counted_here(request) if here else _counted_elsewhere(request)
+        fresh = _counted_here(request) if here else _counted_elsewhere(request)
         for part in missing:
-            answer = found["flops"][part] if part else found["counts"]
+            answer = fresh["flops"][part] if part else fresh["counts"]
             _answers[str(paths[part].absolute())] = answer
             if not here:  # a library that was imported before leaves no files there
                 _keep(paths[part], answer)
@@ -74,7 +74,7 @@ def shape_of_config(config: dict, name="config.json", lengths=(), code_folder=No
     if sizes["head_size"] is None or sizes["head_size"] * (sizes["heads"] or 0) == sizes["hidden_size"]:
         del sizes["head_size"]
     counted = {key: counts[key] for key in ("parameters", "matrices")}
-    counted["flops"] = {part: _answers[str(paths[part].absolute())] for part in wanted}
+    counted["flops"] = {part: _answers[str(paths[part].absolute())] for part in answers}
     return {**sizes, "family": counts["model_type"], "counted": counted}
 
 
@@ -122,8 +122,8 @@ def _counted_here(request: dict) -> dict:
 
 def _counted_elsewhere(request: dict) -> dict:
     """The result of `architecture.answer` from another process. Raises UserError as it does, and if that one fails."""
-    own = str(Path(code.PACKAGE).parent)
-    paths = os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
+    package_folder = str(Path(code.PACKAGE).parent)
+    paths = os.pathsep.join(filter(None, (package_folder, os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, "-m", f"{registry.ROOT}.{COUNTER}"],
         input=json.dumps(request),
@@ -132,14 +132,14 @@ def _counted_elsewhere(request: dict) -> dict:
         env={**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
     )
     try:
-        found = json.loads(done.stdout.strip().rpartition("\n")[2])
+        result = json.loads(done.stdout.strip().rpartition("\n")[2])
     except ValueError:
-        said = (done.stderr.strip() or f"it ended with {done.returncode} and said nothing").splitlines()[-1]
+        reason = (done.stderr.strip() or f"it ended with {done.returncode} and said nothing").splitlines()[-1]
         raise UserError(
-            f"{request['name']}: the process that counts its model failed: {said:.300}; run "
+            f"{request['name']}: the process that counts its model failed: {reason:.300}; run "
             f"`{Path(sys.executable).name} -m {registry.ROOT}.{COUNTER} < /dev/null` to see whether torch and "
             "transformers can be imported"
         ) from None
-    if "refused" in found:
-        raise UserError(found["refused"])
-    return found
+    if "refused" in result:
+        raise UserError(result["refused"])
+    return result

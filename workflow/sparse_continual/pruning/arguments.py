@@ -37,8 +37,8 @@ def rows(model, method: str, calibration) -> list:
         raise UserError(f"method {method}: found no calibration sequences, expected at least one")
     vocabulary = model.get_input_embeddings().weight.shape[0]
     longest = getattr(model.config, "max_position_embeddings", None)
-    found, unmarked = _unpadded(calibration)
-    for number, row in enumerate(found):
+    unpadded, unmarked = _unpadded(calibration)
+    for number, row in enumerate(unpadded):
         where = f"calibration sequence {number}"
         if not torch.is_tensor(row) or row.dim() != 1 or row.dtype not in (torch.int64, torch.int32):
             remedy = _remedy(row, "give those of each sequence as a 1-D tensor")
@@ -54,8 +54,8 @@ def rows(model, method: str, calibration) -> list:
                 "model's own tokenizer"
             )
     if unmarked:
-        _refuse_padding(torch.stack(found), model.config)
-    return found
+        _refuse_padding(torch.stack(unpadded), model.config)
+    return unpadded
 
 
 def _unpadded(calibration) -> tuple[list, bool]:
@@ -64,10 +64,10 @@ def _unpadded(calibration) -> tuple[list, bool]:
         return _unpadded_encoding(calibration)
     if torch.is_tensor(calibration):
         return list(calibration), calibration.dim() == 2
-    found = []
+    rows = []
     for member in calibration:  # an encoding per text, or a row
-        found += _unpadded_encoding(member)[0] if isinstance(member, Mapping) else [member]
-    return found, False
+        rows += _unpadded_encoding(member)[0] if isinstance(member, Mapping) else [member]
+    return rows, False
 
 
 def _unpadded_encoding(encoding) -> tuple[list, bool]:
@@ -95,18 +95,18 @@ def _unpadded_encoding(encoding) -> tuple[list, bool]:
 
 def _members(encoding, key: str) -> list:
     """1-D tensors that a tokenizer returned under `key`, for one text or for several."""
-    found = encoding.get(key)
+    value = encoding.get(key)
     try:
-        if isinstance(found, (list, tuple)) and not all(isinstance(one, int) for one in found):
-            members = [torch.as_tensor(one) for one in found]
+        if isinstance(value, (list, tuple)) and not all(isinstance(one, int) for one in value):
+            members = [torch.as_tensor(one) for one in value]
         else:
-            whole = torch.as_tensor(found)
+            whole = torch.as_tensor(value)
             members = list(whole if whole.dim() > 1 else whole[None])
     except (TypeError, ValueError, RuntimeError):
         members = []
     if not members or any(member.dim() != 1 for member in members):
         raise UserError(
-            f"calibration: found {key} {_kind(found)}, expected {{input_ids, attention_mask}} as a tokenizer returns "
+            f"calibration: found {key} {_kind(value)}, expected {{input_ids, attention_mask}} as a tokenizer returns "
             "them, one row of token ids per text"
         )
     return members
@@ -128,8 +128,8 @@ def _refuse_padding(rows, config) -> None:
             padding = token == pad and token not in ends | {start}
             padding |= run > 1 and token in {pad, 0} | ends
             if run > 1 and token != start and not padding:
-                own = first == token
-                padding = int(own.sum()) > 1 and int((table == token).sum()) == int(runs[own].sum())
+                equal = first == token
+                padding = int(equal.sum()) > 1 and int((table == token).sum()) == int(runs[equal].sum())
             if padding:
                 raise UserError(
                     f"calibration sequence {number}: {place} with {run} times token {token}, which looks like padding, "
@@ -149,9 +149,9 @@ def _refuse_no_rows(calibration) -> None:
         raise UserError(f"calibration: found {_kind(calibration)}, expected {TOKENS}; {remedy}")
 
 
-def _kind(found) -> str:
-    return f"{found.dtype} of shape {list(found.shape)}" if torch.is_tensor(found) else type(found).__name__
+def _kind(value) -> str:
+    return f"{value.dtype} of shape {list(value.shape)}" if torch.is_tensor(value) else type(value).__name__
 
 
-def _remedy(found, otherwise: str) -> str:
-    return "have a tokenizer make them" if isinstance(found, str) else otherwise
+def _remedy(value, otherwise: str) -> str:
+    return "have a tokenizer make them" if isinstance(value, str) else otherwise

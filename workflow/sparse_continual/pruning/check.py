@@ -26,15 +26,15 @@ def agreed(settings: dict, users: tuple = ()):
         raise UserError(f"method {name}: found itself as the method that it uses, expected another method")
     method = registry.load("pruning.methods", name)
     kind = "N:M" if parse_pattern(pattern) else pattern
-    found = f"pattern {pattern!r}" if "pattern" in settings else "no pattern"
+    stated = f"pattern {pattern!r}" if "pattern" in settings else "no pattern"
     if method.patterns or "pattern" in settings:
-        _one_of(name, kind, found, method.patterns)
+        _one_of(name, kind, stated, method.patterns)
     if "counts" in settings:
         _one_of(name, settings["counts"], f"counts {settings['counts']!r}", method.counts)
     if "on_sparse" in settings:
         prunes = kind != "dense" and not method.found
-        found = f"on_sparse {settings['on_sparse']!r:.40}"
-        _one_of(name, settings["on_sparse"], found, ON_SPARSE if prunes else ())
+        stated = f"on_sparse {settings['on_sparse']!r:.40}"
+        _one_of(name, settings["on_sparse"], stated, ON_SPARSE if prunes else ())
     chosen = settings.get("allocation", method.allocations[0])
     options = dict(chosen) if isinstance(chosen, dict) else {"name": chosen}
     allocation = options.pop("name", None)
@@ -61,9 +61,9 @@ def is_found(topology: dict) -> bool:
     return registry.load("pruning.methods", topology["method"]).found
 
 
-def _one_of(method: str, value, found: str, defined: tuple) -> None:
+def _one_of(method: str, value, stated: str, defined: tuple) -> None:
     if value not in defined:
-        raise UserError(f"method {method}: found {found}, expected {' or '.join(defined) or 'none'}")
+        raise UserError(f"method {method}: found {stated}, expected {' or '.join(defined) or 'none'}")
 
 
 def options_of(where: str, schema: dict, options: dict) -> dict:
@@ -130,10 +130,10 @@ def check(settings: dict, shape: dict) -> int | None:
 def _whole(settings: dict) -> dict:
     """{export, first, last} of a topology that removes whole heads and channels. Raises UserError for another shape."""
     options = structured_counts.SETTINGS
-    own = {key: settings.get(key, member["default"]) for key, member in options.items()}
-    if own["export"] != "masked":
+    values = {key: settings.get(key, member["default"]) for key, member in options.items()}
+    if values["export"] != "masked":
         raise UserError(
-            f"method {settings['method']}: found export {own['export']!r}, expected masked in a study, because its "
+            f"method {settings['method']}: found export {values['export']!r}, expected masked in a study, because its "
             "arms share a shape; for the smaller dense model call sparse_continual.prune and use the result as a base"
         )
-    return own
+    return values

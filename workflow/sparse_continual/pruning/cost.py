@@ -61,8 +61,8 @@ class Text:
         Two rows find out the other arguments of the blocks. Every block but the last runs once more, for the inputs of
         the next block.
         """
-        told = min(2, self.sequences) * self.tokens * self.blocks
-        return Passes(read=told + self.size * (measured * self.blocks + self.blocks - 1))
+        probing = min(2, self.sequences) * self.tokens * self.blocks
+        return Passes(read=probing + self.size * (measured * self.blocks + self.blocks - 1))
 
     def of(self, name: str, options: dict) -> Passes:
         """`Passes` of the method `name`; options: its settings that differ from the defaults."""
@@ -81,13 +81,13 @@ def planned(settings: dict, shape: dict, sequences: int, tokens: int, written: b
     """
     _, allocation, _ = agreed(settings)
     shared = ("method", "pattern", "sparsity", "allocation", "counts", "on_sparse", "calibration")
-    own = {key: value for key, value in settings.items() if key not in shared}
+    options = {key: value for key, value in settings.items() if key not in shared}
     sizes, pattern = matrices(shape), settings["pattern"]
     kept = 0 if pattern == "structured" else kept_total(sizes, pattern, settings.get("sparsity"))
     text = Text(
         sequences, tokens, shape["layers"], kept_total(sizes, "dense"), kept, *_readings(shape, tokens)
     )
-    total = text.of(settings["method"], own)
+    total = text.of(settings["method"], options)
     if registry.load("pruning.allocations", allocation).needs == "inputs":
         total += text.walked()
     return total + Passes(written=sequences * (tokens - 1)) if written else total
@@ -95,5 +95,5 @@ def planned(settings: dict, shape: dict, sequences: int, tokens: int, written: b
 
 def _readings(shape: dict, tokens: int) -> tuple[int, ...]:
     """(readings of a block,) if they were counted with the FLOPs of rows of `tokens`, else ()."""
-    found = (shape.get("counted") or {}).get("flops", {}).get(str(tokens))
-    return (found["readings"],) if isinstance(found, dict) else ()
+    flops = (shape.get("counted") or {}).get("flops", {}).get(str(tokens))
+    return (flops["readings"],) if isinstance(flops, dict) else ()

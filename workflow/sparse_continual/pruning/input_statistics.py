@@ -22,8 +22,8 @@ class Squares:
         """Add the inputs [..., columns] of one sequence."""
         import torch
 
-        own = inputs.reshape(-1, inputs.shape[-1]).to(torch.float64, copy=True)
-        self.squares += own.square_().sum(0)
+        rows = inputs.reshape(-1, inputs.shape[-1]).to(torch.float64, copy=True)
+        self.squares += rows.square_().sum(0)
 
     def norms(self):
         """float32 [columns]: the norm of each input over all tokens."""

@@ -55,15 +55,15 @@ def make_topology(
     masks, facts = None, {"trust_remote_code": trust_remote_code}
     watch = watch or (lambda stage, model: None)
     method = registry.load("pruning.methods", chosen["method"])
-    found = method.found
-    if chosen["method"] == "dense" or found:
-        _agree(model, source, found)
+    read_from_zeros = method.found
+    if chosen["method"] == "dense" or read_from_zeros:
+        _agree(model, source, read_from_zeros)
     else:
         _pruning().refuse_sparse(model, chosen)  # before the model writes text
     watch("base", model)
     if chosen["method"] != "dense":
         prune = _prune_initial if "pretraining" in settings else _prune
-        topology = method.read(model) if found else prune(model, chosen, tokenizer, mixture, seed)
+        topology = method.read(model) if read_from_zeros else prune(model, chosen, tokenizer, mixture, seed)
         watch("pruned", model)
         topology.save(Path(folder) / topology.FILE)
         masks, facts["topology"] = topology.masks, topology.sha256
@@ -85,7 +85,7 @@ def make_topology(
         watch("recovered", model)
     if masks:
         topology.check(model)
-    if recovery or (masks and not found):
+    if recovery or (masks and not read_from_zeros):
         save_model(model, tokenizer, Path(folder) / "model")
         facts["folder"] = Path(folder) / "model"
     else:
@@ -100,7 +100,7 @@ def make_topology(
         # groups, heads and channels that are kept may lack weights that the source lacked
         lacking = bool(masks) and "absent_before" in topology.record and chosen["pattern"] != "unstructured"
         check_nonzeros(folder, sum(row["nonzeros"] for row in densities), planned["nonzeros"], lacking)
-    if found:
+    if read_from_zeros:
         densities = [{**row, "pattern": topology.record["patterns"][row["matrix"]]} for row in densities]
     return facts, densities
 
@@ -111,7 +111,7 @@ def _distil(trained: tuple, recovery: dict, teacher, seed: int) -> dict:
     module = registry.by_name("training.distillation")
     loss = module.Distillation(teacher, **recovery["distillation"])
     facts = train_on_mixture(*trained, recovery, seed, loss)
-    parts = {name: final(torch.tensor([found[name] for found in loss.parts])) for name in loss.parts[0]}
+    parts = {name: final(torch.tensor([terms[name] for terms in loss.parts])) for name in loss.parts[0]}
     return {**facts, "distillation": {**parts, "teacher_tokens": facts["tokens"]}}
 
 
@@ -156,14 +156,16 @@ def _prune(model, chosen, tokenizer, mixture, seed):
     options = {k: v for k, v in chosen.items() if k not in ("method", "pattern", "sparsity", "calibration")}
     rows = None
     if needs_text(chosen):
-        wanted = chosen.get("calibration", DEFAULTS)
-        if "files" in wanted:
-            rows = rows_of_files(wanted, tokenizer, seed_of("calibration", seed))
+        calibration = chosen.get("calibration", DEFAULTS)
+        if "files" in calibration:
+            rows = rows_of_files(calibration, tokenizer, seed_of("calibration", seed))
         elif not mixture:
-            rows = rows_of_model(model, wanted["sequences"], wanted["tokens"], seed_of("calibration", seed))
+            rows = rows_of_model(
+                model, calibration["sequences"], calibration["tokens"], seed_of("calibration", seed)
+            )
         else:
             read = concatenate([split for _, split in mixture])
-            rows = rows_of_split(read, wanted["sequences"], seed_of("calibration", seed))
+            rows = rows_of_split(read, calibration["sequences"], seed_of("calibration", seed))
     rows = rows if rows is None else list(rows)  # a list, so that generated text is not checked for padding
     return _pruning().prune(
         model, chosen["method"], chosen["pattern"], chosen.get("sparsity"), rows, seed, **options

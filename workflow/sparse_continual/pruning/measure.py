@@ -83,8 +83,8 @@ def mixture_of(manifest) -> list:
 
     if manifest is None:
         return []
-    made = read_manifest(manifest)
-    return list(zip(made["shares"], load_tasks(made["folder"]), strict=True))
+    content = read_manifest(manifest)
+    return list(zip(content["shares"], load_tasks(content["folder"]), strict=True))
 
 
 def _length(model) -> int:
@@ -137,7 +137,7 @@ def layer_errors(dense, pruned, rows) -> list[dict]:
     from sparse_continual.pruning.input_statistics import SecondMoments
     from sparse_continual.topologies.density import layer_of, module_of
 
-    found = []
+    rows_of_matrices = []
     with torch.no_grad(), experts_apart(dense), experts_apart(pruned):
         linears, after = prunable(dense), prunable(pruned)
         for block in blocks(dense, linears, rows):
@@ -146,7 +146,7 @@ def layer_errors(dense, pruned, rows) -> list[dict]:
                 away = before - matrix_of(after[name]).double()
                 sizes = [float(((a @ moments.products.double()) * a).sum()) for a in (away, before)]
                 lost, whole = (math.sqrt(max(size, 0.0)) for size in sizes)  # rounding can leave -0
-                found.append(
+                rows_of_matrices.append(
                     {
                         "matrix": name,
                         "layer": layer_of(name),
@@ -154,7 +154,7 @@ def layer_errors(dense, pruned, rows) -> list[dict]:
                         "error": lost / whole if whole else math.inf if lost else 0.0,
                     }
                 )
-    return sorted(found, key=lambda row: row["layer"])
+    return sorted(rows_of_matrices, key=lambda row: row["layer"])
 
 
 def _reset() -> int:

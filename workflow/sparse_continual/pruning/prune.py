@@ -179,10 +179,10 @@ class Job:
                 chosen.prune_block(block, self, **options)
                 continue
             measured = block.measure(chosen.statistics) if chosen.statistics else {}
-            own = {} if chosen.gather else options
+            settings = {} if chosen.gather else options
             for name in block.linears:
                 evidence = measured[name] if measured else self.evidence(name)
-                self.prune_one(chosen.prune_matrix, name, evidence, **own)
+                self.prune_one(chosen.prune_matrix, name, evidence, **settings)
 
     def prune_one(self, kernel, name: str, evidence, weight=None, count=None, **options):
         """Prune one matrix by a method's kernel, from its weight and to its count unless others are passed.
@@ -226,13 +226,13 @@ def _evidence(job, allocation, chosen, options) -> tuple:
     def magnitudes():
         """(weight names, |W| * input norms) of every block of the dense model."""
         for block in blocks(job.model, job.linears, job.rows):
-            norms = {name: found.norms() for name, found in block.measure(Squares).items()}
+            norms = {name: statistics.norms() for name, statistics in block.measure(Squares).items()}
             values = [(matrix_of(m).float().abs() * norms[n]).flatten() for n, m in block.linears.items()]
             yield list(block.linears), torch.cat(values)
 
     def scores(name):
-        own = {} if chosen.gather else options
-        return chosen.scores(matrix_of(job.linears[name]), job.evidence(name), **own)
+        settings = {} if chosen.gather else options
+        return chosen.scores(matrix_of(job.linears[name]), job.evidence(name), **settings)
 
     return {"shapes": (), "inputs": (magnitudes(),), "scores": (scores,)}[allocation.needs]
 
@@ -263,11 +263,11 @@ def _verify(model, linears, job, untouched, exact: bool) -> None:
     for name, linear in linears.items():
         mask = job.masks[name]
         if exact and name in job.counts:
-            found, planned = int(mask.sum()), job.counts[name].kept
+            kept, planned = int(mask.sum()), job.counts[name].kept
             # kept lines may lack weights, which their count ignores
-            fits = found <= planned if name in job.lines and name in job.existing else found == planned
+            fits = kept <= planned if name in job.lines and name in job.existing else kept == planned
             if not fits:
-                raise RuntimeError(f"{name}: {found} weights kept, planned {planned}")
+                raise RuntimeError(f"{name}: {kept} weights kept, planned {planned}")
         if name in job.existing and (matrix_of(linear, mask) & ~job.existing[name]).any():
             raise RuntimeError(f"{name}: weights that were absent came back")
         absent = linear.weight[~mask]

@@ -59,15 +59,15 @@ class Layer:
         """bool[groups]: heads (`parts` ATTENTION) or channels (MLP) with at least one existing weight; existing: as in
         a `pruning.Job`.
         """
-        found = torch.zeros(
+        exists = torch.zeros(
             self.heads if parts == ATTENTION else self.channels, dtype=torch.bool, device=device
         )
         for part in parts:
             mask = existing.get(self.names[part])
             if mask is None:
-                return torch.ones_like(found)
-            found |= self.lines(part, mask.sum(0 if part in INWARD else 1)).to(device) > 0
-        return found
+                return torch.ones_like(exists)
+            exists |= self.lines(part, mask.sum(0 if part in INWARD else 1)).to(device) > 0
+        return exists
 
 
 def layers(model, linears: dict) -> list[Layer]:
@@ -78,18 +78,20 @@ def layers(model, linears: dict) -> list[Layer]:
     blocks = {}
     for name in linears:
         blocks.setdefault(block_of(name), []).append(name)
-    found = []
-    for block, own in blocks.items():
-        names = {module_of(name): name for name in own}
-        if set(names) != {*ATTENTION, *MLP} or len(names) < len(own):
+    blocks_found = []
+    for block, members in blocks.items():
+        names = {module_of(name): name for name in members}
+        if set(names) != {*ATTENTION, *MLP} or len(names) < len(members):
             raise UserError(
-                f"{block}: found {len(own)} matrices, {', '.join(names)}; structured pruning expects one each of "
+                f"{block}: found {len(members)} matrices, {', '.join(names)}; structured pruning expects one each of "
                 f"{', '.join(ATTENTION + MLP)}"
             )
         shapes = {part: tuple(linears[name].weight.shape) for part, name in names.items()}
         width = _head_width(model, names["k_proj"], shapes["k_proj"][0])
-        found.append(Layer(block, names, shapes["k_proj"][0] // width, width, shapes["gate_proj"][0], shapes))
-    return found
+        blocks_found.append(
+            Layer(block, names, shapes["k_proj"][0] // width, width, shapes["gate_proj"][0], shapes)
+        )
+    return blocks_found
 
 
 def _head_width(model, name: str, rows: int) -> int:
@@ -108,13 +110,13 @@ def counts(model, linears: dict, sparsity, options: dict, existing: dict) -> dic
     Raises UserError as `layers`, for a sparsity or whole blocks that do not fit, and for a sparsity below that of a
     block whose heads or channels are absent already.
     """
-    found = layers(model, linears)
-    for layer in pruned_blocks(found, options["first"], options["last"], options["export"]):
+    block_layers = layers(model, linears)
+    for layer in pruned_blocks(block_layers, options["first"], options["last"], options["export"]):
         _refuse_absent(layer, existing, sparsity)
-    own = {key: options[key] for key in SETTINGS}
-    heads = {layer_of(layer.names["k_proj"]): layer.heads for layer in found}
+    shared = {key: options[key] for key in SETTINGS}
+    heads = {layer_of(layer.names["k_proj"]): layer.heads for layer in block_layers}
     sizes = {name: tuple(module.weight.shape) for name, module in linears.items()}
-    kept = kept_weights(sizes, heads, sparsity, **own)
+    kept = kept_weights(sizes, heads, sparsity, **shared)
     return {name: Count(many, existing=existing.get(name)) for name, many in kept.items()}
 
 
@@ -155,12 +157,13 @@ def mask_of(weight, statistics):
 
 def trial(job, sparsity, options: dict):
     """The `compact.Plan` of a `pruning.Job`, or None (see `compact.tried`). The model does not change."""
-    found = layers(job.model, job.linears)
+    block_layers = layers(job.model, job.linears)
     chosen = [
-        layer.block for layer in pruned_blocks(found, *(options[k] for k in ("first", "last", "export")))
+        layer.block
+        for layer in pruned_blocks(block_layers, *(options[k] for k in ("first", "last", "export")))
     ]
-    left = {layer.block: layer.left(sparsity if layer.block in chosen else 0) for layer in found}
-    return tried(job, found, left, options["export"])
+    left = {layer.block: layer.left(sparsity if layer.block in chosen else 0) for layer in block_layers}
+    return tried(job, block_layers, left, options["export"])
 
 
 @torch.no_grad()

@@ -108,9 +108,9 @@ def _check_percent(where, R) -> None:
     for after in range(1, len(R)):
         row = R[after][~np.isnan(R[after])]
         if len(row) and row.max() <= 1 and R[after, after - 1] > 0:
-            found = ", ".join(f"{score:g}" for score in row[:4]) + (", .." if len(row) > 4 else "")
+            shown = ", ".join(f"{score:g}" for score in row[:4]) + (", .." if len(row) > 4 else "")
             raise UserError(
-                f"{where}: the scores after task {after} are at most 1 ({found}), expected percent, from 0 to 100;"
+                f"{where}: the scores after task {after} are at most 1 ({shown}), expected percent, from 0 to 100;"
                 " multiply shares by 100"
             )
 

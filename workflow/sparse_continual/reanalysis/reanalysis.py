@@ -80,23 +80,23 @@ def _mistakes(entry: dict) -> list[str]:
         return [f"{where}: expected plus and minus, or a summary, and not both"]
     lines += _mistaken_blocks(entry)
     for side in (entry[key] for key in ("plus", "minus") if key in entry):
-        own = f"{where}: {side['method']}"
+        place = f"{where}: {side['method']}"
         if ("values" in side) == ("logs" in side) or ("logs" in side) != ("importer" in side):
-            lines.append(f"{own}: expected values, or logs with their importer, and not both")
+            lines.append(f"{place}: expected values, or logs with their importer, and not both")
             continue
         wrong = [value for value in side.get("values", ()) if not math.isfinite(value)]
         if wrong:
-            lines.append(f"{own}: found value {wrong[0]}, expected finite numbers")
+            lines.append(f"{place}: found value {wrong[0]}, expected finite numbers")
             continue
-        lines += [f"{own}: log {log!a}: {why}" for log in side.get("logs", ()) if (why := _no_name(log))]
-        found, expected = len(side.get("values", side.get("logs"))), len(entry.get("blocks", ()))
-        if found != expected:
+        lines += [f"{place}: log {log!a}: {why}" for log in side.get("logs", ()) if (why := _no_name(log))]
+        count, expected = len(side.get("values", side.get("logs"))), len(entry.get("blocks", ()))
+        if count != expected:
             lines.append(
-                f"{own}: {found} values or logs for {expected} blocks; expected one for each of blocks"
+                f"{place}: {count} values or logs for {expected} blocks; expected one for each of blocks"
             )
         elif entry["metric"] in metrics.LEVELS and _as_shares(side.get("values", ())):
             lines.append(
-                f"{own}: all values are at most 1, the largest {max(side['values'])}; expected points, from 0 to 100."
+                f"{place}: all values are at most 1, the largest {max(side['values'])}; expected points, from 0 to 100."
                 " Multiply shares by 100"
             )
     if (
@@ -139,19 +139,19 @@ def _compared(entry: dict, level: float, folder: Path) -> tuple[list[str], str]:
     """(cells of the table, the text below it) of one comparison."""
     lines = [f"## {entry['name']}"]
     if "summary" in entry:
-        own = entry["summary"]
-        d, sides = _spread(own["n"], own["mean"], own["sd"]), [own]
+        summary = entry["summary"]
+        d, sides = _spread(summary["n"], summary["mean"], summary["sd"]), [summary]
         flip = paired.SignFlip(math.nan, math.nan, math.nan)
-        lines.append(_source("Summary", own))
+        lines.append(_source("Summary", summary))
     else:
         sides, values = [entry["plus"], entry["minus"]], []
         logs = [_logs(side, folder) for side in sides]
-        said = _belonging(entry, logs)
-        for side, own in zip(sides, logs, strict=True):
-            found, notes = _values(side, own, entry["metric"])
-            values.append(found)
+        remarks = _belonging(entry, logs)
+        for side, summary in zip(sides, logs, strict=True):
+            side_values, notes = _values(side, summary, entry["metric"])
+            values.append(side_values)
             lines.append(_source(side["method"], side) + "".join(f" {note}." for note in notes))
-        lines += said
+        lines += remarks
         d = np.subtract(*values)
         flip = paired.sign_flip(d)
         names = [side["method"] for side in sides]
@@ -175,10 +175,10 @@ def _compared(entry: dict, level: float, folder: Path) -> tuple[list[str], str]:
         exact,
         reading,
     ]
-    seen = power.detectable(n, 0.0 if n < 2 or paired.constant(d) else sd, level)
-    if not math.isnan(seen):
+    detectable = power.detectable(n, 0.0 if n < 2 or paired.constant(d) else sd, level)
+    if not math.isnan(detectable):
         lines.append(
-            f"With this n and spread a true difference of {seen:.1f} points is found four times in five."
+            f"With this n and spread a true difference of {detectable:.1f} points is found four times in five."
         )
     if "checkpoint" in entry:
         lines.append(f"All blocks start from {entry['checkpoint']}: the finding holds for this checkpoint.")
@@ -221,7 +221,7 @@ def _belonging(entry: dict, logs: list[list[tuple[Path, Foreign]]]) -> list[str]
     if not any(logs):
         same = entry["plus"]["values"] == entry["minus"]["values"]
         return [f"{SAME}: all values are equal."] if same else []
-    said = _said_of_copies(where, blocks, logs)
+    remarks = _said_of_copies(where, blocks, logs)
     for block, pair in zip(blocks, zip(*logs, strict=True), strict=True) if all(logs) else ():
         _check_pair(f"{where}: {block}", entry, *pair)
     runs = [(block, *run) for side in logs for block, run in zip(blocks, side, strict=False)]
@@ -239,19 +239,21 @@ def _belonging(entry: dict, logs: list[list[tuple[Path, Foreign]]]) -> list[str]
         if foreign.naming == first[2].naming == "names" and set(foreign.tasks) != set(first[2].tasks)
     ]
     if others:
-        said.append(
+        remarks.append(
             f"Not all blocks are of the same tasks: {', '.join(dict.fromkeys(others))} from {first[0]}. The mean is"
             " over different sets of tasks."
         )
     importers = [entry[key].get("importer", "values as published") for key in ("plus", "minus")]
     if importers[0] != importers[1]:
-        said.append(
+        remarks.append(
             f"The sides are read from different sources ({importers[0]}; {importers[1]}), whose scores and metrics may"
             " be defined differently (docs/foreign_metrics.md)."
         )
     if all(logs) and any(not _named_alike(entry, *pair) for pair in zip(*logs, strict=True)):
-        said.append("The logs do not name the tasks alike: only their number was compared between the sides.")
-    return said
+        remarks.append(
+            "The logs do not name the tasks alike: only their number was compared between the sides."
+        )
+    return remarks
 
 
 def _said_of_copies(where: str, blocks: list[str], logs) -> list[str]:
@@ -313,14 +315,14 @@ def _values(side: dict, logs: list[tuple[Path, Foreign]], metric: str) -> tuple[
         return side["values"], []
     values, notes = [], []
     for log, (path, foreign) in zip(side["logs"], logs, strict=True):
-        found, reasons = foreign.metrics()
-        if metric not in found:
+        computed, reasons = foreign.metrics()
+        if metric not in computed:
             raise UserError(f"{path}: {metric} cannot be computed: {reasons[metric]}")
-        if math.isnan(found[metric]):
+        if math.isnan(computed[metric]):
             raise UserError(
                 f"{path}: {metric} has no value, because the old tasks gained nothing; expected a gain"
             )
-        values.append(100 * found[metric])
+        values.append(100 * computed[metric])
         notes += foreign.notes
         if holes := foreign.holes():
             notes.append(f"{log} is not complete: {holes}; {metric} does not need it")
@@ -356,8 +358,8 @@ def _values_table(blocks, names, values, d) -> str:
 
 
 def _source(name: str, side: dict) -> str:
-    seen = "" if side["confirmed"] else " **Not confirmed**: not seen in that source."
-    return f"{name}: {' '.join(side['source'].split())}.{seen}"
+    unconfirmed = "" if side["confirmed"] else " **Not confirmed**: not seen in that source."
+    return f"{name}: {' '.join(side['source'].split())}.{unconfirmed}"
 
 
 def _points(value: float) -> str:

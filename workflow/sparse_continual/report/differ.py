@@ -13,9 +13,9 @@ def differ(contrast: dict, conditions: dict, chosen: dict[str, str], words: Word
     if kind == "level":
         return words("differ.level", **names)
     if kind == "interaction":
-        found = [chosen[names[key].strip("`")] for key in "abcd"]
-        told = words("differ.rates", rates=words.join(found)) if len(set(found)) > 1 else ""
-        return words("differ.interaction", rates=told, **names)
+        rates = [chosen[names[key].strip("`")] for key in "abcd"]
+        sentence = words("differ.rates", rates=words.join(rates)) if len(set(rates)) > 1 else ""
+        return words("differ.interaction", rates=sentence, **names)
     a, b = (
         _in_words(conditions[name], chosen[name], words) for name in (*contrast["plus"], *contrast["minus"])
     )

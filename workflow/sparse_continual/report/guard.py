@@ -39,9 +39,9 @@ def undefined(row: dict, members=()) -> tuple[str, str, str] | None:
     all blocks; for an all_of claim, of the first such member.
     """
     for measured in members or [row]:
-        found = re.search(r"not defined in (\d+) of (\d+) blocks", str(measured["note"]))
-        if found:
-            return (measured["metric"], *found.groups())
+        match = re.search(r"not defined in (\d+) of (\d+) blocks", str(measured["note"]))
+        if match:
+            return (measured["metric"], *match.groups())
     return None
 
 

@@ -21,15 +21,15 @@ def limits(facts: dict, budget: list[dict], streams: dict, claims: list[dict], w
     each stream's name to its tables `contrasts`, `summary`, `frontier`, `flags`, `runs` and `densities`, `claims`
     are the rows of claims.csv.
     """
-    found = [_phase(facts, words), _estimands(facts, words), _blocks(facts, words)]
-    found += [_bases(facts, budget, words), _topologies(facts, words)]
-    found += published.limits(facts, streams, budget, words)
-    found += [_load(name, facts, budget, words) for name in streams]
-    found += [_training(facts, words), _ends(facts, streams, words), *rates.limits(facts, streams, words)]
-    found += [_lora(facts, words), *_controls(budget, words), *_verdicts(claims, words)]
-    found += [*_transfer(streams, words), *_retention(streams, words), *_flags(streams, words)]
-    found += [*_flops(budget, words), words(f"limits.streams.{'one' if len(streams) < 2 else 'several'}")]
-    return [line for line in found if line]
+    sentences = [_phase(facts, words), _estimands(facts, words), _blocks(facts, words)]
+    sentences += [_bases(facts, budget, words), _topologies(facts, words)]
+    sentences += published.limits(facts, streams, budget, words)
+    sentences += [_load(name, facts, budget, words) for name in streams]
+    sentences += [_training(facts, words), _ends(facts, streams, words), *rates.limits(facts, streams, words)]
+    sentences += [_lora(facts, words), *_controls(budget, words), *_verdicts(claims, words)]
+    sentences += [*_transfer(streams, words), *_retention(streams, words), *_flags(streams, words)]
+    sentences += [*_flops(budget, words), words(f"limits.streams.{'one' if len(streams) < 2 else 'several'}")]
+    return [line for line in sentences if line]
 
 
 def units(facts: dict) -> tuple[int, str]:
@@ -80,11 +80,11 @@ def _topologies(facts, words):
         words(
             "limits.topologies.each",
             name=f"`{name}`",
-            method=made["method"],
-            pattern=made.get("pattern") or words("limits.topologies.counted"),
+            method=topology["method"],
+            pattern=topology.get("pattern") or words("limits.topologies.counted"),
         )
-        for name, made in facts["topologies"].items()
-        if made["method"] != "dense"
+        for name, topology in facts["topologies"].items()
+        if topology["method"] != "dense"
     ]
     if not kinds:
         return words("limits.topologies.none")
@@ -117,7 +117,7 @@ def _ends(facts, streams, words):
 
 
 def _lora(facts, words):
-    forms = {made["form"] for made in facts["mechanisms"].values() if made["kind"] == "lora"}
+    forms = {mechanism["form"] for mechanism in facts["mechanisms"].values() if mechanism["kind"] == "lora"}
     if not forms:
         return ""
     other = "".join(

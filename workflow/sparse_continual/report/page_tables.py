@@ -20,7 +20,7 @@ _TOLD = (
 
 
 def of_stream(
-    folder: Path, name: str, found: dict, primary: list[dict], budget: list[dict], facts: dict, words: Words
+    folder: Path, name: str, frames: dict, primary: list[dict], budget: list[dict], facts: dict, words: Words
 ) -> dict:
     """The tables of one stream by name.
 
@@ -33,9 +33,9 @@ def of_stream(
         return table(words, f"{name}-{key}", rows, columns, path, caption)
 
     def told(key, columns, caption=""):
-        return made(key, found[key].to_dict("records"), columns, f"statistics/{key}.csv", caption)
+        return made(key, frames[key].to_dict("records"), columns, f"statistics/{key}.csv", caption)
 
-    contrasts, summary = found["contrasts"], found["summary"]
+    contrasts, summary = frames["contrasts"], frames["summary"]
     plain = (summary.part == "all") & (summary.scale == "raw")
     levels = summary.rename(columns={"mean": "level_mean"})
     beside = contrasts[(contrasts.role != "primary") | (contrasts.scale != "raw")]
@@ -55,7 +55,7 @@ def of_stream(
         ),
         "arms": made(
             "arms",
-            _arms(found, facts),
+            _arms(frames, facts),
             "condition n learning_rate steps stops tokens update_norm relative_update ends_share",
             "tables/runs.csv",
             words("page.run.trained"),
@@ -63,7 +63,7 @@ def of_stream(
         "orders": made("orders", _orders(folder / "orders.csv"), "block order", "orders.csv"),
         "planned": made(
             "planned",
-            _planned(found["runs"], facts, name),
+            _planned(frames["runs"], facts, name),
             "condition blocks_planned blocks_run tasks_planned tasks_run",
             caption=words("page.run.planned"),
         ),
@@ -119,13 +119,13 @@ def of_stream(
         ),
         "topology": made(
             "topology",
-            _audit(found["densities"]),
+            _audit(frames["densities"]),
             "topology pattern bases_counted weights nonzeros density density_lowest density_highest",
             "tables/densities.csv",
         ),
         "declared": made(
             "declared",
-            published.compared(facts, found["densities"], budget),
+            published.compared(facts, frames["densities"], budget),
             "topology base:code declared_pattern declared_sparsity:number pattern sparsity:number agrees:flag",
             "tables/densities.csv",
             words("page.topology.declared"),
@@ -133,7 +133,7 @@ def of_stream(
         "sensitivity": told("sensitivity", "contrast estimand metric left_out which n mean lower upper"),
         "instrument": told("instrument", "check arm passed value expected why"),
         "flags": made(
-            "flags", _flag_counts(found["flags"]), "kind condition part count", "statistics/flags.csv"
+            "flags", _flag_counts(frames["flags"]), "kind condition part count", "statistics/flags.csv"
         ),
     }
 
@@ -163,11 +163,11 @@ def of_members(claim: str, members: list[dict], words: Words) -> dict:
 
 def of_equivalence(rows: list[dict], words: Words) -> dict:
     """The claims that have a margin, where their gate lets them be spoken of."""
-    told = [row for row in rows if not absent(row["claim_margin"]) and _quiet(row) is row]
+    shown = [row for row in rows if not absent(row["claim_margin"]) and _quiet(row) is row]
     return table(
         words,
         "equivalence",
-        told,
+        shown,
         "claim estimand metric n claim_margin equivalence_lower equivalence_upper tost_p tost_power verdict",
         "../statistics/claims.csv",
     )
@@ -251,14 +251,18 @@ def _with_claims(row, stream, claims, words):
     # claims on a row have gates of the sides that they favour; without claims, the estimate favours a side
     quiet = any(silent(claim) for claim in resting) if resting else not gate.passed(row)
     state = "failed" if quiet else "passed" if row["minus"] else "none"
-    told = [claim for claim in resting if claim["role"] != "component"]
-    verdicts = [_verdict(claim, words) for claim in told]
-    named = [f"{claim['claim']} ({word})" for claim, word in zip(told, verdicts, strict=True)]
+    separate = [claim for claim in resting if claim["role"] != "component"]
+    verdicts = [_verdict(claim, words) for claim in separate]
+    named = [f"{claim['claim']} ({word})" for claim, word in zip(separate, verdicts, strict=True)]
     return (
         row
         | (dict.fromkeys((*_TOLD, "hedges_g"), "") if quiet else {})
         | {"gate": words(f"gate.{state}"), "claims": words.join(named), "verdict": verdicts}
-        | {"holm_p": ["--" if absent(claim["holm_p"]) else probability(claim["holm_p"]) for claim in told]}
+        | {
+            "holm_p": [
+                "--" if absent(claim["holm_p"]) else probability(claim["holm_p"]) for claim in separate
+            ]
+        }
     )
 
 
@@ -299,20 +303,20 @@ def _price(row, facts, words) -> dict:
     if float(row.get("buffer_tokens") or 0):
         sizes = {key: count(row[f"buffer_{key}"]) for key in ("tokens", "bytes")}
         buffer = words("page.run.buffer", **sizes)
-    own = {
+    settings = {
         "topology": topology,
         "mechanism": condition["mechanism"],
         "writes": condition["writes"],
     }
-    return row | own | {"matched": matched, "buffer": buffer}
+    return row | settings | {"matched": matched, "buffer": buffer}
 
 
-def _arms(found, facts) -> list[dict]:
+def _arms(frames, facts) -> list[dict]:
     """The training of each condition: its chosen rate, and means over blocks and tasks."""
     rows = []
     for condition in facts["study"]["conditions"]:
-        runs = found["runs"][found["runs"].condition == condition]
-        rate = rates.chosen(found["frontier"]).get(condition, "")
+        runs = frames["runs"][frames["runs"].condition == condition]
+        rate = rates.chosen(frames["frontier"]).get(condition, "")
         means = {
             key: float(runs[key].mean()) for key in ("steps", "tokens", "update_norm", "relative_update")
         }
@@ -333,13 +337,13 @@ def _planned(runs, facts, stream) -> list[dict]:
     """Planned blocks and tasks of every condition against those that were run."""
     rows = []
     for condition in facts["study"]["conditions"]:
-        own = runs[runs.condition == condition]
-        tasks = own.groupby("block").task.nunique()
+        condition_runs = runs[runs.condition == condition]
+        tasks = condition_runs.groupby("block").task.nunique()
         rows.append(
             {
                 "condition": condition,
                 "blocks_planned": facts["study"]["blocks"],
-                "blocks_run": own.block.nunique(),
+                "blocks_run": condition_runs.block.nunique(),
                 "tasks_planned": facts["tasks"][stream],
                 "tasks_run": int(tasks.min()) if len(tasks) else 0,
             }

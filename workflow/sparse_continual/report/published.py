@@ -35,22 +35,31 @@ def compared(facts: dict, densities, budget: list[dict]) -> list[dict]:
     {topology, base, declared_pattern, declared_sparsity (None if not declared), pattern, sparsity, agrees}: `agrees` is
     "false" if the pattern or the sparsity (`sparsity_agrees`) contradicts the declaration.
     """
-    found = []
+    rows = []
     for topology, base in facts.get("counted", {}).items():
-        own = densities[densities.topology == topology]
-        if base not in facts["published"] or not len(own):
+        matrices_of_topology = densities[densities.topology == topology]
+        if base not in facts["published"] or not len(matrices_of_topology):
             continue
         declared = facts["published"][base]
-        matrices = list(zip(own.pattern, own.nonzeros / own.weights, strict=True))
-        pattern, sparsity = common_pattern(matrices), 1 - float(own.nonzeros.sum() / own.weights.sum())
+        matrices = list(
+            zip(
+                matrices_of_topology.pattern,
+                matrices_of_topology.nonzeros / matrices_of_topology.weights,
+                strict=True,
+            )
+        )
+        pattern, sparsity = (
+            common_pattern(matrices),
+            1 - float(matrices_of_topology.nonzeros.sum() / matrices_of_topology.weights.sum()),
+        )
         stated = {key: declared[key] for key in ("pattern", "sparsity") if not absent(declared[key])}
         agrees = not _another(stated.get("pattern"), pattern, matrices)
         if "sparsity" in stated:
             parameters = [int(float(row["parameters"])) for row in budget if row["topology"] == topology]
-            absent_weights = int((own.weights - own.nonzeros).sum())
+            absent_weights = int((matrices_of_topology.weights - matrices_of_topology.nonzeros).sum())
             overall = absent_weights / parameters[0] if parameters else None
             agrees &= sparsity_agrees(stated["sparsity"], sparsity, overall)
-        found.append(
+        rows.append(
             {
                 "topology": topology,
                 "base": base,
@@ -61,7 +70,7 @@ def compared(facts: dict, densities, budget: list[dict]) -> list[dict]:
                 "agrees": str(agrees).lower(),
             }
         )
-    return found
+    return rows
 
 
 def _another(declared, pattern: str, matrices: list) -> bool:
@@ -77,18 +86,18 @@ def _another(declared, pattern: str, matrices: list) -> bool:
         return True
     kept, of = groups
     # the count tries few M, and a thin matrix that could have N:M by chance is not called N:M
-    seen = kept / of / 2 if of in GROUPS else kept / of
-    return any(seen < density < 1 and not implies(kind, declared) for kind, density in matrices)
+    visible = kept / of / 2 if of in GROUPS else kept / of
+    return any(visible < density < 1 and not implies(kind, declared) for kind, density in matrices)
 
 
 def limits(facts: dict, streams: dict, budget: list[dict], words: Words) -> list[str]:
     """Sentences on the limits of contrasts of published checkpoints, and on wrong declarations."""
     contrasts = [f"`{c['name']}`" for c in facts["study"]["contrasts"] if c["estimand"] == "as_published"]
-    found = [words("limits.published.contrasts", contrasts=words.join(contrasts))] if contrasts else []
+    sentences = [words("limits.published.contrasts", contrasts=words.join(contrasts))] if contrasts else []
     counted = streams.values() if facts.get("counted") else []
     rows = [row for tables in counted for row in compared(facts, tables["densities"], budget)]
     for row in {row["topology"]: row for row in rows if row["agrees"] == "false"}.values():
-        found.append(
+        sentences.append(
             words(
                 "limits.published.declared",
                 base=f"`{row['base']}`",
@@ -96,7 +105,7 @@ def limits(facts: dict, streams: dict, budget: list[dict], words: Words) -> list
                 counted=_stated(row["pattern"], row["sparsity"]),
             )
         )
-    return found
+    return sentences
 
 
 def _stated(pattern, sparsity) -> str:

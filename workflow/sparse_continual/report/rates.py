@@ -17,15 +17,15 @@ def in_words(streams: dict, words: Words) -> dict[str, str]:
 
     `streams` maps each stream's name to its tables.
     """
-    found: dict = {}
+    by_condition: dict = {}
     for stream, tables in streams.items():
         for condition, rate in chosen(tables["frontier"]).items():
-            found.setdefault(condition, {})[stream] = f"{rate:g}"
+            by_condition.setdefault(condition, {})[stream] = f"{rate:g}"
     return {
         condition: rates[next(iter(rates))]
         if len(set(rates.values())) == 1
         else words.both(words("rates.on", rate=rate, stream=stream) for stream, rate in rates.items())
-        for condition, rates in found.items()
+        for condition, rates in by_condition.items()
     }
 
 

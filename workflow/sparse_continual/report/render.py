@@ -42,19 +42,21 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
     with open(root / "budget.csv", newline="", encoding="utf-8") as handle:
         budget = list(csv.DictReader(handle))
     study = _read(root, tables.WHOLE)
-    found = {name: _read_stream(root / name, facts) for name in facts["study"]["streams"]}
-    for name, stream in found.items():
+    frames = {name: _read_stream(root / name, facts) for name in facts["study"]["streams"]}
+    for name, stream in frames.items():
         refuse_failed(stream["instrument"].to_dict("records"), f"{root.name}/{name}")
     study = {name: frame.to_dict("records") for name, frame in study.items()}
     rows = {row["claim"]: row for row in study["claims"]}
-    chosen = rates.in_words(found, words)
+    chosen = rates.in_words(frames, words)
     figures = [
-        figure(root / name, name, each, facts, words) for name in found for each in in_order(facts["figures"])
+        figure(root / name, name, each, facts, words)
+        for name in frames
+        for each in in_order(facts["figures"])
     ]
     claims = _claims(facts, rows, chosen, figures, words)
     primary = {
         name: page_tables.primary_rows(stream["contrasts"], name, study["claims"], words)
-        for name, stream in found.items()
+        for name, stream in frames.items()
     }
     n, unit = units(facts)
     values = {
@@ -68,14 +70,14 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
             for contrast in facts["study"]["contrasts"]
         ],
         "published": published.provenance(facts, words),
-        "limits": limits(facts, budget, found, study["claims"], words),
+        "limits": limits(facts, budget, frames, study["claims"], words),
         "streams": [
-            page_tables.of_stream(root / name, name, found[name], primary[name], budget, facts, words)
+            page_tables.of_stream(root / name, name, frames[name], primary[name], budget, facts, words)
             | {
-                "methods": of_methods(name, found[name], facts, words),
+                "methods": of_methods(name, frames[name], facts, words),
                 "tasks": of_tasks(root, name, built, words),
             }
-            for name in found
+            for name in frames
         ],
         "equivalence": page_tables.of_equivalence(study["claims"], words),
         "loads": page_tables.of_loads(study["loads"], words),
@@ -91,9 +93,9 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
             for name, table in tables.every().items()
         },
     }
-    made = _templates(words)
-    files.write(page, made(True).get_template("report.html.j2").render(values))
-    files.write(extract, made(False).get_template("findings.md.j2").render(values))
+    templates = _templates(words)
+    files.write(page, templates(True).get_template("report.html.j2").render(values))
+    files.write(extract, templates(False).get_template("findings.md.j2").render(values))
     files.write(export, latex.primary(facts["study"]["name"], primary, words))
 
 
@@ -151,10 +153,12 @@ def _same(row, rows, words) -> str:
     """The other claims that use the same differences, so that nobody counts them as further evidence."""
     if absent(row["contrast"]):
         return ""
-    own = page_tables.rests_on(row)
+    differences = page_tables.rests_on(row)
     test = [row["rule"], row["direction"]]
-    others = [other for other in rows.values() if other is not row and page_tables.rests_on(other) == own]
-    found = []
+    others = [
+        other for other in rows.values() if other is not row and page_tables.rests_on(other) == differences
+    ]
+    sentences = []
     for key, same in (("test", True), ("differences", False)):
         named = [
             _named(other, rows, words)
@@ -162,8 +166,8 @@ def _same(row, rows, words) -> str:
             if ([other["rule"], other["direction"]] == test) == same
         ]
         if named:
-            found.append(words(f"page.claims.same.{key}", claims=words.join(named)))
-    return " ".join(found)
+            sentences.append(words(f"page.claims.same.{key}", claims=words.join(named)))
+    return " ".join(sentences)
 
 
 def _named(row, rows, words):
@@ -186,8 +190,8 @@ def _same_names(rows, planned):
 def _claim_figure(claim, row, figures):
     """The figure that a claim names, on the claim's stream or else the first; None if it is not drawn."""
     named = [each for each in figures if each["name"] == claim.get("figure")]
-    own = [each for each in named if each["stream"] in str(row["stream"]).split()]
-    return next(iter(own or named), None)
+    of_stream = [each for each in named if each["stream"] in str(row["stream"]).split()]
+    return next(iter(of_stream or named), None)
 
 
 def _counts(claims, words) -> str:
@@ -207,12 +211,12 @@ def _templates(words: Words):
     from markupsafe import escape as escaped
 
     def prose(text):
-        made = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escaped(text)))
-        made = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", made)
-        return Markup(re.sub(r"\*([^*\s][^*]*)\*", r"<em>\1</em>", made))
+        html = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escaped(text)))
+        html = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", html)
+        return Markup(re.sub(r"\*([^*\s][^*]*)\*", r"<em>\1</em>", html))
 
     def environment(escape: bool):
-        made = Environment(
+        jinja = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=escape,
             undefined=StrictUndefined,
@@ -220,14 +224,14 @@ def _templates(words: Words):
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        made.filters |= {
+        jinja.filters |= {
             "prose": prose,
             "code": lambda text: Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escaped(text)))),
             "points": signed,
             "decimal": decimal,
             "yaml": lambda value: yaml.safe_dump(value, sort_keys=False, allow_unicode=True),
         }
-        made.globals |= {"t": words, "words": words}
-        return made
+        jinja.globals |= {"t": words, "words": words}
+        return jinja
 
     return environment

@@ -52,43 +52,43 @@ def details(row: dict, contrast: dict | None, words: Words) -> list[str]:
     verdict = row["verdict"]
     if verdict in ("not tested", "gate failed") or row["rule"] == "all_of" or withheld(row):
         return []
-    found = []
+    sentences = []
     if verdict in TESTED and row["rule"] in ("superiority", "noninferiority"):
         if verdict in ("shown", "contradicted") or (
             verdict == "not distinguished" and row["holm_p"] < row["level"]
         ):
-            found.append(_exact(row, words))
+            sentences.append(_exact(row, words))
         if not absent(row["bootstrap_lower"]):
-            found.append(
+            sentences.append(
                 words(
                     "details.bootstrap", **_ends(row, "bootstrap_"), percent=words.percent(1 - row["level"])
                 )
             )
         if (verdict, row["rule"]) == ("not distinguished", "superiority") and not absent(row["tost_p"]):
-            found.append(
+            sentences.append(
                 words("details.tost", tost=_tost(row, words), margin=f"{100 * row['claim_margin']:g}")
             )
     if verdict in TESTED and gated(row):
         both = row["rule"] == "equivalence" or verdict == "equivalent"
         fields = {"bound": _bound(row, words), "learnt": signed(row["learning_difference"])}
         fields |= {} if both else {"p": words.p(row["gate_p"])}
-        found.append(words(f"details.gate.{'both' if both else 'counted'}", **fields))
-    found.append(_learning(row, contrast, words))
-    return [line for line in found if line]
+        sentences.append(words(f"details.gate.{'both' if both else 'counted'}", **fields))
+    sentences.append(_learning(row, contrast, words))
+    return [line for line in sentences if line]
 
 
 def seen(row: dict, words: Words) -> list[str]:
     """The true difference, and the equivalence, that the blocks of this claim could have shown."""
     if row["verdict"] in ("not tested", "gate failed") or row["rule"] == "all_of" or withheld(row):
         return []
-    found = []
+    sentences = []
     if not absent(row["detectable"]):
-        found.append(words("details.detectable", size=points(row["detectable"]), n=f"{row['n']:g}"))
+        sentences.append(words("details.detectable", size=points(row["detectable"]), n=f"{row['n']:g}"))
     if row["verdict"] in ("equivalent", "not distinguished", "descriptive") and not absent(row["tost_power"]):
         power = row["tost_power"]
         text = words("numbers.unlikely") if power < 0.01 else decimal(round(power, 2))
-        found.append(words("details.tost_power", margin=f"{100 * row['claim_margin']:g}", power=text))
-    return found
+        sentences.append(words("details.tost_power", margin=f"{100 * row['claim_margin']:g}", power=text))
+    return sentences
 
 
 def cannot_reach(smallest: float, level: float, unit: str, words: Words) -> str:
@@ -134,9 +134,9 @@ def arms(contrast: dict) -> dict[str, str]:
     """The contrast's conditions as fields a, b (and c, d of (a - b) - (c - d)), streams as first, second."""
     plus, minus = contrast["plus"], contrast["minus"]
     order = [*plus, *minus] if len(plus) == 1 else [plus[0], minus[0], minus[1], plus[1]]
-    found = dict(zip("abcd", (f"`{name}`" for name in order), strict=False))
+    fields = dict(zip("abcd", (f"`{name}`" for name in order), strict=False))
     streams = (f"`{stream}`" for stream in contrast.get("streams") or ())
-    return found | dict(zip(("first", "second"), streams, strict=False))
+    return fields | dict(zip(("first", "second"), streams, strict=False))
 
 
 def _head(row, words):
@@ -152,7 +152,7 @@ def _head(row, words):
 def _joint(row, members, words):
     """Fields of an all_of claim: its members, those that do not hold, the test."""
     names = {key: names_in(row[key]) for key in ("members", "failed_members")}
-    quoted = {key: words.join(f"`{name}`" for name in found) for key, found in names.items()}
+    quoted = {key: words.join(f"`{name}`" for name in members_named) for key, members_named in names.items()}
     return {
         "members": quoted["members"],
         "failed": quoted["failed_members"],
@@ -275,8 +275,8 @@ def _bound(row, words):
     """The one-sided bounds of the difference in learning behind the verdict."""
     percent = words.percent(1 - row["level"])
     bounds = {"plus": ("learning_lower",), "minus": ("learning_upper",)}
-    found = [signed(row[key]) for key in bounds.get(keeper(row), ("learning_lower", "learning_upper"))]
-    return words("learning.bound", percent=percent, bounds=words.both(found))
+    bounds_shown = [signed(row[key]) for key in bounds.get(keeper(row), ("learning_lower", "learning_upper"))]
+    return words("learning.bound", percent=percent, bounds=words.both(bounds_shown))
 
 
 def _learning(row, contrast, words):

@@ -17,7 +17,7 @@ def gather(built: list[tuple[str, str, str]]) -> list[dict]:
     from a tokenizer that was not made here, and those with a nonzero count. `start` and `left_out_end`: lists of
     tokens, None for a generated tokenizer.
     """
-    found, read = [], {}
+    rows, read = [], {}
     for stream, condition, manifest in built:
         if manifest not in read:
             read[manifest] = read_json(Path(read_manifest(manifest)["folder"]) / "tasks.json")
@@ -26,10 +26,10 @@ def gather(built: list[tuple[str, str, str]]) -> list[dict]:
             counts = {key: _total(facts.get(key, 0)) for key in HANDLING}
             if "start" in facts or any(counts.values()):
                 ends = {key: facts.get(key) for key in ("start", "left_out_end")}
-                found.append(
+                rows.append(
                     {"stream": stream, "condition": condition, "task": task["name"], **ends, **counts}
                 )
-    return found
+    return rows
 
 
 def _total(count) -> int:
@@ -66,8 +66,8 @@ def of_tasks(root: Path, name: str, gathered: list[dict], words: Words) -> dict:
     )
 
 
-def _tokens(found: list | None, words: Words) -> str:
+def _tokens(tokens: list | None, words: Words) -> str:
     """Tokens one after the other; a word if there are none, nothing if the tokenizer was made here."""
-    if found is None:
+    if tokens is None:
         return ""
-    return " ".join(found) or words("page.run.no_token")
+    return " ".join(tokens) or words("page.run.no_token")

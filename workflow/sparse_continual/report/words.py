@@ -43,10 +43,10 @@ class Words:
 
         Raises KeyError for a key that the catalogue lacks, or a missing field of the template.
         """
-        found = self.catalogue
+        entry = self.catalogue
         for part in key.split("."):
-            found = found[part]
-        return found.format(**fields)
+            entry = entry[part]
+        return entry.format(**fields)
 
     def of_language(self, described):
         """The words in this language of a metric, an estimand or a column, which hold the words of all languages."""

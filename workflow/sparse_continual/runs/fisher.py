@@ -39,9 +39,9 @@ def squared(mechanism, batch: dict, weights, by_row: bool = False) -> dict:
     """
     places, linears = mechanism.places, mechanism.setting.linears
     if not by_row and not mechanism.ends.trained and hasattr(places, "gathered"):
-        found = _squares_in_one_pass(mechanism.setting.model, linears, batch, weights)
-        if found:
-            return dict(zip(mechanism.named(), places.gathered(found), strict=True))
+        squares = _squares_in_one_pass(mechanism.setting.model, linears, batch, weights)
+        if squares:
+            return dict(zip(mechanism.named(), places.gathered(squares), strict=True))
     sums = {name: torch.zeros_like(tensor) for name, tensor in mechanism.named().items()}
     for row in range(len(weights)):
         one = {key: value[row : row + 1] for key, value in batch.items()}
@@ -70,17 +70,17 @@ def _squares_in_one_pass(model, linears: dict, batch: dict, weights) -> dict | N
     finally:
         for hook in hooks:
             hook.remove()
-    calls = [call for found in passed.values() for call in found]
+    calls = [call for of_linear in passed.values() for call in of_linear]
     if any(read.ndim != 3 or len(read) != rows for read, _ in calls):
         return None
     gradients = iter(torch.autograd.grad(total, [output for _, output in calls]))
     squares = {}
     for name, module in linears.items():
-        taken = [(next(gradients), read) for read, _ in passed[name]]
+        pairs = [(next(gradients), read) for read, _ in passed[name]]
         squares[name] = torch.zeros_like(module.weight)
         for some in torch.arange(rows).split(max(1, ELEMENTS // module.weight.numel())):
-            products = sum(torch.einsum("bto,bti->boi", wrote[some], read[some]) for wrote, read in taken)
-            if taken:
+            products = sum(torch.einsum("bto,bti->boi", wrote[some], read[some]) for wrote, read in pairs)
+            if pairs:
                 summed = torch.einsum("b,boi->oi", weights[some], products.square())
                 squares[name] += matrix_of(module, summed)
     return squares
@@ -124,11 +124,13 @@ def _drawn(model, batch: dict, rng) -> dict:
         at = first + number
         inside = number < lengths
         at = torch.where(inside, at, first)
-        asked = {"input_ids": ids, "labels": torch.full_like(labels, IGNORED)}
-        asked["labels"][rows, at] = 0
-        logits, targets = logits_and_targets(model, asked)
-        own = logits[targets != IGNORED].double().softmax(-1).cumsum(-1)  # [rows, vocabulary], in order
-        token = (own < uniforms[:, number, None] * own[:, -1:]).sum(1)
+        prompt = {"input_ids": ids, "labels": torch.full_like(labels, IGNORED)}
+        prompt["labels"][rows, at] = 0
+        logits, targets = logits_and_targets(model, prompt)
+        cumulative = (
+            logits[targets != IGNORED].double().softmax(-1).cumsum(-1)
+        )  # [rows, vocabulary], in order
+        token = (cumulative < uniforms[:, number, None] * cumulative[:, -1:]).sum(1)
         ids[rows[inside], at[inside]] = token[inside]
         labels[rows[inside], at[inside]] = token[inside]
     return {"input_ids": ids, "labels": labels}

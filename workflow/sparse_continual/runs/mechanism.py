@@ -309,40 +309,42 @@ def mechanism_class(kind: str) -> type[Mechanism]:
 
     Raises UserError, naming the file and the method, for a class whose methods contradict each other.
     """
-    found = registry.load("runs.mechanisms", kind)
-    for contradiction in _contradictions(found):
-        raise UserError(f"{inspect.getfile(found)}: {contradiction}")
-    return found
+    cls = registry.load("runs.mechanisms", kind)
+    for contradiction in _contradictions(cls):
+        raise UserError(f"{inspect.getfile(cls)}: {contradiction}")
+    return cls
 
 
 def _contradictions(cls):
     """One line for each pair of a class's methods and facts that contradict each other."""
-    own = {
+    overridden = {
         name
         for name, member in vars(Mechanism).items()
         if callable(getattr(Mechanism, name)) and inspect.getattr_static(cls, name) is not member
     }
-    for name in sorted(own - {"__init__"}):
-        expected, found = (list(inspect.signature(getattr(one, name)).parameters) for one in (Mechanism, cls))
-        if expected != found:
+    for name in sorted(overridden - {"__init__"}):
+        expected, actual = (
+            list(inspect.signature(getattr(one, name)).parameters) for one in (Mechanism, cls)
+        )
+        if expected != actual:
             yield (
-                f"Mechanism.{name} takes ({', '.join(found)}), expected ({', '.join(expected)}) as in the contract, "
+                f"Mechanism.{name} takes ({', '.join(actual)}), expected ({', '.join(expected)}) as in the contract, "
                 "runs/mechanism.py"
             )
     for one, other in PAIRS:
-        if (one in own) != (other in own):
-            defined, missing = (one, other) if one in own else (other, one)
+        if (one in overridden) != (other in overridden):
+            defined, missing = (one, other) if one in overridden else (other, one)
             yield (
                 f"Mechanism defines {defined} without {missing}, so what one saves is not restored by the other; "
                 f"define {missing} too"
             )
-    kept = sorted(own & {"form", "memory", "state"})
-    if kept and "price" not in own:
+    kept = sorted(overridden & {"form", "memory", "state"})
+    if kept and "price" not in overridden:
         yield (
             f"Mechanism keeps state of its own ({kept[0]}) but defines no price, so the plan would show the price of "
             "fine-tuning; define price"
         )
-    if "view" not in own and cls.TASK_ID != "none":
+    if "view" not in overridden and cls.TASK_ID != "none":
         yield f"Mechanism has TASK_ID = {cls.TASK_ID!r} but defines no view, which uses it; define view"
     for fact, known in (("ACTS_ON", ACTIONS), ("TASK_ID", TASK_IDS), ("MOMENTS", MOMENTS)):
         if getattr(cls, fact) not in known:

@@ -46,7 +46,7 @@ def train_stream(
     refuse_beyond(model, rows, "the tasks' training rows")
     counts = [sum(task.train.rows for task in pool) for pool in pools]
     firsts = [sum(counts[:number]) for number in range(len(counts))]
-    given = snapshot(mechanism) if restart else None
+    initial = snapshot(mechanism) if restart else None
     if checkpoint:
         data, tensors = (
             checkpoint[0],
@@ -64,7 +64,7 @@ def train_stream(
         pool, steps = pools[number], _most_steps(training, counts[number], len(pools[number]))
         going_on = number == data["task"] and data["step"] > 0
         if restart and not going_on:
-            restore(mechanism, given)
+            restore(mechanism, initial)
             moments = {}
         order = seed_of("task batches", seed, *(task.name for task in pool))
         task = TaskData(

@@ -24,8 +24,8 @@ def calibrated(model, task: Task, batch_size: int) -> Measured:
         losses = option_losses(model, task.test, batch_size)
     finally:
         model.train(training)
-    found = judge_options(task.test, np.round(losses - prior(model, task, batch_size), DIGITS))
-    return Measured(found.score, judge_options(task.test, losses).loss)
+    judged = judge_options(task.test, np.round(losses - prior(model, task, batch_size), DIGITS))
+    return Measured(judged.score, judge_options(task.test, losses).loss)
 
 
 def prior(model, task: Task, batch_size: int) -> np.ndarray:

@@ -37,14 +37,15 @@ def score(view, after: int, tasks: list, mixture: list, settings: dict) -> dict:
         tables["items"].append({**place, "scores": " ".join(f"{one:.4g}" for one in measured.score)})
     place = {"after": after, "task": BASE, "position": 0}
     with view(None) as model:
-        found = [
+        scored = [
             _rows(task, measure(model, task, "test", settings["batch_size"]), place)[0] for task in mixture
         ]
-    if found:
+    if scored:
         mean = {
-            key: float(np.mean([row[key] for row in found])) for key in ("score", "loss", "chance", "ceiling")
+            key: float(np.mean([row[key] for row in scored]))
+            for key in ("score", "loss", "chance", "ceiling")
         }
-        tables["scores"].append({**found[0], **mean, "items": sum(row["items"] for row in found)})
+        tables["scores"].append({**scored[0], **mean, "items": sum(row["items"] for row in scored)})
     return tables
 
 

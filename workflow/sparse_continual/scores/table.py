@@ -25,9 +25,9 @@ def asked(settings: dict, code: str, base: str, stream: str, mixture: str | None
     }
 
 
-def key_of(weights: dict, asked: dict) -> str:
+def key_of(weights: dict, sources: dict) -> str:
     """The identity of a scored run. weights: {position: digest of the weights after it}."""
-    return sha256([weights, asked])
+    return sha256([weights, sources])
 
 
 def leave(folder, tables: dict[str, str], key: str) -> None:
@@ -42,11 +42,13 @@ def adopt(folder, key: str) -> dict[str, str] | None:
     left = Path(folder) / KEY
     if not left.is_file():
         return None
-    found = read_json(left)
-    if found["key"] != key or not all((Path(folder) / f"{name}.csv").is_file() for name in found["tables"]):
+    content = read_json(left)
+    if content["key"] != key or not all(
+        (Path(folder) / f"{name}.csv").is_file() for name in content["tables"]
+    ):
         return None
-    tables = {name: (Path(folder) / f"{name}.csv").read_bytes().decode() for name in found["tables"]}
-    return tables if all(_digest(text) == found["tables"][name] for name, text in tables.items()) else None
+    tables = {name: (Path(folder) / f"{name}.csv").read_bytes().decode() for name in content["tables"]}
+    return tables if all(_digest(text) == content["tables"][name] for name, text in tables.items()) else None
 
 
 def _digest(text: str) -> str:

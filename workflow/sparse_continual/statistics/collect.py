@@ -32,7 +32,7 @@ def collect_references(runs: list[tuple], paths: list[str], output: str) -> None
     contributes the scores of the tasks that it trained; `after` is their number. Positions are the block's.
     """
     rows = []
-    for (condition, block, order, own, reference), path in zip(runs, paths, strict=True):
+    for (condition, block, order, run_order, reference), path in zip(runs, paths, strict=True):
         position = {task: number for number, task in enumerate(order, 1)}
         kept = []
         for row in _scores(path):
@@ -40,10 +40,10 @@ def collect_references(runs: list[tuple], paths: list[str], output: str) -> None
             if not turn or task not in position:
                 continue
             if reference["kind"] == "single":
-                trained, after = own[turn - 1 : turn], position[task]
+                trained, after = run_order[turn - 1 : turn], position[task]
             else:
                 after = reference["at"][turn - 1]
-                trained = own[:after]
+                trained = run_order[:after]
             if task in trained:
                 kept.append({**row, "after": after, "position": position[task]})
         kept.sort(key=lambda row: (row["after"], row["position"]))

@@ -16,11 +16,11 @@ from sparse_continual.statistics.tables import CONTRASTS, DIFFERENCES
 
 def index(values) -> dict:
     """(part, metric, scale) -> condition -> block -> value, from metrics.csv as a DataFrame."""
-    found: dict = {}
+    indexed: dict = {}
     for row in values.itertuples(index=False):
-        arms = found.setdefault((row.part, row.metric, row.scale), {})
+        arms = indexed.setdefault((row.part, row.metric, row.scale), {})
         arms.setdefault(row.condition, {})[row.block] = row.value
-    return found
+    return indexed
 
 
 def differences(
@@ -35,8 +35,8 @@ def differences(
 
 def outcomes(indexed: dict) -> list[tuple[str, str]]:
     """(metric, scale) of all items in the order of the table, the primaries on raw scores first."""
-    found = [(metric, scale) for part, metric, scale in indexed if part == "all"]
-    return sorted(dict.fromkeys(found), key=lambda pair: not primary(*pair))
+    pairs = [(metric, scale) for part, metric, scale in indexed if part == "all"]
+    return sorted(dict.fromkeys(pairs), key=lambda pair: not primary(*pair))
 
 
 def primary(metric: str, scale: str) -> bool:
@@ -79,12 +79,12 @@ def contrast_table(indexed: dict, contrasts: list[dict], level: float, margin: f
             "bases": bases_of(bases),
         }
         for metric, scale in outcomes(indexed):
-            found = differences(indexed, contrast, metric, scale)
-            if found:
-                row = {**shared, "metric": metric, "scale": scale, **_row(found, bases, level)}
+            by_block = differences(indexed, contrast, metric, scale)
+            if by_block:
+                row = {**shared, "metric": metric, "scale": scale, **_row(by_block, bases, level)}
                 tested = primary(metric, scale)
                 row["role"] = "primary" if tested else "beside"
-                rows.append(row | (tests(rules.units(found, bases)[0], level) if tested else {}))
+                rows.append(row | (tests(rules.units(by_block, bases)[0], level) if tested else {}))
     return CONTRASTS.frame([CONTRASTS.filled(row) for row in rows])
 
 
@@ -132,7 +132,7 @@ def tests(units, level: float) -> dict:
     }
 
 
-def _row(found: dict[str, float], bases: dict[str, str], level: float) -> dict:
-    cells, unit = described(found, bases, level)
-    median = float(np.median(rules.units(found, bases)[0]))
-    return {**cells, "unit": unit, "median": median, "note": note(found, len(bases), bases)}
+def _row(by_block: dict[str, float], bases: dict[str, str], level: float) -> dict:
+    cells, unit = described(by_block, bases, level)
+    median = float(np.median(rules.units(by_block, bases)[0]))
+    return {**cells, "unit": unit, "median": median, "note": note(by_block, len(bases), bases)}

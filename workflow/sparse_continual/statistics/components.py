@@ -39,22 +39,26 @@ def component_table(indexed: dict, contrasts: list[dict], bases: dict[str, str],
     for metric in linear.LINEAR:
         arms = indexed[("all", metric, "raw")]
         again = (repeated or {}).get(("all", metric, "raw"), {})
-        for condition, own in arms.items():
-            between = _sd(own.values())
-            rows.append((metric, condition, "block", between, 1.0, _few(own)))
-            rows += _items(metric, condition, [[(1, runs.get((condition, block)))] for block in own], between)
-            rows += _repeat(metric, condition, own, again.get(condition, {}), between)
+        for condition, by_block in arms.items():
+            between = _sd(by_block.values())
+            rows.append((metric, condition, "block", between, 1.0, _few(by_block)))
+            rows += _items(
+                metric, condition, [[(1, runs.get((condition, block)))] for block in by_block], between
+            )
+            rows += _repeat(metric, condition, by_block, again.get(condition, {}), between)
         for contrast in contrasts:
             if rules.is_level(contrast) or contrast["estimand"] == "load":
                 continue
-            name, found = (
+            name, metric_items = (
                 f"contrast: {contrast['name']}",
                 compare.differences(indexed, contrast, metric, "raw"),
             )
-            between = _sd(found.values())
-            rows.append((metric, name, "block", between, 1.0, _few(found)))
+            between = _sd(metric_items.values())
+            rows.append((metric, name, "block", between, 1.0, _few(metric_items)))
             signs = {arm: 1 if arm in contrast["plus"] else -1 for arm in rules.arms(contrast)}
-            paired = [[(sign, runs.get((arm, block))) for arm, sign in signs.items()] for block in found]
+            paired = [
+                [(sign, runs.get((arm, block))) for arm, sign in signs.items()] for block in metric_items
+            ]
             rows += _items(metric, name, paired, between)
         rows += [(metric, ALL, *row) for row in mixed_model(arms, bases)]
     return COMPONENTS.frame(rows)
@@ -66,7 +70,7 @@ def item_scores(items) -> dict[tuple[str, str], list[np.ndarray]]:
     items: items.csv as a DataFrame. Raises UserError naming the run if a row is missing or the number of items changes
     along the stream.
     """
-    found = {}
+    scores = {}
     for (condition, block), group in items[items.position > 0].groupby(["condition", "block"], sort=False):
         T = int(group.position.max())
         cells = {
@@ -81,10 +85,10 @@ def item_scores(items) -> dict[tuple[str, str], list[np.ndarray]]:
                     f" {' or '.join(map(str, sorted(counts)))} items after 0..{T}; expected one score of each"
                     " item in every row; delete the file and run again"
                 )
-        found[condition, block] = [
+        scores[condition, block] = [
             np.stack([cells[position, after] for after in range(T + 1)]) for position in range(1, T + 1)
         ]
-    return found
+    return scores
 
 
 def item_variance(metric: str, arms: list[tuple[int, list[np.ndarray]]]) -> float:
@@ -97,8 +101,8 @@ def item_variance(metric: str, arms: list[tuple[int, list[np.ndarray]]]) -> floa
     total = 0.0
     for column in range(W.shape[1]):
         if W[:, column].any():
-            own = sum(sign * (W[:, column] @ tasks[column]) for sign, tasks in arms)
-            total += own.var(ddof=1) / len(own) if len(own) > 1 else math.nan
+            terms_of_items = sum(sign * (W[:, column] @ tasks[column]) for sign, tasks in arms)
+            total += terms_of_items.var(ddof=1) / len(terms_of_items) if len(terms_of_items) > 1 else math.nan
     return float(total)
 
 
@@ -113,8 +117,8 @@ def mixed_model(arms: dict[str, dict[str, float]], bases: dict[str, str]) -> lis
     frame = pandas.DataFrame(
         [
             {"condition": condition, "block": block, "base": bases[block], "value": value}
-            for condition, own in arms.items()
-            for block, value in own.items()
+            for condition, by_block in arms.items()
+            for block, value in by_block.items()
         ]
     )
     if frame.condition.nunique() < 2 or frame.block.nunique() < 3:
@@ -158,17 +162,17 @@ def _fit(frame, nested: bool):
 
 def _items(metric: str, name: str, blocks: list[list[tuple]], between: float) -> list[tuple]:
     """The row `items`: root of the mean over blocks of the sampling variance; no row without item scores."""
-    found = [item_variance(metric, arms) for arms in blocks if all(run is not None for _, run in arms)]
-    if not found:
+    variances = [item_variance(metric, arms) for arms in blocks if all(run is not None for _, run in arms)]
+    if not variances:
         return []
-    note = "" if len(found) == len(blocks) else f"items of {len(found)} of {len(blocks)} blocks"
-    sd = math.sqrt(np.mean(found))
+    note = "" if len(variances) == len(blocks) else f"items of {len(variances)} of {len(blocks)} blocks"
+    sd = math.sqrt(np.mean(variances))
     return [(metric, name, "items", sd, _share(sd, between), note)]
 
 
-def _repeat(metric: str, name: str, own: dict, again: dict, between: float) -> list[tuple]:
+def _repeat(metric: str, name: str, first: dict, again: dict, between: float) -> list[tuple]:
     """The row `repeat`; no row if no run of this condition was made twice."""
-    moved = [again[block] - own[block] for block in again if block in own]
+    moved = [again[block] - first[block] for block in again if block in first]
     if not moved:
         return []
     sd = math.sqrt(np.mean(np.square(moved)) / 2)

@@ -113,14 +113,14 @@ def check(contrasts: list[dict], conditions: Iterable[str]) -> None:
 
     Raises UserError naming the contrast.
     """
-    known, seen = list(conditions), set()
+    known, used = list(conditions), set()
     for contrast in contrasts:
         name, plus, minus = contrast["name"], contrast["plus"], contrast["minus"]
         estimand, streams = contrast["estimand"], contrast.get("streams")
         where = f"study.contrasts: {name}"
-        if name in seen:
+        if name in used:
             raise UserError(f"{where}: the name is used twice; give each contrast its own name")
-        seen.add(name)
+        used.add(name)
         if estimand not in ESTIMANDS:
             raise UserError(
                 f"{where}: estimand {estimand!r} is unknown; expected one of {', '.join(ESTIMANDS)}"
@@ -220,8 +220,8 @@ def _fits(estimand: str, one: str, other: str, config: dict) -> bool:
     match = minus.get("match")
     if not (match and estimand == f"matched_{match['on']}"):
         return False
-    found, to = topologies[plus["topology"]], topologies[match["to"]]
-    return all(found.get(key) == to.get(key) for key in ("pattern", "sparsity"))
+    topology, to = topologies[plus["topology"]], topologies[match["to"]]
+    return all(topology.get(key) == to.get(key) for key in ("pattern", "sparsity"))
 
 
 def _mechanism_class(kind: str):
@@ -259,7 +259,7 @@ def differences(values: dict[str, dict[str, float]], plus: list[str], minus: lis
         alone = set(values[arm]) ^ set(blocks)
         if alone:
             only = [(a, [b for b in values[a] if b in alone]) for a in (first, arm)]
-            found = " and ".join(f"{a} alone has {', '.join(own)}" for a, own in only if own)
+            found = " and ".join(f"{a} alone has {', '.join(extra)}" for a, extra in only if extra)
             raise UserError(
                 f"scores: {first} and {arm} were not run on the same blocks: {found}; expected every arm of"
                 " a contrast on every block; delete the study's scores.csv and run again"

@@ -53,7 +53,7 @@ def estimate(
     curves = frontier.frontier_table(read["trials"])
     curve_blocks = frontier.block_table(curves, compared)
     held = retention.retention_table(scores)
-    made = {
+    frames = {
         "metrics": values,
         "summary": summary.summary_table(values, level, bases),
         "differences": compare.difference_table(indexed, compared, bases),
@@ -69,7 +69,7 @@ def estimate(
         "slopes": retention.slope_table(held, level, bases),
     }
     for table in tables.declared(stage_tables):
-        tables.write(Path(output_folder) / f"{table.name}.csv", made[table.name])
+        tables.write(Path(output_folder) / f"{table.name}.csv", frames[table.name])
 
 
 def _tasks(scores) -> dict[tuple[str, str], list[str]]:

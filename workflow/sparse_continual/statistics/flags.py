@@ -27,13 +27,13 @@ def flags(scores, runs):
     failed: dict = {}
     for key, group in stream.groupby(keys, sort=False):
         best = group.above.max()
-        own = group.above[group.after == key[2]].max()
+        learnt = group.above[group.after == key[2]].max()
         if key[4] == "all":
-            failed.setdefault(key[:2], []).append(own <= FLOOR)
+            failed.setdefault(key[:2], []).append(learnt <= FLOOR)
         if best <= FLOOR:
             rows.append(("floor", *key, best))
-        elif own <= FLOOR:
-            rows.append(("not learnt", *key, own))
+        elif learnt <= FLOOR:
+            rows.append(("not learnt", *key, learnt))
     for run, tasks in failed.items():
         share = sum(tasks) / len(tasks)
         if share >= COLLAPSE:

@@ -77,15 +77,15 @@ def block_table(frontier, contrasts: list[dict]):
         for block in curves[arms[0]]:
             if not all(block in curves[arm] for arm in arms):
                 continue
-            own = {arm: curves[arm][block] for arm in arms}
-            tuned = {arm: curve.iloc[-1] for arm, curve in own.items()}
+            of_block = {arm: curves[arm][block] for arm in arms}
+            tuned = {arm: curve.iloc[-1] for arm, curve in of_block.items()}
             forgotten = {arm: point.forgetting for arm, point in tuned.items()}
             learnt = {arm: point.learning_accuracy for arm, point in tuned.items()}
             rows.append((contrast["name"], "tuned", block, _sum(learnt, contrast), _sum(forgotten, contrast)))
             for at, axis in AXES.items():
                 sign = 1 if at == "learning" else -1  # less loss is more learning
                 value = min(sign * tuned[arm][axis] for arm in arms)
-                forgotten = {a: slowed(sign * c[axis], c.forgetting, value) for a, c in own.items()}
+                forgotten = {a: slowed(sign * c[axis], c.forgetting, value) for a, c in of_block.items()}
                 rows.append((contrast["name"], at, block, sign * value, _sum(forgotten, contrast)))
     return FRONTIER_BLOCKS.frame(rows)
 
@@ -94,38 +94,38 @@ def frontier_contrasts(frontier, blocks, contrasts: list[dict], level: float):
     """Mean over tuning blocks of the rows of `block_table`, with a t interval and a note on limits."""
     rows = []
     for contrast in contrasts:
-        own = blocks[blocks.contrast == contrast["name"]]
-        for at, group in own.groupby("at", sort=False):
-            found = group.difference.dropna().to_numpy()
+        rows_of_contrast = blocks[blocks.contrast == contrast["name"]]
+        for at, group in rows_of_contrast.groupby("at", sort=False):
+            values = group.difference.dropna().to_numpy()
             notes = _limits(frontier[frontier.condition.isin(rules.arms(contrast))], at)
-            if len(found) < len(group):
+            if len(values) < len(group):
                 missing = ", ".join(group.block[group.difference.isna()])
                 notes.append(f"no common level on {missing}: an arm learns more at its smallest rate")
-            if len(found) == 1:
+            if len(values) == 1:
                 notes.append("a single tuning block: no interval")
-            elif len(found) and paired.constant(found):
+            elif len(values) and paired.constant(values):
                 notes.append("no variance: the same value in all tuning blocks, so no interval")
             rows.append(
                 (
                     contrast["name"],
                     contrast["estimand"],
                     at,
-                    *describe(found, level).values(),
+                    *describe(values, level).values(),
                     "; ".join(notes),
                 )
             )
     return FRONTIER_CONTRASTS.frame(rows)
 
 
-def _curves(own) -> dict:
+def _curves(arm) -> dict:
     """block -> points of one arm by rate, up to the chosen one; without blocks that have no forgetting."""
-    found = {}
-    for block, points in own.dropna(subset=["forgetting"]).groupby("block", sort=False):
+    curves = {}
+    for block, points in arm.dropna(subset=["forgetting"]).groupby("block", sort=False):
         points = points.sort_values("learning_rate", kind="stable")
         chosen = points.learning_rate[points.chosen]
         if len(chosen):
-            found[block] = points[points.learning_rate <= chosen.iloc[0]]
-    return found
+            curves[block] = points[points.learning_rate <= chosen.iloc[0]]
+    return curves
 
 
 def _sum(values: dict[str, float], contrast: dict) -> float:
@@ -137,8 +137,8 @@ def _limits(frontier, at: str) -> list[str]:
     if at == "tuned":
         return []
     single, turning = [], []
-    for arm, own in frontier.groupby("condition", sort=False):
-        curves = _curves(own).values()
+    for arm, points in frontier.groupby("condition", sort=False):
+        curves = _curves(points).values()
         if all(len(curve) == 1 for curve in curves):
             single.append(arm)
         sign = 1 if at == "learning" else -1

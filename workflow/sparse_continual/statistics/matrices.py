@@ -33,15 +33,15 @@ class Scores:
         scores = getattr(self, scale)
         if scores.ndim == 1:
             return {"base_retention": metrics.base_retention(scores)}
-        found = {
+        computed = {
             name: metric(scores)
             for name, metric in metrics.OF_MATRIX.items()
             if scale != "bits" or name not in metrics.LEVELS
         }
         for name, (kind, metric) in metrics.OF_REFERENCE.items():
             if kind in self.references:
-                found[name] = metric(scores, self.references[kind][scale])
-        return found
+                computed[name] = metric(scores, self.references[kind][scale])
+        return computed
 
 
 def of_stream(scores, references=None) -> list[Scores]:
@@ -53,7 +53,7 @@ def of_stream(scores, references=None) -> list[Scores]:
     """
     rows = scores[scores.position > 0]
     tasks = rows.groupby(["condition", "block"], sort=False).position.max()
-    found = []
+    entries = []
     for (condition, block, part), group in rows.groupby(["condition", "block", "part"], sort=False):
         T = int(tasks[condition, block])
         if group.position.nunique() < T and part != "all":
@@ -66,21 +66,21 @@ def of_stream(scores, references=None) -> list[Scores]:
         for scale, values in _scales(group, where).items():
             on[scale][cells] = values
         known = _references(references, condition, block, part, T) if references is not None else {}
-        found.append(Scores(condition, block, part, **on, references=known))
-    return found
+        entries.append(Scores(condition, block, part, **on, references=known))
+    return entries
 
 
 def of_base(scores) -> list[Scores]:
     """One entry per run with scores on the base's own mixture: means over its members after 0..T."""
     rows = scores[(scores.position == 0) & (scores.part == "all")]
-    found = []
+    entries = []
     for (condition, block), group in rows.groupby(["condition", "block"], sort=False):
         where = f"base scores of {condition}, block {block}"
         means = group.assign(**_scales(group, where)).groupby("after", sort=True)[list(SCALES)].mean()
         if list(means.index) != list(range(len(means))):
             raise ValueError(f"{where}: a row between 0 and T is missing")
-        found.append(Scores(condition, block, "base", **{s: means[s].to_numpy() for s in SCALES}))
-    return found
+        entries.append(Scores(condition, block, "base", **{s: means[s].to_numpy() for s in SCALES}))
+    return entries
 
 
 def of_table(metric, table) -> list[tuple[str, str, float]]:
@@ -97,11 +97,11 @@ def _references(references, condition, block, part, T: int) -> dict[str, dict[st
     For `single` runs, the score on the task that each was trained on; for `joint` runs, the score on task k of the run
     trained on tasks 1 .. k: the row whose `after` is k. A study may have only the joint run of all T tasks.
     """
-    own = references[
+    rows = references[
         (references.condition == condition) & (references.block == block) & (references.part == part)
     ]
-    found = {}
-    for kind, group in own.groupby("kind", sort=False):
+    scales = {}
+    for kind, group in rows.groupby("kind", sort=False):
         where = f"{kind} reference scores of {condition}, block {block}, part {part}"
         group = group[group.after == group.position].sort_values("position")
         positions = list(group.position)
@@ -109,10 +109,10 @@ def _references(references, condition, block, part, T: int) -> dict[str, dict[st
             raise ValueError(f"{where}: positions {positions}, expected one row for each of 1..{T}")
         on = {scale: np.asarray(values) for scale, values in _scales(group, where).items()}
         if len(positions) == T:
-            found[kind] = on
+            scales[kind] = on
         if kind == "joint":
-            found["joint_last"] = {scale: values[-1] for scale, values in on.items()}
-    return found
+            scales["joint_last"] = {scale: values[-1] for scale, values in on.items()}
+    return scales
 
 
 def _scales(group, where: str) -> dict:

@@ -23,11 +23,11 @@ AT_ONCE = 1_000_000  # signs in memory at once
 
 def _finite(values, what: str = "differences") -> list[float]:
     """`values` as plain floats, all of them finite."""
-    found = np.asarray(values, dtype=float).tolist()
-    wrong = [value for value in found if not math.isfinite(value)]
+    numbers = np.asarray(values, dtype=float).tolist()
+    wrong = [value for value in numbers if not math.isfinite(value)]
     if wrong:
-        raise ValueError(f"{what}: found {wrong[0]} among {len(found)} values, expected finite ones")
-    return found
+        raise ValueError(f"{what}: found {wrong[0]} among {len(numbers)} values, expected finite ones")
+    return numbers
 
 
 def constant(differences) -> bool:

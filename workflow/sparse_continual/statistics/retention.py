@@ -113,11 +113,11 @@ def slope_table(retention, level: float, bases: dict[str, str]):
     `contrasts.units`.
     """
     rows, arms = [], retention.condition.nunique()
-    for condition, own in retention.groupby("condition", sort=False):
-        runs = {block: run.sort_values("after") for block, run in own.groupby("block", sort=False)}
+    for condition, of_condition in retention.groupby("condition", sort=False):
+        runs = {block: run.sort_values("after") for block, run in of_condition.groupby("block", sort=False)}
         for quantity in QUANTITIES:
-            found = {block: slopes(_curve(run, quantity)) for block, run in runs.items()}
-            early, late = (rules.units({b: s[i] for b, s in found.items()}, bases)[0] for i in (0, 1))
+            by_block = {block: slopes(_curve(run, quantity)) for block, run in runs.items()}
+            early, late = (rules.units({b: s[i] for b, s in by_block.items()}, bases)[0] for i in (0, 1))
             rows.append((condition, quantity, *_ratio(late, early, level, arms)))
     return SLOPES.frame(rows)
 
@@ -129,18 +129,18 @@ def _ratio(late, early, level: float, arms: int) -> tuple:
         return len(early), *nothing, "fewer than three tasks: no thirds to compare"
     if early.mean() < 1e-12:
         return len(early), *nothing, "nothing was gained in the first third: no ratio"
-    own, wide = ratio_interval(late, early, level), ratio_interval(late, early, level / arms)
+    single, wide = ratio_interval(late, early, level), ratio_interval(late, early, level / arms)
     note = ""
     if len(early) == 1:
         note = "a single unit: no interval"
     elif paired.constant(late) and paired.constant(early):
-        own = wide = (math.nan, math.nan)
+        single = wide = (math.nan, math.nan)
         note = "no variance: the same slopes in all units, so no interval"
-    elif math.isnan(own[0]):
+    elif math.isnan(single[0]):
         note = "the early slope is not distinguished from zero: the interval of the ratio is unbounded"
     elif math.isnan(wide[0]):
         note = "the simultaneous interval is unbounded"
-    return len(early), float(late.mean() / early.mean()), *own, *wide, note
+    return len(early), float(late.mean() / early.mean()), *single, *wide, note
 
 
 def _curve(run, quantity: str) -> np.ndarray:
@@ -151,9 +151,9 @@ def _curve(run, quantity: str) -> np.ndarray:
 
 def _matrix(rows, column: str) -> np.ndarray:
     """(T + 1, T) of a column of one run and part."""
-    found = np.full((int(rows.position.max()) + 1, int(rows.position.max())), np.nan)
-    found[rows.after.to_numpy(), rows.position.to_numpy() - 1] = rows[column]
-    return found
+    matrix = np.full((int(rows.position.max()) + 1, int(rows.position.max())), np.nan)
+    matrix[rows.after.to_numpy(), rows.position.to_numpy() - 1] = rows[column]
+    return matrix
 
 
 def _held(part) -> np.ndarray:

@@ -27,9 +27,9 @@ def sensitivity_table(entries, tasks: dict, contrasts: list[dict], level: float,
         for contrast in contrasts:
             if contrast["estimand"] == "load":
                 continue
-            for left_out, which, found in _left_out(terms, tasks, contrast):
-                if found:
-                    cells, _ = described(found, bases, level)
+            for left_out, which, by_block in _left_out(terms, tasks, contrast):
+                if by_block:
+                    cells, _ = described(by_block, bases, level)
                     shown = [cells[c] for c in ("n", "mean", "lower", "upper")]
                     rows.append((contrast["name"], contrast["estimand"], metric, left_out, which, *shown))
     return SENSITIVITY.frame(rows)
@@ -58,9 +58,9 @@ def _left_out(terms: dict, tasks: dict, contrast: dict):
 def _without(terms: dict, out) -> dict | None:
     """The terms with those marked by `out(run)` undefined; None if none of them had a value."""
     marked = {run: out(run) for run in terms}
-    if not any(np.any(marked[run] & ~np.isnan(own)) for run, own in terms.items()):
+    if not any(np.any(marked[run] & ~np.isnan(of_run)) for run, of_run in terms.items()):
         return None
-    return {run: np.where(marked[run], np.nan, own) for run, own in terms.items()}
+    return {run: np.where(marked[run], np.nan, of_run) for run, of_run in terms.items()}
 
 
 def _differences(terms: dict, contrast: dict, blocks: list[str]) -> dict[str, float]:

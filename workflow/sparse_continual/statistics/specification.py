@@ -30,8 +30,8 @@ def specification_table(indexed: dict, contrasts: list[dict], level: float, base
         for metric in METRICS:
             for scale in metrics.SCALES:
                 for part in parts:
-                    found = compare.differences(indexed, contrast, metric, scale, part)
-                    units = rules.units(found, bases)[0]
+                    by_block = compare.differences(indexed, contrast, metric, scale, part)
+                    units = rules.units(by_block, bases)[0]
                     for estimator, (value, interval) in _ESTIMATORS.items() if len(units) else ():
                         primary = (metric, scale, part, estimator) == ("forgetting", "raw", "all", "mean")
                         rows.append(

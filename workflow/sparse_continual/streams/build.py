@@ -36,10 +36,10 @@ def build_mixture(mixture: list[dict], seed: int, tokenizer, folder) -> list[Tas
         tasks.append(task)
     refuse_empty(tasks)
     if len(tasks) > 1:
-        seen = Counter()
+        sources = Counter()
         for task, entry in zip(tasks, mixture, strict=True):
-            seen[entry["source"]] += 1
-            again = f"_{seen[entry['source']]}" if seen[entry["source"]] > 1 else ""
+            sources[entry["source"]] += 1
+            again = f"_{sources[entry['source']]}" if sources[entry["source"]] > 1 else ""
             task.name = f"base_{entry['source']}{again}"
     save_tasks(folder, tasks)
     return tasks

@@ -56,17 +56,17 @@ def rows_of_files(settings: dict, tokenizer, seed: int):
     import torch
 
     check(settings)
-    tokens, wanted = settings["tokens"], settings["sequences"]
+    tokens, sequences = settings["tokens"], settings["sequences"]
     documents = [_encode(name, tokenizer) for name in settings["files"]]
     windows = [max(0, len(document) - tokens + 1) for document in documents]
-    if sum(windows) < wanted:
+    if sum(windows) < sequences:
         longest = max(len(document) for document in documents)
         raise UserError(
             f"calibration files {', '.join(settings['files'])}: {sum(windows)} different windows of "
-            f"{tokens} tokens (the longest file has {longest} tokens), expected at least {wanted}; use longer "
+            f"{tokens} tokens (the longest file has {longest} tokens), expected at least {sequences}; use longer "
             "text, or fewer `sequences` or `tokens`"
         )
-    chosen = np.random.default_rng(seed).choice(sum(windows), size=wanted, replace=False)
+    chosen = np.random.default_rng(seed).choice(sum(windows), size=sequences, replace=False)
     ends = np.cumsum(windows)
     rows = []
     for place in chosen:
@@ -133,7 +133,7 @@ def rows_of_model(model, sequences: int, tokens: int, seed: int):
         )
     torch.manual_seed(seed)
     start = torch.full((sequences, 1), first, device=model.device)
-    wanted = GenerationConfig(
+    config = GenerationConfig(
         do_sample=True,
         temperature=1.0,
         top_k=0,
@@ -146,14 +146,14 @@ def rows_of_model(model, sequences: int, tokens: int, seed: int):
         eos_token_id=getattr(model.config, "eos_token_id", None),
         pad_token_id=first,
     )
-    own = model.generation_config
+    model_config = model.generation_config
     model.generation_config = GenerationConfig()  # transformers fills missing options from the model's own
     try:  # through the class: a `generate` of the model's repository would be set on the instance
         return type(model).generate(
-            model, start, attention_mask=torch.ones_like(start), generation_config=wanted
+            model, start, attention_mask=torch.ones_like(start), generation_config=config
         )
     finally:
-        model.generation_config = own
+        model.generation_config = model_config
 
 
 def digest(rows) -> str:

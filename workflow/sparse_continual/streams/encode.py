@@ -38,8 +38,8 @@ class Encoder:
         """
         if text not in self._answers:
             (head,), (both,) = self.texts(["a"]), self.texts([f"a {text}"])
-            found = both[len(head) :] if both[: len(head)] == head else self.texts([f" {text}"])[0]
-            self._answers[text] = found
+            ids = both[len(head) :] if both[: len(head)] == head else self.texts([f" {text}"])[0]
+            self._answers[text] = ids
         return self._answers[text]
 
     def refuse_unknown(self, rows: list[list[int]], what: str) -> None:
@@ -60,12 +60,12 @@ def exact_split(encoder: Encoder, prompts: list[str], answers: list[str], parts=
     Raises UserError if the tokenizer does not know the words, cannot distinguish two answers or drops one, and if a row
     has nothing before its answer.
     """
-    encoded, given = encoder.texts(prompts), {answer: encoder.answer(answer) for answer in answers}
-    encoder.refuse_unknown([*encoded, *given.values()], "prompts and answers of this source")
-    refuse_alike(given, "the answers of this source")
+    encoded, by_answer = encoder.texts(prompts), {answer: encoder.answer(answer) for answer in answers}
+    encoder.refuse_unknown([*encoded, *by_answer.values()], "prompts and answers of this source")
+    refuse_alike(by_answer, "the answers of this source")
     rows, starts = [], []
     for prompt, answer in zip(encoded, answers, strict=True):
-        rows.append(encoder.bos + prompt + given[answer])
+        rows.append(encoder.bos + prompt + by_answer[answer])
         starts.append(len(encoder.bos) + len(prompt))
     if 0 in starts:
         raise UserError(f"prompt {prompts[starts.index(0)]!r}: {NOTHING_BEFORE}")
@@ -84,14 +84,14 @@ def refuse_alike(options: dict[str, list[int]], what: str) -> None:
     options: text -> its token ids; what: a phrase with verb and place, for the error. An option that begins another one
     is allowed: options are compared by their mean loss per token, so length gives no preference.
     """
-    seen: dict = {}
+    numbers: dict = {}
     for number, (text, ids) in enumerate(options.items(), 1):
         if not ids:
             raise UserError(
                 f"{what}: the tokenizer reads number {number}, {text!a}, as no token at all; reword it, or use a base "
                 "with another tokenizer"
             )
-        first, other = seen.setdefault(tuple(ids), (number, text))
+        first, other = numbers.setdefault(tuple(ids), (number, text))
         if first != number:
             raise UserError(
                 f"{what}: the tokenizer cannot distinguish number {first}, {other!a}, and number {number}, {text!a}: "

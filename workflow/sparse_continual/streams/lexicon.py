@@ -78,7 +78,7 @@ class Words:
 
     def __call__(self, texts: list[str], split_special_tokens: bool = False, **_) -> dict:
         self.backend.encode_special_tokens = split_special_tokens
-        return {"input_ids": [found.ids for found in self.backend.encode_batch_fast(texts)]}
+        return {"input_ids": [encoding.ids for encoding in self.backend.encode_batch_fast(texts)]}
 
 
 @lru_cache(maxsize=1)

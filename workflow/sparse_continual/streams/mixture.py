@@ -8,7 +8,8 @@ def load_mixture(manifest) -> list[tuple[float, Split]]:
     """[(share, training Split)] of the mixture at `manifest`; [] for None, if a base declares none."""
     if manifest is None:
         return []
-    made = read_manifest(manifest)
+    content = read_manifest(manifest)
     return [
-        (share, task.train) for share, task in zip(made["shares"], load_tasks(made["folder"]), strict=True)
+        (share, task.train)
+        for share, task in zip(content["shares"], load_tasks(content["folder"]), strict=True)
     ]

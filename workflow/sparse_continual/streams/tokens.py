@@ -38,13 +38,13 @@ def as_text(text: str, marks) -> dict:
 def encode(tokenizer, texts: list[str], marks) -> list[list[int]]:
     """Token ids of each text, as `as_text` says."""
     how = [as_text(text, marks) for text in texts]
-    found: list = [None] * len(texts)
-    for kind in {len(own): own for own in how}.values():
-        places = [place for place, own in enumerate(how) if own == kind]
-        made = tokenizer([texts[place] for place in places], **kind)["input_ids"]
-        for place, ids in zip(places, made, strict=True):
-            found[place] = ids
-    return found
+    ids_of_texts: list = [None] * len(texts)
+    for kind in {len(options): options for options in how}.values():
+        places = [place for place, options in enumerate(how) if options == kind]
+        encoded = tokenizer([texts[place] for place in places], **kind)["input_ids"]
+        for place, ids in zip(places, encoded, strict=True):
+            ids_of_texts[place] = ids
+    return ids_of_texts
 
 
 def count_marks(text: str, ids, marks: dict[str, int]) -> tuple[int, int]:
@@ -85,9 +85,9 @@ def start_of(tokenizer, choice: str = "auto") -> list[int]:
     named = tokenizer.bos_token_id
     if generated(tokenizer):
         return [named]
-    own = added(tokenizer)[0]
-    if choice == "auto" or own:
-        return own
+    before = added(tokenizer)[0]
+    if choice == "auto" or before:
+        return before
     if named is None:
         raise UserError(
             "start_token: found always, but the base's tokenizer names no start token; remove the key, or add "

@@ -61,10 +61,10 @@ def merged(paths, overrides=None) -> dict:
 
     config = {}
     for path in paths:
-        found = read_yaml(path)
-        if not isinstance(found, dict):
+        content = read_yaml(path)
+        if not isinstance(content, dict):
             raise UserError(f"{path}: found no keys, expected the keys of config.yaml that it overrides")
-        update_config(config, found)
+        update_config(config, content)
     update_config(config, overrides or {})
     return config
 
@@ -169,7 +169,9 @@ def _check_variants(section: str, config: dict) -> list[str]:
 def _check_figures(config: dict) -> list[str]:
     sections = config["figures"].items()
     return [
-        line for name, own in sections for line in _check_variant(f"figures.{name}", own, "figures", name)
+        line
+        for name, settings in sections
+        for line in _check_variant(f"figures.{name}", settings, "figures", name)
     ]
 
 
@@ -201,8 +203,8 @@ def _check_names(config: dict) -> list[str]:
     for contrast in study["contrasts"]:
         for name in contrast.get("streams", ()):
             refer(f"study.contrasts: {contrast['name']}.streams", name, "study.streams", study["streams"])
-    asked = {f"references.{kind}": study["references"][kind] for kind in ("single", "joint")}
-    for where, names in {**asked, "repeat.conditions": study["repeat"]["conditions"]}.items():
+    listed = {f"references.{kind}": study["references"][kind] for kind in ("single", "joint")}
+    for where, names in {**listed, "repeat.conditions": study["repeat"]["conditions"]}.items():
         for name in names:
             refer(f"study.{where}", name, "study.conditions", study["conditions"])
     return lines
@@ -218,9 +220,9 @@ def _check_values(config: dict) -> list[str]:
         )
     kinds = [{"steps"}, {"epochs"}, {"loss", "cap", "every"}]
     if set(study["training"]["stop"]) not in kinds:
-        found = ", ".join(study["training"]["stop"]) or "nothing"
+        criteria = ", ".join(study["training"]["stop"]) or "nothing"
         lines.append(
-            f"study.training.stop: found {found}, "
+            f"study.training.stop: found {criteria}, "
             "expected one of {steps}, {epochs} or {loss, cap, every}"
         )
     for name in [table.name for table in SECONDARY if table.asked(study)]:
@@ -291,8 +293,8 @@ def _check_checkpoints(config: dict) -> list[str]:
     for contrast in config["study"]["contrasts"]:
         names = [config["conditions"][arm]["base"] for arm in contrast_arms(contrast)]
         bases = [_model_of(config["bases"][name]) for name in names]
-        given = not all(map(_generated, bases))
-        differ = given and any(base != bases[0] for base in bases)
+        published = not all(map(_generated, bases))
+        differ = published and any(base != bases[0] for base in bases)
         if differ and contrast["estimand"] != "as_published":
             lines.append(
                 f"study.contrasts: {contrast['name']}: found estimand {contrast['estimand']} between bases "

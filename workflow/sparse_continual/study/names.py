@@ -54,5 +54,5 @@ def _entry(section: str, entry: dict) -> dict:
 @cache
 def _entry_schema(section: str, variant: str) -> dict:
     common = _schema()["properties"][section]["additionalProperties"]
-    own = registry.schema(VARIANTS[section][0], variant)
-    return {"properties": {**own.get("properties", {}), **common["properties"]}}
+    variant_schema = registry.schema(VARIANTS[section][0], variant)
+    return {"properties": {**variant_schema.get("properties", {}), **common["properties"]}}

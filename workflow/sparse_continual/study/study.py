@@ -41,7 +41,7 @@ class Entity:
     @cached_property
     def digest(self) -> str:
         """Hex SHA-256 over the settings that differ from their defaults, and the inputs' digests."""
-        made_from = {role: [e.digest for e in _listed(found)] for role, found in self.inputs.items()}
+        made_from = {role: [e.digest for e in _listed(entities)] for role, entities in self.inputs.items()}
         return sha256(
             {"stage": self.stage, "settings": naming(self.stage, self.settings), "inputs": made_from}
         )
@@ -73,8 +73,8 @@ class Run:
     score: Entity
 
 
-def _listed(found) -> list:
-    return found if isinstance(found, list) else [found]
+def _listed(entities) -> list:
+    return entities if isinstance(entities, list) else [entities]
 
 
 def _once(method):
@@ -103,8 +103,8 @@ class Study:
         self.streams, self.conditions = self.study["streams"], self.study["conditions"]
         self.contrasts = self.study["contrasts"]
         self.claims = self._claims()
-        own = PILOT if self.study["phase"] == "pilot" else ""
-        self.blocks = [f"{own}{number}" for number in range(1, self.study["blocks"] + 1)]
+        prefix = PILOT if self.study["phase"] == "pilot" else ""
+        self.blocks = [f"{prefix}{number}" for number in range(1, self.study["blocks"] + 1)]
         self.tuning_blocks = [f"{TUNING}{number}" for number in range(1, self.study["tuning"]["blocks"] + 1)]
         self._entities: dict = {}
         self._made: dict = {}
@@ -130,12 +130,12 @@ class Study:
         return [(self.trained(stream), self.secondary(stream)) for stream in self.streams]
 
     def _entity(self, stage, label, settings, **inputs) -> Entity:
-        made_from = {role: found for role, found in inputs.items() if found}
+        made_from = {role: existing for role, existing in inputs.items() if existing}
         entity = Entity(stage, label, canonical(settings), made_from)
-        found = self._entities.setdefault((stage, entity.name), entity)
-        if found.digest != entity.digest:
+        existing = self._entities.setdefault((stage, entity.name), entity)
+        if existing.digest != entity.digest:
             raise AssertionError(f"{entity.path}: two entities of one name; change study.seed")
-        return found
+        return existing
 
     # conditions
 
@@ -182,13 +182,13 @@ class Study:
 
     def topology_name(self, condition: str) -> str:
         """The name of a condition's topology in the tables: with its base if several have a topology of this name."""
-        found = self.condition(condition)
+        settings = self.condition(condition)
         bases = {
             other["base"]
             for other in map(self.condition, self.conditions)
-            if other["topology"] == found["topology"]
+            if other["topology"] == settings["topology"]
         }
-        return found["topology"] if len(bases) == 1 else f"{found['topology']} of {found['base']}"
+        return settings["topology"] if len(bases) == 1 else f"{settings['topology']} of {settings['base']}"
 
     def sparse(self, topology: str) -> bool:
         """Whether the topology lacks weights."""
@@ -291,8 +291,8 @@ class Study:
     def shape_of_model(self, entity: Entity) -> dict:
         """Shape settings of the model that an entity is, or is made from; {} where it was not downloaded yet."""
         while entity.stage != "models":
-            found = entity.inputs.get("base") or entity.inputs.get("model") or entity.inputs.get("run")
-            entity = _listed(found)[0]
+            source = entity.inputs.get("base") or entity.inputs.get("model") or entity.inputs.get("run")
+            entity = _listed(source)[0]
         return registry.load("bases.sources", entity.settings["source"]).shape(entity.settings)
 
     def parameters(self, entity: Entity) -> int:
@@ -321,13 +321,18 @@ class Study:
     def model(self, condition: str, block: str) -> Entity:
         """The condition's model before any topology."""
         base, settings = self.condition(condition)["base"], self.base(condition)
-        own = {key: value for key, value in settings.items() if key not in ("mixture", "recovery")}
+        source_settings = {
+            key: value for key, value in settings.items() if key not in ("mixture", "recovery")
+        }
         if not self.generated(condition):
             files = self.source(base).fingerprint(settings)
-            return self._entity("models", base, {**own, "files": files})
-        own["shape"] = {key: self.shape(condition)[key] for key in settings["shape"]}
+            return self._entity("models", base, {**source_settings, "files": files})
+        source_settings["shape"] = {key: self.shape(condition)[key] for key in settings["shape"]}
         return self._entity(
-            "models", base, {**own, "seed": self.base_seed(block)}, mixture=self.mixture(condition, block)
+            "models",
+            base,
+            {**source_settings, "seed": self.base_seed(block)},
+            mixture=self.mixture(condition, block),
         )
 
     @_once
@@ -384,12 +389,12 @@ class Study:
 
     def arm(self, condition: str) -> dict:
         """The settings of a condition for runs.attach."""
-        found = self.condition(condition)
+        settings = self.condition(condition)
         return {
-            "mechanism": self.config["mechanisms"][found["mechanism"]],
-            "locked": found["locked"],
-            "sparse": self.sparse(found["topology"]),
-            "writes": found["writes"],
+            "mechanism": self.config["mechanisms"][settings["mechanism"]],
+            "locked": settings["locked"],
+            "sparse": self.sparse(settings["topology"]),
+            "writes": settings["writes"],
             "ends": self.study["training"]["ends"],
         }
 
@@ -405,7 +410,7 @@ class Study:
     @_once
     def tuning(self, stream: str, condition: str) -> Entity:
         """The learning-rate trials of a condition on the tuning blocks."""
-        made = [self._made_from(stream, condition, block) for block in self.tuning_blocks]
+        inputs_of_blocks = [self._made_from(stream, condition, block) for block in self.tuning_blocks]
         settings = {
             "arm": self.arm(condition),
             "training": self.study["training"],
@@ -415,15 +420,15 @@ class Study:
                 for block in self.tuning_blocks
             ],
         }
-        inputs = {role: [m[role] for m in made if m[role]] for role in ("base", "like", "stream")}
+        inputs = {role: [m[role] for m in inputs_of_blocks if m[role]] for role in ("base", "like", "stream")}
         return self._entity("tuning", condition, settings, **inputs)
 
     @_once
     def run(self, stream: str, condition: str, block: str, again: bool = False) -> Entity:
         """The training of a condition on a block's stream; `again`: a second one with the same seed, as its own
         entity."""
-        own = {"repeat": 1} if again else {}
-        return self._run(stream, condition, block, self.order(stream, block), self.block_seed(block), **own)
+        extra = {"repeat": 1} if again else {}
+        return self._run(stream, condition, block, self.order(stream, block), self.block_seed(block), **extra)
 
     @_once
     def reference(self, stream: str, condition: str, block: str, kind: str) -> Entity:
@@ -448,8 +453,8 @@ class Study:
             "seed": seed,
             **own,
         }
-        made = self._made_from(stream, condition, block)
-        return self._entity("runs", condition, settings, tuning=self.tuning(stream, condition), **made)
+        inputs = self._made_from(stream, condition, block)
+        return self._entity("runs", condition, settings, tuning=self.tuning(stream, condition), **inputs)
 
     def _scored(self, stream, condition, block, run: Entity) -> Run:
         settings = {
@@ -487,11 +492,11 @@ class Study:
     @_once
     def repeats(self, stream: str) -> list[Run]:
         """The first block's second training, of every condition that asks for it."""
-        block, asked = self.blocks[0], self.study["repeat"]["conditions"]
+        block, repeated = self.blocks[0], self.study["repeat"]["conditions"]
         return [
             self._scored(stream, c, block, self.run(stream, c, block, True))
             for c in self.conditions
-            if c in asked
+            if c in repeated
         ]
 
     @_once
@@ -500,10 +505,10 @@ class Study:
 
         The stage of a measurement is the name of its outcome.
         """
-        asked = [table.name for table in SECONDARY if table.asked(self.study)]
+        outcomes = [table.name for table in SECONDARY if table.asked(self.study)]
         return [
             (cell.condition, cell.block, self._entity(name, cell.condition, settings, run=cell.run))
-            for name in asked
+            for name in outcomes
             for settings in [self.study["secondary"][name]]
             for cell in self.runs(stream)
         ]
@@ -523,13 +528,13 @@ class Study:
 
     def topologies(self, stream: str) -> list[tuple[str, str, Entity]]:
         """(topology, block, entity) of every topology of a base's own shape in this study."""
-        found = {}
+        entities = {}
         for condition in self.conditions:
             if "match" not in self.condition(condition):
                 for block in self.blocks:
                     name = self.topology_name(condition)
-                    found.setdefault((name, block), self.topology(condition, block))
-        return [(name, block, entity) for (name, block), entity in found.items()]
+                    entities.setdefault((name, block), self.topology(condition, block))
+        return [(name, block, entity) for (name, block), entity in entities.items()]
 
     # checks
 
@@ -553,20 +558,22 @@ class Study:
                 )
         used = {}
         for condition in self.conditions:
-            found = self.condition(condition)
-            topologies = {found["topology"], found.get("like"), found.get("match", {}).get("to")} - {None}
+            settings = self.condition(condition)
+            topologies = {settings["topology"], settings.get("like"), settings.get("match", {}).get("to")} - {
+                None
+            }
             for topology in topologies:
-                used[condition, topology] = topology == found["topology"] or "match" not in found
+                used[condition, topology] = topology == settings["topology"] or "match" not in settings
                 self._refuse_topology(topology, {})  # shapes need to know which topologies read text
-        for (condition, topology), own in used.items():
-            self._refuse_topology(topology, self.shape(condition) if own else {})
+        for (condition, topology), conditions in used.items():
+            self._refuse_topology(topology, self.shape(condition) if conditions else {})
 
         for name in self.config["figures"]:
             shown = {Path(table).name for table in registry.load("figures", name).tables}
-            wanted = shown & {table.name for table in MEASURED}
-            if wanted and not self.study["measure_topologies"]:
+            needed = shown & {table.name for table in MEASURED}
+            if needed and not self.study["measure_topologies"]:
                 raise UserError(
-                    f"figures.{name}: shows {', '.join(sorted(wanted))}, found study.measure_topologies false, "
+                    f"figures.{name}: shows {', '.join(sorted(needed))}, found study.measure_topologies false, "
                     "expected true: models are measured only if a study asks for it; set it, or remove the figure"
                 )
 

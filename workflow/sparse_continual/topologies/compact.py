@@ -109,7 +109,7 @@ def text_config(model):
 
 
 @torch.no_grad()
-def tried(job, found: list, left: dict, export: str) -> Plan | None:
+def tried(job, layers: list, left: dict, export: str) -> Plan | None:
     """The tested Plan that makes a model compact; None with `export` "masked", or if nothing is removed.
 
     job: a `pruning.Job`; found: its `structured.Layer`s; left: block -> (head groups, channels) that are kept. The
@@ -120,30 +120,30 @@ def tried(job, found: list, left: dict, export: str) -> Plan | None:
     computes something else than the masked one.
     """
     model = job.model
-    kept = {layer.block: _drawn(layer, left[layer.block], job.seed) for layer in found}
+    kept = {layer.block: _drawn(layer, left[layer.block], job.seed) for layer in layers}
     if all(groups.all() for each in kept.values() for groups in each.values()):
         return None
     tokens = job.rows[0][None, :TRIAL].to(model.get_input_embeddings().weight.device)
     with ExitStack() as hooks:
-        for layer in found:
+        for layer in layers:
             _expect_units(model, layer, kept[layer.block], hooks)
         model(input_ids=tokens, use_cache=False)
     if export != "compact":
         return None
-    plan = planned(model, found, left)
+    plan = planned(model, layers, left)
     masked, small = {}, {}
     with ExitStack() as hooks:
-        for layer in found:
+        for layer in layers:
             _switch_off(model, layer, kept[layer.block], hooks)
-        _watch(model, found, masked, hooks)
+        _watch(model, layers, masked, hooks)
         masked["logits"] = model(input_ids=tokens, use_cache=False).logits
     with ExitStack() as hooks:
         changes = Changes()
         hooks.callback(changes.undo)
         plan.describe(model, changes)
-        for layer in found:
+        for layer in layers:
             _cut_while_it_runs(model, plan, layer, kept[layer.block], hooks)
-        _watch(model, found, small, hooks)
+        _watch(model, layers, small, hooks)
         entered = _entered(model, hooks)
         try:
             small["logits"] = model(input_ids=tokens, use_cache=False).logits
@@ -151,7 +151,7 @@ def tried(job, found: list, left: dict, export: str) -> Plan | None:
             raise _refused(
                 model, f"the smaller model does not run: {entered[-1]} fails ({_last_line(error)})"
             ) from None
-    _compare(model, masked, small, job.linears[found[0].names["q_proj"]].weight.dtype)
+    _compare(model, masked, small, job.linears[layers[0].names["q_proj"]].weight.dtype)
     return plan
 
 
@@ -217,9 +217,9 @@ def _switch_off(model, layer, kept: dict, hooks) -> None:
         hooks.enter_context(_removed(handle))
 
 
-def _watch(model, found: list, outputs: dict, hooks) -> None:
+def _watch(model, layers: list, outputs: dict, hooks) -> None:
     """Record by hooks in `outputs` (weight name -> tensor) the outputs of attention and MLP of every block."""
-    for layer in found:
+    for layer in layers:
         for part in READ.values():
             name = layer.names[part]
             module = model.get_submodule(name.removesuffix(".weight"))
@@ -278,13 +278,13 @@ def _refused(model, why: str) -> UserError:
     return UserError(f"{type(model).__name__}: export compact: {why}; use export: masked")
 
 
-def planned(model, found: list, left: dict) -> Plan:
+def planned(model, layers: list, left: dict) -> Plan:
     """The Plan that leaves `left` (block -> (head groups, channels)) of the `found` layers.
 
     Raises UserError, naming the class and the parameter, if the class built from the smaller model's config has
     parameters or buffers of other names or shapes.
     """
-    plan, changes = Plan(_settings(model, found, left)), Changes()
+    plan, changes = Plan(_settings(model, layers, left)), Changes()
     old = _built(model)
     try:
         plan.describe(model, changes)
@@ -292,16 +292,16 @@ def planned(model, found: list, left: dict) -> Plan:
     finally:
         changes.undo()
     plan.attributes = list(_differing(old, new))
-    wanted = dict(_tensors(new))
-    other = sorted({name for name, _ in _tensors(model)} ^ wanted.keys())
+    shapes = dict(_tensors(new))
+    other = sorted({name for name, _ in _tensors(model)} ^ shapes.keys())
     if other:
-        where = "would lack" if other[0] not in wanted else "would have"
+        where = "would lack" if other[0] not in shapes else "would have"
         raise _refused(model, f"config.json cannot describe it: a model built from it {where} {other[0]}")
-    blocks = {layer.block: layer for layer in found}
+    blocks = {layer.block: layer for layer in layers}
     plan.cuts = {block: [] for block in blocks}
     for name, tensor in _tensors(model):
         block = next((block for block in blocks if name.startswith(f"{block}.")), None)
-        should = tuple(wanted[name].shape)
+        should = tuple(shapes[name].shape)
         if block:
             cut = _cut_of(name, tensor, should, blocks[block], left[block])
             if cut:
@@ -315,14 +315,14 @@ def planned(model, found: list, left: dict) -> Plan:
                 f"config.json cannot describe it: {name} would be {_by(expected)}, but what is built "
                 f"from it is {_by(should)}",
             )
-    for layer in found:
+    for layer in layers:
         _balance_norms(model, plan.cuts[layer.block], layer, left[layer.block])
     return plan
 
 
-def _settings(model, found: list, left: dict) -> dict:
+def _settings(model, layers: list, left: dict) -> dict:
     """Key -> value of the config of a model with `left` of its layers."""
-    config, first = text_config(model), found[0]
+    config, first = text_config(model), layers[0]
     heads, channels = left[first.block]
 
     def of(key):
@@ -379,7 +379,7 @@ def _differing(old, new):
 
 def _cut_of(name: str, tensor, should: tuple, layer, left: tuple) -> Cut | None:
     """How a block's tensor gets the shape `should`; None if it has it, or cannot get it."""
-    part = next((part for part, own in layer.names.items() if own == name), None)
+    part = next((part for part, weight_name in layer.names.items() if weight_name == name), None)
     attention = layer.names["q_proj"].rsplit(".", 2)[0] + "."
     if part:
         parts, dim = (ATTENTION if part in ATTENTION else MLP), int(part in READ.values())

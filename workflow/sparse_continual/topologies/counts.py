@@ -59,13 +59,13 @@ def parse_pattern(pattern: str) -> tuple[int, int] | None:
     """
     if pattern in ("dense", "unstructured", "structured"):
         return None
-    found = re.fullmatch(r"([1-9][0-9]*):([1-9][0-9]*)", str(pattern))
-    if not found or int(found[1]) >= int(found[2]):
+    match = re.fullmatch(r"([1-9][0-9]*):([1-9][0-9]*)", str(pattern))
+    if not match or int(match[1]) >= int(match[2]):
         raise UserError(
             f"pattern {pattern!r}: expected 'unstructured', 'structured', or 'N:M' with N kept of M consecutive inputs "
             "and 1 <= N < M, in quotes, for example '2:4'"
         )
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def spread(total: int, sizes: list[int]) -> list[int]:

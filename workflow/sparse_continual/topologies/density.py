@@ -62,8 +62,8 @@ def common_pattern(matrices, declared=None) -> str:
     Sparse matrices lack more than ZEROS of their weights; if there are none, those that lack any weight. A matrix
     without any weight has every pattern.
     """
-    found = [(pattern, float(density)) for pattern, density in matrices]
-    sparse = [kind for kind in found if kind[1] < 1 - ZEROS] or [kind for kind in found if kind[1] < 1]
+    pairs = [(pattern, float(density)) for pattern, density in matrices]
+    sparse = [kind for kind in pairs if kind[1] < 1 - ZEROS] or [kind for kind in pairs if kind[1] < 1]
     if not sparse:
         return "dense"
     kinds = sorted({pattern for pattern, density in sparse if density})

@@ -18,14 +18,14 @@ CHANCE = 1e-3  # share of exact zeros that rounding to half precision or float8 
 
 def existing_of(linears: dict) -> dict:
     """Weight name -> bool[outputs, inputs] of the weights that exist, of the matrices that lack some."""
-    found = {}
+    existing = {}
     for name, module in linears.items():
         mask = (
             matrix_of(module).detach() != 0
         ).contiguous()  # transposed ones too: rows are looked at in groups
         if not mask.all():
-            found[name] = mask
-    return found
+            existing[name] = mask
+    return existing
 
 
 def room_of(sizes: dict, existing: dict, groups=None) -> dict[str, int]:
@@ -49,21 +49,21 @@ def refuse(sizes: dict, existing: dict, settings: dict, sparsity, total) -> None
     weights = sum(rows * columns for rows, columns in sizes.values())
     left = sum(room_of(sizes, existing).values())
     absent = weights - left
-    found = f"{absent} of its {weights} prunable weights ({absent / weights:.3g}) are exactly zero"
+    zeros = f"{absent} of its {weights} prunable weights ({absent / weights:.3g}) are exactly zero"
     if settings.get("on_sparse") == "refuse" and absent > CHANCE * weights:
         raise UserError(
-            f"on_sparse refuse: the model is pruned already: {found}, expected at most {CHANCE:g} of them; use the "
+            f"on_sparse refuse: the model is pruned already: {zeros}, expected at most {CHANCE:g} of them; use the "
             "dense model, or choose on_sparse keep, which keeps these weights absent"
         )
     if settings["pattern"] == "dense":
         if absent > ZEROS * weights:
             raise UserError(
-                f"method {settings['method']}: the model is pruned already: {found}, expected at most {ZEROS:g} of "
+                f"method {settings['method']}: the model is pruned already: {zeros}, expected at most {ZEROS:g} of "
                 "them; to take its zeros as the topology, use method counted"
             )
     elif total is not None and not parse_pattern(settings["pattern"]) and total > left:
         raise UserError(
-            f"sparsity {sparsity}: the model is pruned already: {found}, and sparsity is the final share of absent "
+            f"sparsity {sparsity}: the model is pruned already: {zeros}, and sparsity is the final share of absent "
             f"weights; choose a sparsity of at least {at_least(absent, weights)}"
         )
 

@@ -130,11 +130,11 @@ def _verify(path, bits: Bits, recorded: str) -> None:
         name = sorted(bits.shapes.keys() ^ bits.bits.keys())[0]
         raise UserError(f"{path}: {name}: its bits or its shape are missing; {AGAIN}")
     for name, shape in bits.shapes.items():
-        found, wanted = bits.bits[name], -(-math.prod(shape) // 8)
-        if found.dtype != np.uint8 or found.shape != (wanted,):
+        packed, expected = bits.bits[name], -(-math.prod(shape) // 8)
+        if packed.dtype != np.uint8 or packed.shape != (expected,):
             raise UserError(
-                f"{path}: {name}: found {found.dtype} of shape {list(found.shape)}, expected uint8 of shape "
-                f"[{wanted}] for {by(shape)} bits; {AGAIN}"
+                f"{path}: {name}: found {packed.dtype} of shape {list(packed.shape)}, expected uint8 of shape "
+                f"[{expected}] for {by(shape)} bits; {AGAIN}"
             )
     if bits.sha256 != recorded:
         raise UserError(

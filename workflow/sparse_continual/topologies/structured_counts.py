@@ -52,14 +52,14 @@ def kept_groups(name: str, heads: int, channels: int, sparsity) -> tuple[int, in
     return heads - int(heads * (1 - share)), left
 
 
-def pruned_blocks(found: list, first: int, last: int, export: str) -> list:
+def pruned_blocks(blocks: list, first: int, last: int, export: str) -> list:
     """The blocks that are pruned. Raises UserError if there are none, or if a compact model would need two widths."""
-    chosen = found[first : len(found) - last]
+    chosen = blocks[first : len(blocks) - last]
     if not chosen:
         raise UserError(
-            f"found first {first} and last {last} of {len(found)} blocks left whole: none is pruned"
+            f"found first {first} and last {last} of {len(blocks)} blocks left whole: none is pruned"
         )
-    if export == "compact" and len(chosen) < len(found):
+    if export == "compact" and len(chosen) < len(blocks):
         raise UserError(
             f"found first {first} and last {last} blocks left whole with export compact: a config holds one width "
             "for all blocks; use export: masked"

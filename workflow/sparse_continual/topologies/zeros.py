@@ -53,9 +53,9 @@ def count(weight, declared=None) -> dict:
     return described(packed(weight), *weight.shape, declared)
 
 
-def described(found, rows: int, columns: int, declared=None) -> dict:
+def described(zeros, rows: int, columns: int, declared=None) -> dict:
     """`count` of a matrix from `found`, the result of `packed` or `packed_in`."""
-    bits, negative, not_finite = found
+    bits, negative, not_finite = zeros
     weights = rows * columns
     per_row = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
     nonzeros = int(per_row.sum())
@@ -278,7 +278,7 @@ def compare(first, second, names) -> list[dict]:
 
     Raises UserError naming a matrix of `names` that one of them lacks, or that differs in shape.
     """
-    found = []
+    rows = []
     for name in names:
         for one in (first, second):
             if name not in one.shapes:
@@ -292,8 +292,8 @@ def compare(first, second, names) -> list[dict]:
         one, other = (packed_in(checkpoint, name)[0] for checkpoint in (first, second))
         both = ones(one & other)
         row = {"matrix": name, "weights": math.prod(first.shapes[name]), "both": both}
-        found.append(row | {"only_first": ones(one) - both, "only_second": ones(other) - both})
-    return found
+        rows.append(row | {"only_first": ones(one) - both, "only_second": ones(other) - both})
+    return rows
 
 
 def relation(rows: list[dict]) -> dict:

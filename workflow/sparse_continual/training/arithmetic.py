@@ -108,18 +108,18 @@ def costs(shape: Shape, tokens: int) -> Costs:
             block,
             2 * block - inputs,
         )
-    found = shape.counted.get("flops", {}).get(str(tokens), f"rows of {tokens} tokens were not counted")
-    if isinstance(found, str):
-        raise UserError(f"FLOPs of a {shape.family} model are not known: {found}")
-    unread = 2 * sum(math.prod(shape.counted["matrices"][name]) for name in found["unread"])
+    counted = shape.counted.get("flops", {}).get(str(tokens), f"rows of {tokens} tokens were not counted")
+    if isinstance(counted, str):
+        raise UserError(f"FLOPs of a {shape.family} model are not known: {counted}")
+    unread = 2 * sum(math.prod(shape.counted["matrices"][name]) for name in counted["unread"])
     return Costs(
-        _whole(found["body"] / tokens - weights),
-        _whole(found["trained"] / tokens - 3 * weights),
-        _whole(found["frozen"] / tokens - 3 * weights + unread),
-        _whole(found["head"] / tokens),
-        tuple(found["unread"]),
-        _whole(found["body"] / tokens / shape.layers),
-        _whole(found["blocks"] / tokens / shape.layers),
+        _whole(counted["body"] / tokens - weights),
+        _whole(counted["trained"] / tokens - 3 * weights),
+        _whole(counted["frozen"] / tokens - 3 * weights + unread),
+        _whole(counted["head"] / tokens),
+        tuple(counted["unread"]),
+        _whole(counted["body"] / tokens / shape.layers),
+        _whole(counted["blocks"] / tokens / shape.layers),
     )
 
 
@@ -157,11 +157,11 @@ def forward_flops(shape: Shape, tokens: int, weights: int | None = None, head: f
 
     Raises UserError as `costs`.
     """
-    found = costs(shape, tokens)
+    cost = costs(shape, tokens)
     parts = {
         "linears": 2 * (shape.prunable if weights is None else weights),
-        "attention": found.rest,
-        "head": _whole(found.head * head),
+        "attention": cost.rest,
+        "head": _whole(cost.head * head),
     }
     total = {"total": sum(parts.values())}
     if not shape.counted:
@@ -184,22 +184,22 @@ def training_flops(
 
     Raises UserError as `costs`.
     """
-    found = costs(shape, tokens)
+    cost = costs(shape, tokens)
     weights = shape.prunable if weights is None else weights
     return _whole(
         4 * weights
         + 2 * (weights if trained is None else trained)
-        + _beside(shape, found, weights, ends_trained, head)
+        + _beside(shape, cost, weights, ends_trained, head)
     )
 
 
-def _beside(shape: Shape, found: Costs, weights: int, ends_trained: bool, head: float) -> float:
+def _beside(shape: Shape, cost: Costs, weights: int, ends_trained: bool, head: float) -> float:
     """FLOPs per token of a training step besides 6 a weight; unread inputs are scaled by the density of `weights`."""
     if ends_trained:
-        return found.rest_trained + 3 * _whole(found.head * head)
+        return cost.rest_trained + 3 * _whole(cost.head * head)
     sizes = matrices(asdict(shape))
-    unread = 2 * sum(math.prod(sizes[name]) for name in found.unread)
-    return found.rest_frozen + 2 * _whole(found.head * head) - unread * weights / shape.prunable
+    unread = 2 * sum(math.prod(sizes[name]) for name in cost.unread)
+    return cost.rest_frozen + 2 * _whole(cost.head * head) - unread * weights / shape.prunable
 
 
 def lora_values(shape: Shape, rank: int) -> int:
@@ -222,13 +222,13 @@ def lora_training_flops(
 
     Raises UserError as `costs`.
     """
-    found = costs(shape, tokens)
+    cost = costs(shape, tokens)
     weights = shape.prunable if weights is None else weights
     adapters = 6 * lora_values(shape, rank)
     if not ends_trained:
         sizes = matrices(asdict(shape))
-        adapters -= 2 * rank * sum(sizes[name][1] for name in found.unread)
-    return _whole(4 * weights + adapters + _beside(shape, found, weights, ends_trained, head))
+        adapters -= 2 * rank * sum(sizes[name][1] for name in cost.unread)
+    return _whole(4 * weights + adapters + _beside(shape, cost, weights, ends_trained, head))
 
 
 def masked_lora_training_flops(

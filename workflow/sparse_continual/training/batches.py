@@ -45,11 +45,11 @@ class Batches:
 
 def batches_of(split: Split, device="cpu") -> Batches:
     """The Batches of `split` on `device`, made once and kept while the split exists."""
-    found = _kept.setdefault(split, {})
+    by_device = _kept.setdefault(split, {})
     key = str(device)
-    if key not in found:
-        found[key] = Batches(split, device)
-    return found[key]
+    if key not in by_device:
+        by_device[key] = Batches(split, device)
+    return by_device[key]
 
 
 def collate(split: Split, rows, device="cpu") -> dict:
@@ -98,8 +98,8 @@ def _span(rows: int, seed: int, first: int, count: int) -> np.ndarray:
     """Rows number first..first+count-1 of an endless sequence of epochs, each without replacement."""
     places = np.arange(first, first + count)
     epochs = places // rows
-    taken = [_permutation(rows, seed, int(e))[places[epochs == e] % rows] for e in np.unique(epochs)]
-    return np.concatenate(taken) if taken else places
+    epoch_rows = [_permutation(rows, seed, int(e))[places[epochs == e] % rows] for e in np.unique(epochs)]
+    return np.concatenate(epoch_rows) if epoch_rows else places
 
 
 def batch_rows(rows: int, batch_size: int, seed: int, step: int) -> np.ndarray:

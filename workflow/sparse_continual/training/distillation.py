@@ -51,7 +51,7 @@ class Distillation:
     def __call__(self, model, batch: dict):
         with torch.no_grad():
             teacher = _Reading(self.teacher, self.squarehead)
-            wanted, _ = logits_and_targets(teacher, batch)
+            teacher_logits, _ = logits_and_targets(teacher, batch)
         student = _Reading(model, self.squarehead)
         logits, targets = logits_and_targets(student, batch)
         text = torch.nn.functional.cross_entropy(
@@ -60,7 +60,7 @@ class Distillation:
         loss, parts = text, {"text": text}
         if self.logits:
             counted = targets != IGNORED
-            each = divergence(logits, wanted, self.temperature)
+            each = divergence(logits, teacher_logits, self.temperature)
             parts["logits"] = (each * counted).sum() / counted.sum()
             loss = loss + self.logits * parts["logits"]
         if self.squarehead:
@@ -73,8 +73,8 @@ class Distillation:
 class _Reading:
     """A model as `logits_and_targets` calls it; it keeps the hidden states after each block at the `wanted` places."""
 
-    def __init__(self, model, wanted):
-        self.model, self.wanted = model, bool(wanted)
+    def __init__(self, model, keeps_states):
+        self.model, self.wanted = model, bool(keeps_states)
 
     def __call__(self, **inputs):
         read = self.model(**inputs, output_hidden_states=self.wanted)

@@ -57,9 +57,9 @@ def lm_loss(model, rows, reduction="mean"):
 
     tokens, real = (tensor.to(model.device) for tensor in collate(rows))
     logits = model(input_ids=tokens, attention_mask=real.long(), use_cache=False).logits[:, :-1]
-    wanted = tokens[:, 1:].masked_fill(~real[:, 1:], -100)
+    targets = tokens[:, 1:].masked_fill(~real[:, 1:], -100)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction=reduction)
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction=reduction)
 
 
 def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, first=0) -> None:
@@ -159,7 +159,7 @@ def _run_again(block, read):
     import torch
     from torch.utils.checkpoint import checkpoint
 
-    own = vars(block).get("forward")  # as accelerate's hooks set it
+    forward = vars(block).get("forward")  # as accelerate's hooks set it
     whole = torch.nn.Module()  # holds the block as a part: calling the block itself would recurse
     whole.block, whole.forward = block, block.forward
 
@@ -172,8 +172,8 @@ def _run_again(block, read):
         yield
     finally:
         del block.forward
-        if own:
-            block.forward = own
+        if forward:
+            block.forward = forward
 
 
 def sum_recomputed(value_of, names):

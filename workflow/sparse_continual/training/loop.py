@@ -88,20 +88,20 @@ def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int, lo
     # One block for all losses: keeping a scalar of every step would fragment the memory that the step frees, and the
     # next step would allocate new memory.
     losses = torch.empty(settings["steps"], device=model.device)
-    tokens, told = 0, time.monotonic()
+    tokens, reported = 0, time.monotonic()
     for number in range(settings["steps"]):
         for group in optimizer.param_groups:
             group["lr"] = settings["learning_rate"] * rate(number, settings["steps"], settings["warmup"])
         drawn = mixture_rows(sizes, shares, settings["batch_size"], seed_of("mixture batches", seed), number)
-        taken = [firsts[entry] + chosen for entry, chosen in drawn]
-        batch = collate(rows, np.concatenate(taken), model.device)
-        tokens += int(sum(rows.starts[t + 1].sum() - rows.starts[t].sum() for t in taken))
+        chosen_rows = [firsts[entry] + chosen for entry, chosen in drawn]
+        batch = collate(rows, np.concatenate(chosen_rows), model.device)
+        tokens += int(sum(rows.starts[t + 1].sum() - rows.starts[t].sum() for t in chosen_rows))
         loss = loss_of(model, batch)
         step(loss, optimizer, places)
         losses[number] = loss.detach()
-        if time.monotonic() - told > 30:
+        if time.monotonic() - reported > 30:
             print(f"step {number + 1} of {settings['steps']}: loss {losses[number].item():.4f}", flush=True)
-            told = time.monotonic()
+            reported = time.monotonic()
     model.eval()
     _refuse_divergence(losses, settings)
     return {"steps": settings["steps"], "tokens": tokens, "final_loss": final(losses)}

@@ -63,10 +63,10 @@ def _mistakes(claims: list[dict], study: dict, figures: list[str]) -> list[str]:
     named = Counter(member for claim in claims for member in claim.get("all_of", ()))
     by_name = {claim["name"]: claim for claim in claims}
     contrasts = {contrast["name"]: contrast for contrast in study["contrasts"]}
-    asked = list(dict.fromkeys(claim["contrast"] for claim in claims if "contrast" in claim))
-    typing_error = len(asked) == 1 and nearest(asked[0], contrasts)
-    if asked and not contrasts.keys() & set(asked) and not typing_error:
-        some = ", ".join(asked[:3]) + (", ..." if len(asked) > 3 else "")
+    used = list(dict.fromkeys(claim["contrast"] for claim in claims if "contrast" in claim))
+    typing_error = len(used) == 1 and nearest(used[0], contrasts)
+    if used and not contrasts.keys() & set(used) and not typing_error:
+        some = ", ".join(used[:3]) + (", ..." if len(used) > 3 else "")
         return [
             f"found claims on contrasts {some}, but study {study['name']!r} has no such contrasts; name the study's own"
             " file in study.claims, or null for no claims"

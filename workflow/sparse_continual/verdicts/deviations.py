@@ -49,15 +49,15 @@ def list_deviations(path, planned_path, now: dict, ran: dict, output) -> None:
 
 def tabled(scores: dict) -> dict:
     """{stream: {condition: {block: order of tasks}}} of the tables of scores: the design that was run."""
-    found: dict = {}
+    design: dict = {}
     for stream, path in scores.items():
         frame = tables.read(path)
         rows = frame[(frame.position > 0) & (frame.after == 0) & (frame.part == "all")].sort_values(
             "position"
         )
         for (condition, block), group in rows.groupby(["condition", "block"], sort=False):
-            found.setdefault(stream, {}).setdefault(condition, {})[block] = list(group.task)
-    return found
+            design.setdefault(stream, {}).setdefault(condition, {})[block] = list(group.task)
+    return design
 
 
 def finish_times(runs: list) -> dict:
@@ -66,11 +66,12 @@ def finish_times(runs: list) -> dict:
     A cell has its own run, and those of its references and repeat: the oldest counts. Relearning savings start from the
     cell's last weights, so they are not older than it.
     """
-    found: dict = {}
+    finished: dict = {}
     for stream, condition, block, path in runs:
-        found.setdefault((stream, condition, block), []).append(files.read_json(path).get("finished"))
+        finished.setdefault((stream, condition, block), []).append(files.read_json(path).get("finished"))
     return {
-        key: None if None in times else min(times, key=datetime.fromisoformat) for key, times in found.items()
+        key: None if None in times else min(times, key=datetime.fromisoformat)
+        for key, times in finished.items()
     }
 
 
@@ -89,7 +90,7 @@ def deviations(registration: dict, now: dict, ran: dict, finished: dict) -> list
     for kind, key in (("contrast", "contrasts"), ("claim", "claims")):
         rows += _keyed(kind, _named(planned[key]), _named(current[key]))
     for key in ("statistics", "training", "tuning", "scoring", "references", "repeat", "secondary"):
-        rows += [_row(key, *found) for found in _values("", planned[key], current[key])]
+        rows += [_row(key, *change) for change in _values("", planned[key], current[key])]
     for key in ("seed", "phase", "primary_metrics", "exclusion"):
         if planned[key] != current[key]:
             rows.append(_row(key, "", planned[key], current[key]))
@@ -97,8 +98,8 @@ def deviations(registration: dict, now: dict, ran: dict, finished: dict) -> list
         codes = registration["analysis"]["code"], now["analysis"]["code"]
         rows.append(_row("code", "statistics", *codes))
     rows += [
-        _row("version", *found)
-        for found in _values("", registration["analysis"]["versions"], now["analysis"]["versions"])
+        _row("version", *change)
+        for change in _values("", registration["analysis"]["versions"], now["analysis"]["versions"])
     ]
     older = sorted(run for run, time in finished.items() if _older(time, registration["registered"]))
     counts: dict = {}
@@ -209,11 +210,11 @@ def _runs_made_otherwise(planned: dict, current: dict) -> list[dict]:
         if planned["conditions"][name] != current["conditions"].get(name)
     }
     return [
-        _row("condition", f"{condition}, stream {stream}", f"made of {digest}", f"made of {found}")
+        _row("condition", f"{condition}, stream {stream}", f"made of {digest}", f"made of {actual}")
         for stream, digests in planned["runs"].items()
         for condition, digest in digests.items()
         if condition not in named
-        and (found := current["runs"].get(stream, {}).get(condition, digest)) != digest
+        and (actual := current["runs"].get(stream, {}).get(condition, digest)) != digest
         and planned["blocks"] == current["blocks"]
     ]
 
@@ -222,13 +223,13 @@ def _blocks(planned: dict, ran: dict) -> list[dict]:
     """Blocks that were not planned, are missing, or had other orders, by the tables."""
     rows = []
     for stream, conditions in ran.items():
-        orders, found = planned["orders"].get(stream, {}), {}
+        orders, run_orders = planned["orders"].get(stream, {}), {}
         for condition, blocks in conditions.items():
             for block in dict.fromkeys([*orders, *blocks]):
                 change = _change(orders.get(block), blocks.get(block))
                 if change:
-                    found.setdefault((block, change), []).append(condition)
-        for (block, (kind, before, after)), arms in found.items():
+                    run_orders.setdefault((block, change), []).append(condition)
+        for (block, (kind, before, after)), arms in run_orders.items():
             where = "" if len(arms) == len(conditions) else f" in {', '.join(arms)}"
             rows.append(_row(kind, f"{block}, stream {stream}", before, after + where))
     return rows
@@ -255,9 +256,9 @@ def _values(where: str, planned, current) -> list[tuple]:
         return [] if planned == current else [(where, planned, current)]
     keys = list(planned) + [key for key in current if key not in planned]
     return [
-        found
+        change
         for key in keys
-        for found in _values(f"{where}.{key}".strip("."), planned.get(key), current.get(key))
+        for change in _values(f"{where}.{key}".strip("."), planned.get(key), current.get(key))
     ]
 
 

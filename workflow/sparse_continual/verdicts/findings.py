@@ -59,35 +59,37 @@ def samples_of(differences: dict, contrasts: list[dict]) -> dict:
     differences: stream -> differences.csv as a DataFrame. For a load contrast, its difference on the first stream minus
     that on the second; raises UserError naming the blocks that only one of them has.
     """
-    found: dict = {}
+    samples: dict = {}
     for stream, frame in differences.items():
         raw = frame[frame.scale == "raw"]
         for row in raw.itertuples(index=False):
-            found.setdefault((stream, row.contrast, row.metric), {})[row.block] = row.difference
+            samples.setdefault((stream, row.contrast, row.metric), {})[row.block] = row.difference
     for contrast in contrasts:
         if "streams" not in contrast:
             continue
         name, (first, second) = contrast["name"], contrast["streams"]
-        alone = found[first, name, LEARNING].keys() ^ found[second, name, LEARNING].keys()
+        alone = samples[first, name, LEARNING].keys() ^ samples[second, name, LEARNING].keys()
         if alone:
             raise UserError(
                 f"study.contrasts: {name}: only one of the streams {first} and {second} has block"
                 f" {', '.join(sorted(alone))}; expected both on every block"
             )
-        for metric in [metric for stream, own, metric in found if (stream, own) == (first, name)]:
-            one, other = found[first, name, metric], found.get((second, name, metric), {})
+        for metric in [
+            metric for stream, contrast_name, metric in samples if (stream, contrast_name) == (first, name)
+        ]:
+            one, other = samples[first, name, metric], samples.get((second, name, metric), {})
             both = {block: one[block] - other[block] for block in one if block in other}
-            found[stream_of({}, contrast), name, metric] = both
-    return found
+            samples[stream_of({}, contrast), name, metric] = both
+    return samples
 
 
 def collapsed(flags: dict) -> dict:
     """{(stream, condition): blocks in which it collapsed}; flags: stream -> flags.csv as a DataFrame."""
-    found: dict = {}
+    blocks: dict = {}
     for stream, frame in flags.items():
         for row in frame[frame.kind == "collapse"].itertuples(index=False):
-            found.setdefault((stream, row.condition), set()).add(row.block)
-    return found
+            blocks.setdefault((stream, row.condition), set()).add(row.block)
+    return blocks
 
 
 def refuse_pilot(blocks, phase: str) -> None:
@@ -105,13 +107,13 @@ def with_power(row: dict) -> dict:
     if not row["sd"] > 0:
         return row
     level = row["level"] / (row["tests"] if row["tests"] >= 1 else 1)
-    seen = {"detectable": power.detectable(int(row["n"]), row["sd"], level)}
+    cells = {"detectable": power.detectable(int(row["n"]), row["sd"], level)}
     if row["claim_margin"] > 0:
         gate = (row["learning_sd"], row["margin"]) if row["gate_side"] else None
-        seen["tost_power"] = power.gated_tost_power(
+        cells["tost_power"] = power.gated_tost_power(
             int(row["n"]), row["sd"], row["claim_margin"], level, gate
         )
-    return row | seen
+    return row | cells
 
 
 def power_rows(plan: dict, rows: list[dict] = ()) -> list[dict]:
@@ -122,7 +124,7 @@ def power_rows(plan: dict, rows: list[dict] = ()) -> list[dict]:
     such differences that are treated as independent, it is sqrt(2) times that.
     """
     contrasts = {contrast["name"]: contrast for contrast in plan["contrasts"]}
-    statistics, found = plan["statistics"], {}
+    statistics, spreads = plan["statistics"], {}
     observed = {row["claim"]: (row["sd"], row["learning_sd"]) for row in rows}
     pilot = {(sd["stream"], sd["contrast"], sd["metric"]): sd["sd"] for sd in plan["pilot"]}
     tests = sum(map(counted, plan["claims"]))
@@ -142,13 +144,13 @@ def power_rows(plan: dict, rows: list[dict] = ()) -> list[dict]:
         for source, (sd, learning_sd) in sds.items():
             if sd > 0:
                 gate = (learning_sd, statistics["learning_margin"]) if gated(claim, contrast) else None
-                found.setdefault((source, *key), _power(source, key, sd, gate, claim, plan, max(tests, 1)))
-    return list(found.values())
+                spreads.setdefault((source, *key), _power(source, key, sd, gate, claim, plan, max(tests, 1)))
+    return list(spreads.values())
 
 
 def _power(source, key, sd, gate, claim, plan, tests) -> dict:
     statistics, margin = plan["statistics"], claim.get("margin", math.nan)
-    seen = power.plan(
+    cells = power.plan(
         planned_n(plan["bases"]),
         sd,
         margin if margin > 0 else statistics["effect"],
@@ -158,8 +160,8 @@ def _power(source, key, sd, gate, claim, plan, tests) -> dict:
         gate,
     )
     if not margin > 0:
-        seen |= {"margin": math.nan, "tost_power": math.nan}
-    return {"source": source, **dict(zip(("stream", "contrast", "metric"), key, strict=True)), **seen}
+        cells |= {"margin": math.nan, "tost_power": math.nan}
+    return {"source": source, **dict(zip(("stream", "contrast", "metric"), key, strict=True)), **cells}
 
 
 def planned_n(bases: dict[str, str]) -> int:
@@ -180,8 +182,8 @@ def load_rows(differences: dict, plan: dict, nonzeros: dict) -> list[dict]:
             ["contrast", "estimand", "metric"], sort=False
         ):
             first = arms(contrasts[name])[0]
-            own = dict(zip(group.block, group.difference, strict=True))
-            cells, _ = described(own, plan["bases"], plan["statistics"]["level"])
+            by_block = dict(zip(group.block, group.difference, strict=True))
+            cells, _ = described(by_block, plan["bases"], plan["statistics"]["level"])
             load = bits / nonzeros[stream, first] if bits else math.nan
             rows.append(
                 dict(zip(LOADS.names, (stream, load, name, estimand, metric, *cells.values()), strict=True))

@@ -59,12 +59,12 @@ def checks(scores, contrasts: list[dict], settings: dict) -> list[dict]:
     """
     scores = scores[(scores.position > 0) & (scores.part == "all")]
     arms = {condition: rows for condition, rows in scores.groupby("condition", sort=False)}
-    found = [_worked()]
+    results = [_worked()]
     minus = dict.fromkeys(c["minus"][0] for c in contrasts if len(c["plus"]) == len(c["minus"]) == 1)
     for arm in minus:
-        found += _planted(arm, arms[arm], settings)
-    found += [_itself(arm, rows, settings) for arm, rows in arms.items()]
-    return found + [_kept(arm, arms[arm]) for arm in settings["kept"]]
+        results += _planted(arm, arms[arm], settings)
+    results += [_itself(arm, rows, settings) for arm, rows in arms.items()]
+    return results + [_kept(arm, arms[arm]) for arm in settings["kept"]]
 
 
 def refuse_failed(rows, where: str) -> None:
@@ -105,12 +105,12 @@ def _worked() -> dict:
     )
 
 
-def _planted(arm: str, own, settings: dict) -> list[dict]:
+def _planted(arm: str, scores, settings: dict) -> list[dict]:
     keys = ["block", "position"]
-    before = own[own.after == 0].set_index(keys).score
-    start = before.loc[list(zip(*(own[key] for key in keys), strict=True))].to_numpy()
-    planted = own.assign(condition=OTHER.format(arm), score=start + (own.score - start) / 2)
-    differences, _ = _differences(arm, own, planted, settings)
+    before = scores[scores.after == 0].set_index(keys).score
+    start = before.loc[list(zip(*(scores[key] for key in keys), strict=True))].to_numpy()
+    planted = scores.assign(condition=OTHER.format(arm), score=start + (scores.score - start) / 2)
+    differences, _ = _differences(arm, scores, planted, settings)
     rows = []
     for check, metric, direction, words in (
         ("planted arm", "forgetting", "less", "forgetting less"),
@@ -125,9 +125,9 @@ def _planted(arm: str, own, settings: dict) -> list[dict]:
     return rows
 
 
-def _itself(arm: str, own, settings: dict) -> dict:
-    copy = own.sample(frac=1, random_state=0).assign(condition=OTHER.format(arm))
-    differences, defined = _differences(arm, own, copy, settings)
+def _itself(arm: str, scores, settings: dict) -> dict:
+    copy = scores.sample(frac=1, random_state=0).assign(condition=OTHER.format(arm))
+    differences, defined = _differences(arm, scores, copy, settings)
     off = differences[differences.difference != 0]
     value = "0"
     if len(off):
@@ -146,9 +146,9 @@ def _itself(arm: str, own, settings: dict) -> dict:
     )
 
 
-def _kept(arm: str, own) -> dict:
+def _kept(arm: str, scores) -> dict:
     forgetting = metrics.OF_MATRIX["forgetting"]
-    largest = max((forgetting(entry.raw) for entry in matrices.of_stream(own)), key=abs)
+    largest = max((forgetting(entry.raw) for entry in matrices.of_stream(scores)), key=abs)
     return _result(
         "nothing forgotten",
         arm,
@@ -159,13 +159,13 @@ def _kept(arm: str, own) -> dict:
     )
 
 
-def _differences(arm: str, own, other, settings: dict) -> tuple:
+def _differences(arm: str, scores, other, settings: dict) -> tuple:
     """(differences.csv of `other` minus `own`, as `estimate` makes it; the number of defined values of `own`)."""
     import pandas
 
-    values = metric_table.metric_table(matrices.of_stream(pandas.concat([own, other], ignore_index=True)))
-    found = compare.difference_table(compare.index(values), [_contrast(arm)], settings["bases"])
-    return found, int(values.value[values.condition == arm].notna().sum())
+    values = metric_table.metric_table(matrices.of_stream(pandas.concat([scores, other], ignore_index=True)))
+    frame = compare.difference_table(compare.index(values), [_contrast(arm)], settings["bases"])
+    return frame, int(values.value[values.condition == arm].notna().sum())
 
 
 def _contrast(arm: str) -> dict:

@@ -41,21 +41,21 @@ def judge(claims: list[dict], samples: dict, settings: dict) -> list[dict]:
     """
     contrasts = {contrast["name"]: contrast for contrast in settings["contrasts"]}
     tests = sum(counted(claim) for claim in claims)
-    found = {}
+    measured = {}
     for claim in claims:
         if claim["rule"] not in ("all_of", "untested"):
-            found[claim["name"]] = _single(claim, contrasts[claim["contrast"]], samples, settings, tests)
+            measured[claim["name"]] = _single(claim, contrasts[claim["contrast"]], samples, settings, tests)
     for claim in claims:
         if claim["rule"] == "all_of":
-            found[claim["name"]] = _joint([found[name] for name in claim["all_of"]])
+            measured[claim["name"]] = _joint([measured[name] for name in claim["all_of"]])
         elif claim["rule"] == "untested":
-            found[claim["name"]] = {}
-    _adjust(claims, found, settings, tests)
+            measured[claim["name"]] = {}
+    _adjust(claims, measured, settings, tests)
     words = {}
     for claim in claims:
-        words[claim["name"]] = _word(claim, found[claim["name"]], settings, tests)
-    _members(claims, found, words, settings["level"])
-    return [_row(claim, found[claim["name"]], words[claim["name"]], settings) for claim in claims]
+        words[claim["name"]] = _word(claim, measured[claim["name"]], settings, tests)
+    _members(claims, measured, words, settings["level"])
+    return [_row(claim, measured[claim["name"]], words[claim["name"]], settings) for claim in claims]
 
 
 def stream_of(claim: dict, contrast: dict) -> str:
@@ -95,7 +95,7 @@ def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: i
     margin = claim.get("margin", math.nan)
     null = -sign * margin if claim["rule"] == "noninferiority" else 0.0
     wide = paired.interval(d, level / tests) if tests else (math.nan, math.nan)
-    found = {
+    cells = {
         "stream": stream,
         "contrast": claim["contrast"],
         "estimand": contrast["estimand"],
@@ -110,41 +110,41 @@ def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: i
         **_gate(claim, contrast, sign, samples, settings, stream),
     }
     flip = paired.sign_flip(d - null)
-    found |= {
+    cells |= {
         "sign_flip_p": flip.p,
         "sign_flip_error": flip.error,
         "sign_flip_smallest": flip.smallest,
     }
-    gates = found["_gates"]
+    gates = cells["_gates"]
     if margin > 0:
-        found["tost_p"], lower, upper = paired.tost(d, margin, level / max(tests, 1))
-        found |= {"equivalence_lower": lower, "equivalence_upper": upper}
-        found["_tost_claim_p"] = _largest(found["tost_p"], gates["both"])
+        cells["tost_p"], lower, upper = paired.tost(d, margin, level / max(tests, 1))
+        cells |= {"equivalence_lower": lower, "equivalence_upper": upper}
+        cells["_tost_claim_p"] = _largest(cells["tost_p"], gates["both"])
     if claim["rule"] == "equivalence":
         gated_both = gates["both"] < level / max(tests, 1)
         outside = gated_both and (wide[0] > margin or wide[1] < -margin)
-        return found | {
-            "p": found["tost_p"],
+        return cells | {
+            "p": cells["tost_p"],
             "p_source": "tost",
             "gate_p": gates["both"],
-            "_claim_p": found["_tost_claim_p"],
+            "_claim_p": cells["_tost_claim_p"],
             "_toward": not outside,
             "_bootstrap": True,
         }
     p = paired.t_test(d - null)[1]
     # without variance between units the t test is not defined; the sign-flip test still is
-    found["p"], found["p_source"] = (flip.p, "sign-flip") if math.isnan(p) else (p, "t")
-    found["_toward"] = bool(sign * (d.mean() - null) > 0)
-    found["gate_p"] = gates["claimed" if found["_toward"] else "opposite"]
-    found["_claim_p"] = max(found["p"], found["gate_p"])
-    found["_bootstrap"] = True
+    cells["p"], cells["p_source"] = (flip.p, "sign-flip") if math.isnan(p) else (p, "t")
+    cells["_toward"] = bool(sign * (d.mean() - null) > 0)
+    cells["gate_p"] = gates["claimed" if cells["_toward"] else "opposite"]
+    cells["_claim_p"] = max(cells["p"], cells["gate_p"])
+    cells["_bootstrap"] = True
     runs = [(name, arm) for name in contrast.get("streams", [stream]) for arm in arms(contrast)]
     collapsed = any(settings["collapsed"].get(run) for run in runs)
     if len(d) >= MINIMUM_BLOCKS and not paired.constant(d) and (collapsed or paired.skewed(d)):
         lower, upper = paired.bootstrap_t(d, level)
-        found |= {"bootstrap_lower": lower, "bootstrap_upper": upper}
-        found["_bootstrap"] = bool(lower > null or upper < null)
-    return found
+        cells |= {"bootstrap_lower": lower, "bootstrap_upper": upper}
+        cells["_bootstrap"] = bool(lower > null or upper < null)
+    return cells
 
 
 def _gate(claim: dict, contrast: dict, sign: int, samples: dict, settings: dict, stream: str) -> dict:
@@ -188,7 +188,7 @@ def _largest(*values: float) -> float:
 
 def _joint(members: list[dict]) -> dict:
     """The intersection-union of measured members: as strong as the weakest."""
-    found = {
+    cells = {
         "n": min(member["n"] for member in members),
         "unit": members[0]["unit"],
         "p_source": "largest of members",
@@ -200,19 +200,19 @@ def _joint(members: list[dict]) -> dict:
     }
     agree = len({member["_toward"] for member in members}) == 1
     for key in ("p", "gate_p", "_claim_p", "sign_flip_p"):
-        found[key] = max(member[key] for member in members) if agree else 1.0
+        cells[key] = max(member[key] for member in members) if agree else 1.0
     weakest = max(members, key=lambda member: member["sign_flip_p"])
-    found["sign_flip_error"] = weakest["sign_flip_error"] if agree else 0.0
+    cells["sign_flip_error"] = weakest["sign_flip_error"] if agree else 0.0
     if all("tost_p" in member for member in members):
         for key in ("tost_p", "_tost_claim_p"):
-            found[key] = _largest(*(member[key] for member in members))
-        found["claim_margin"] = max(member["claim_margin"] for member in members)
+            cells[key] = _largest(*(member[key] for member in members))
+        cells["claim_margin"] = max(member["claim_margin"] for member in members)
     streams = dict.fromkeys(member["stream"] for member in members)
     metrics = dict.fromkeys(member["metric"] for member in members)
-    return found | {"stream": " ".join(streams), "metric": " ".join(metrics)}
+    return cells | {"stream": " ".join(streams), "metric": " ".join(metrics)}
 
 
-def _adjust(claims: list[dict], found: dict, settings: dict, tests: int) -> None:
+def _adjust(claims: list[dict], cells_of_claims: dict, settings: dict, tests: int) -> None:
     """Holm's adjustment over the separate confirmatory claims, in place.
 
     A claim that turned out exploratory, and a claim of equivalence, keeps its place with p = 1.
@@ -221,56 +221,56 @@ def _adjust(claims: list[dict], found: dict, settings: dict, tests: int) -> None
     tested = [c for c in family if not _exploratory(c, settings) and c["rule"] != "equivalence"]
     names = [claim["name"] for claim in tested]
     padding = [1.0] * (len(family) - len(tested))
-    adjusted = paired.holm([found[name]["_claim_p"] for name in names] + padding)
+    adjusted = paired.holm([cells_of_claims[name]["_claim_p"] for name in names] + padding)
     for name, p in zip(names, adjusted, strict=False):
-        found[name]["holm_p"] = float(p)
+        cells_of_claims[name]["holm_p"] = float(p)
     for claim in family:
-        measured = found[claim["name"]]
+        measured = cells_of_claims[claim["name"]]
         if claim["rule"] == "equivalence" and not _exploratory(claim, settings):
             measured["holm_p"] = min(1.0, measured["_claim_p"] * tests)
         measured["tests"] = tests
-    for measured in found.values():
+    for measured in cells_of_claims.values():
         if measured:
             reaches = measured["sign_flip_smallest"] < settings["level"]
             measured["exact_reaches_level"] = "true" if reaches else "false"
 
 
-def _word(claim: dict, found: dict, settings: dict, tests: int) -> str:
+def _word(claim: dict, cells: dict, settings: dict, tests: int) -> str:
     if claim["rule"] == "untested":
         return "not tested"
     word = verdict(
         level=settings["level"],
         rule=claim["rule"],
         exploratory=_exploratory(claim, settings),
-        n=found["n"],
-        exact_smallest=found["sign_flip_smallest"],
-        complete=found["_complete"],
-        gate_passed=found["gate_passed"],
-        p=found.get("holm_p", found["_claim_p"]),
-        exact_p=found["sign_flip_p"],
-        bootstrap_agrees=found["_bootstrap"],
-        toward=found["_toward"],
-        tost_p=found.get("_tost_claim_p", math.nan),
+        n=cells["n"],
+        exact_smallest=cells["sign_flip_smallest"],
+        complete=cells["_complete"],
+        gate_passed=cells["gate_passed"],
+        p=cells.get("holm_p", cells["_claim_p"]),
+        exact_p=cells["sign_flip_p"],
+        bootstrap_agrees=cells["_bootstrap"],
+        toward=cells["_toward"],
+        tost_p=cells.get("_tost_claim_p", math.nan),
         tost_level=settings["level"] / max(tests, 1),
     )
-    reversed_ = claim["rule"] != "equivalence" and not found["_toward"]
-    if word == "not distinguished" and reversed_ and found["p"] < settings["level"] <= found["gate_p"]:
+    reversed_ = claim["rule"] != "equivalence" and not cells["_toward"]
+    if word == "not distinguished" and reversed_ and cells["p"] < settings["level"] <= cells["gate_p"]:
         # the other side forgot less, but it is not shown that it learnt as much
-        found |= {"gate_passed": False, "gate_side": found.get("_other", "")}
+        cells |= {"gate_passed": False, "gate_side": cells.get("_other", "")}
         return "gate failed"
     return word
 
 
-def _members(claims: list[dict], found: dict, words: dict, level: float) -> None:
+def _members(claims: list[dict], measured: dict, words: dict, level: float) -> None:
     """Set the words of the members of intersection-union claims, and list the failed members, in place.
 
     A member shows the adjusted p values of its claim.
     """
-    own = dict(words)
+    originals = dict(words)
     for claim in claims:
         if claim["rule"] != "all_of":
             continue
-        joint, word = found[claim["name"]], words[claim["name"]]
+        joint, word = measured[claim["name"]], words[claim["name"]]
         factor = (
             max(1.0, joint.get("holm_p", joint["_claim_p"]) / joint["_claim_p"])
             if joint["_claim_p"] > 0
@@ -279,23 +279,23 @@ def _members(claims: list[dict], found: dict, words: dict, level: float) -> None
         failed = [
             name
             for name in claim["all_of"]
-            if own[name] not in ("shown", "exploratory") or found[name]["_claim_p"] * factor >= level
+            if originals[name] not in ("shown", "exploratory") or measured[name]["_claim_p"] * factor >= level
         ]
         joint["members"] = " ".join(claim["all_of"])
         decided = word in ("shown", "contradicted", "equivalent", "exploratory")
         joint["failed_members"] = "" if decided else " ".join(failed)
         adjusted = {key: joint[key] for key in _ADJUSTED if key in joint}
         for name in claim["all_of"]:
-            words[name] = component(word, own[name])
-            found[name] |= adjusted
+            words[name] = component(word, originals[name])
+            measured[name] |= adjusted
 
 
-def _row(claim: dict, found: dict, word: str, settings: dict) -> dict:
+def _row(claim: dict, cells: dict, word: str, settings: dict) -> dict:
     row = {key: claim[key] for key in ("role", "rule", "figure")}
     row |= {"claim": claim["name"], "direction": claim.get("direction", ""), "phase": settings["phase"]}
     row |= {"level": settings["level"], "margin": settings["learning_margin"], "verdict": word}
     row |= {"bases": bases_of(settings["bases"])}
-    row |= {key: value for key, value in found.items() if not key.startswith("_")}
-    if found:
-        row["gate_passed"] = "true" if found["gate_passed"] else "false"
+    row |= {key: value for key, value in cells.items() if not key.startswith("_")}
+    if cells:
+        row["gate_passed"] = "true" if cells["gate_passed"] else "false"
     return CLAIMS.filled(row)

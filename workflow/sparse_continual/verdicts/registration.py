@@ -60,7 +60,7 @@ def design(study, claims: list[dict]) -> dict:
 
     claims: as `claims.load` returns them.
     """
-    config, own = study.config, study.study
+    config, study_section = study.config, study.study
     conditions = {}
     for name in study.conditions:
         parts = {key: config[section][study.condition(name)[key]] for section, key in _SECTIONS}
@@ -68,9 +68,9 @@ def design(study, claims: list[dict]) -> dict:
             **study.condition(name),
             **{f"{key} settings": part for key, part in parts.items()},
         }
-    found = {
+    content = {
         "seed": study.seed,
-        "phase": own["phase"],
+        "phase": study_section["phase"],
         "streams": {name: config["streams"][name] for name in study.streams},
         "conditions": conditions,
         "blocks": study.blocks,
@@ -79,13 +79,13 @@ def design(study, claims: list[dict]) -> dict:
         "contrasts": study.contrasts,
         "claims": claims,
         "primary_metrics": list(metrics.PRIMARY),
-        "statistics": own["statistics"],
-        "training": own["training"],
-        "tuning": {**own["tuning"], "rule": TUNING},
-        "scoring": own["scoring"],
-        "references": own["references"],
-        "repeat": own["repeat"],
-        "secondary": own["secondary"],
+        "statistics": study_section["statistics"],
+        "training": study_section["training"],
+        "tuning": {**study_section["tuning"], "rule": TUNING},
+        "scoring": study_section["scoring"],
+        "references": study_section["references"],
+        "repeat": study_section["repeat"],
+        "secondary": study_section["secondary"],
         "exclusion": EXCLUSION,
     }
     runs = {
@@ -95,7 +95,7 @@ def design(study, claims: list[dict]) -> dict:
         }
         for stream in study.streams
     }
-    return canonical(found | {"runs": runs, "config": sha256(found)})
+    return canonical(content | {"runs": runs, "config": sha256(content)})
 
 
 _SECTIONS = (("bases", "base"), ("topologies", "topology"), ("mechanisms", "mechanism"))
@@ -189,10 +189,10 @@ def read(path) -> dict:
     wrong = check_schema("", content, schema_named("preregistration"))
     if wrong:
         raise UserError(f"{path}: {wrong[0]}; restore the file as it was registered")
-    found, own = content["sha256"], {key: value for key, value in content.items() if key != "sha256"}
-    if sha256(own) != found:
+    recorded, rest = content["sha256"], {key: value for key, value in content.items() if key != "sha256"}
+    if sha256(rest) != recorded:
         raise UserError(
-            f"{path}: found content with SHA-256 {sha256(own)[:12]}…, expected {found[:12]}…, as registered: it was"
+            f"{path}: found content with SHA-256 {sha256(rest)[:12]}…, expected {recorded[:12]}…, as registered: it was"
             " edited by hand; restore it (git checkout), or register another design under another name"
         )
     return content
@@ -212,7 +212,7 @@ def pilot_sds(folder, frozen: dict) -> list[dict]:
     UserError for a folder without the tables, and for blocks that are not a pilot's: the blocks of a study never fix
     its own n.
     """
-    found = []
+    sds = []
     for stream in frozen["streams"]:
         path = Path(folder) / stream / "statistics" / "differences.csv"
         if not path.is_file():
@@ -221,10 +221,10 @@ def pilot_sds(folder, frozen: dict) -> list[dict]:
                 " study.phase: pilot"
             )
         frame = tables.read(integrity.verified(path))
-        own = sorted({block for block in frame.block if not block.startswith(PILOT)})
-        if own:
+        foreign = sorted({block for block in frame.block if not block.startswith(PILOT)})
+        if foreign:
             raise UserError(
-                f"{path}: found block {own[0]!r}, expected blocks of a pilot ({PILOT}1, ...); run the pilot with"
+                f"{path}: found block {foreign[0]!r}, expected blocks of a pilot ({PILOT}1, ...); run the pilot with"
                 " study.phase: pilot"
             )
         names = {contrast["name"] for contrast in frozen["contrasts"]}
@@ -238,10 +238,10 @@ def pilot_sds(folder, frozen: dict) -> list[dict]:
             values = units if len(units) > 1 else group.difference
             if len(values) > 1 and values.std() > 0:
                 cells = (stream, contrast, metric, len(values), float(values.std()))
-                found.append(dict(zip(("stream", "contrast", "metric", "n", "sd"), cells, strict=True)))
-    if not found:
+                sds.append(dict(zip(("stream", "contrast", "metric", "n", "sd"), cells, strict=True)))
+    if not sds:
         raise UserError(f"{folder}: found no contrast of this study with an SD, expected at least one")
-    return found
+    return sds
 
 
 def in_words(registration: dict) -> list[str]:

@@ -73,7 +73,7 @@ def verdict(
     return "not distinguished"
 
 
-def component(joint: str, own: str) -> str:
+def component(joint: str, alone: str) -> str:
     """The word of a member of an intersection-union claim; `own` is its word if it were tested alone.
 
     A member is not a claim of its own. A decided joint claim holds for each member. If the joint claim is not decided,
@@ -81,4 +81,4 @@ def component(joint: str, own: str) -> str:
     """
     if joint in ("shown", "contradicted", "equivalent", "exploratory", "not tested"):
         return joint
-    return "exploratory" if own in ("shown", "contradicted", "equivalent") else own
+    return "exploratory" if alone in ("shown", "contradicted", "equivalent") else alone

@@ -57,9 +57,9 @@ def shape(settings, lengths=()) -> dict:
     is not in the cache."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(settings["repo"], "config.json", revision=settings["revision"])
+    config_file = try_to_load_from_cache(settings["repo"], "config.json", revision=settings["revision"])
     trusted = settings.get("trust_remote_code", False)
-    return shape_of(Path(found).parent, trusted, lengths) if isinstance(found, str) else {}
+    return shape_of(Path(config_file).parent, trusted, lengths) if isinstance(config_file, str) else {}
 
 
 def downloads(settings) -> list[dict]:

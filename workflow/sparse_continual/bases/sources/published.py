@@ -55,29 +55,29 @@ DECLARED = "repo licence pattern sparsity method tokens_of_recovery distillation
 
 def check(settings: dict) -> None:
     """Raise UserError for a name that is not in the registry, and for an unknown commit; no network is used."""
-    own = entry(settings["registry"])
-    if own["quantised"]:
+    model = entry(settings["registry"])
+    if model["quantised"]:
         raise UserError(
             f"registry: the weights of {settings['registry']!r} are quantised, so they can be audited but not trained; "
             "expected an entry with plain floating-point weights"
         )
-    if "dense_revision" in settings and own["kind"] != "masks":
+    if "dense_revision" in settings and model["kind"] != "masks":
         raise UserError(
             f"dense_revision: not used by {settings['registry']}, whose weights are published themselves; remove it"
         )
-    for key, name, found, revision in _parts(settings):
-        check_name(found["repo"])
+    for key, name, part, revision in _parts(settings):
+        check_name(part["repo"])
         if revision is None:
             raise UserError(
                 f"missing key {key!r}: the registry pins no commit of {name}; set it to the 40 hex digits of a commit "
-                f"of {found['repo']}"
+                f"of {part['repo']}"
             )
-        check_commit(found["repo"], revision)
+        check_commit(part["repo"], revision)
 
 
 def fingerprint(settings: dict) -> list[dict]:
     """Repository and commit of everything that is downloaded: they identify the files."""
-    return [{"repo": found["repo"], "revision": revision} for _, _, found, revision in _parts(settings)]
+    return [{"repo": part["repo"], "revision": revision} for _, _, part, revision in _parts(settings)]
 
 
 def shape(settings: dict, lengths=()) -> dict:
@@ -86,9 +86,9 @@ def shape(settings: dict, lengths=()) -> dict:
     from huggingface_hub import try_to_load_from_cache
 
     _, _, weights, revision = _parts(settings)[-1]
-    found = try_to_load_from_cache(weights["repo"], "config.json", revision=revision)
-    if isinstance(found, str):
-        return shape_of(Path(found).parent, settings.get("trust_remote_code", False), lengths)
+    config_file = try_to_load_from_cache(weights["repo"], "config.json", revision=revision)
+    if isinstance(config_file, str):
+        return shape_of(Path(config_file).parent, settings.get("trust_remote_code", False), lengths)
     if weights["shape"] is None and weights["counterpart"] == "parent":
         weights = entry(weights["dense"])
     return weights["shape"] or {}
@@ -98,25 +98,25 @@ def downloads(settings: dict) -> list[dict]:
     """The downloads of `obtain`, from one or two repositories: {"repo", "revision", "written"}, and the facts of
     `download.planned`. `written`: bytes that are made from them in the results, None if not known."""
     parts, rows = _parts(settings), []
-    for _, _, found, revision in parts:
+    for _, _, part, revision in parts:
         # once where pickles are converted, once where masks are applied
-        copies = (found["files"] == "pickles") + (found["kind"] == "weights" and len(parts) > 1)
-        written = 0 if not copies else found["bytes"] and copies * found["bytes"]
-        one = {"repo": found["repo"], "revision": revision, "written": written}
-        rows.append(one | planned({**found, "revision": revision}))
+        copies = (part["files"] == "pickles") + (part["kind"] == "weights" and len(parts) > 1)
+        written = 0 if not copies else part["bytes"] and copies * part["bytes"]
+        one = {"repo": part["repo"], "revision": revision, "written": written}
+        rows.append(one | planned({**part, "revision": revision}))
     return rows
 
 
 def declared(settings: dict) -> dict:
     """The declarations of the checkpoint: registry, repo, revision, licence, pattern, sparsity, pruned_by,
     tokens_of_recovery, distillation (None: not known), and `unconfirmed`, those that were not seen in their source."""
-    own = entry(settings["registry"])
-    facts = {{"method": "pruned_by"}.get(key, key): own[key] for key in DECLARED}
-    told = {
-        {"method": "pruned_by"}.get(key, key): source["confirmed"] for key, source in own["sources"].items()
+    model = entry(settings["registry"])
+    facts = {{"method": "pruned_by"}.get(key, key): model[key] for key in DECLARED}
+    confirmed = {
+        {"method": "pruned_by"}.get(key, key): source["confirmed"] for key, source in model["sources"].items()
     }
-    unconfirmed = [key for key in facts if not told.get(key, True)]
-    revision = settings.get("revision") or own["revision"]
+    unconfirmed = [key for key in facts if not confirmed.get(key, True)]
+    revision = settings.get("revision") or model["revision"]
     return {"registry": settings["registry"], **facts, "revision": revision, "unconfirmed": unconfirmed}
 
 
@@ -132,11 +132,11 @@ def obtain(settings: dict, seed: int, folder, mixture) -> dict:
     folder, trusted = Path(folder), settings["trust_remote_code"]
     masks, (_, _, weights, revision) = _parts(settings)[:-1], _parts(settings)[-1]
     # converted weights of a parent are not a result: they lie beside the result that is made from them
-    made = folder.with_name("parent") if masks else folder
-    path = fetch(weights["repo"], revision, made, settings["convert_pickles"], trusted)
+    target = folder.with_name("parent") if masks else folder
+    path = fetch(weights["repo"], revision, target, settings["convert_pickles"], trusted)
     facts = {"repo": weights["repo"], "commit": revision, "downloaded": record(path)}
-    for _, _, found, commit in masks:
-        path, facts = _masked(path, found, commit, folder), {**facts, "masks": found["repo"]}
+    for _, _, mask_entry, commit in masks:
+        path, facts = _masked(path, mask_entry, commit, folder), {**facts, "masks": mask_entry["repo"]}
     check_checkpoint(path)
     size = shape_of(path, trusted)
     check_vocabulary(path, load_tokenizer(path, trusted), size["vocabulary"])
@@ -147,25 +147,25 @@ def _masked(parent: Path, masks: dict, commit: str, folder: Path) -> Path:
     """A new `folder` with the checkpoint `parent` and the published masks applied."""
     from sparse_continual.bases.maskllm import apply_masks
 
-    found = sorted(fetch(masks["repo"], commit, kind="masks").glob("*.npz"))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
+    files = sorted(fetch(masks["repo"], commit, kind="masks").glob("*.npz"))
+    if len(files) != 1:
+        names = ", ".join(path.name for path in files) or "none"
         raise UserError(f"hub: {masks['repo']} at {commit}: found {names} of masks, expected one .npz file")
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt
-    apply_masks(parent, found[0], folder)
+    apply_masks(parent, files[0], folder)
     return folder
 
 
 def _parts(settings: dict) -> list[tuple[str, str, dict, str | None]]:
     """(key of its revision, name, entry, revision) of each download: masks first if the entry is a set of masks."""
     name = settings["registry"]
-    found = entry(name)
-    own = ("revision", name, found, settings.get("revision") or found["revision"])
-    if found["kind"] != "masks":
-        return [own]
-    parent = entry(found["dense"])
+    model = entry(name)
+    weights = ("revision", name, model, settings.get("revision") or model["revision"])
+    if model["kind"] != "masks":
+        return [weights]
+    parent = entry(model["dense"])
     revision = settings.get("dense_revision") or parent["revision"]
-    return [own, ("dense_revision", found["dense"], parent, revision)]
+    return [weights, ("dense_revision", model["dense"], parent, revision)]
 
 
 SOURCE = Source(

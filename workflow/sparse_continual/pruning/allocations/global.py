@@ -50,10 +50,10 @@ def kept(sizes: dict, total: int, scores) -> dict[str, int]:
     return counts
 
 
-def _place(histogram, wanted: int) -> tuple[int, int]:
+def _place(histogram, rank: int) -> tuple[int, int]:
     """(bin that holds the `wanted`-th value, how many values lie in the bins before it)."""
     sums = histogram.cumsum(0)
-    place = int((sums >= wanted).nonzero()[0])
+    place = int((sums >= rank).nonzero()[0])
     return place, int(sums[place - 1]) if place else 0
 
 

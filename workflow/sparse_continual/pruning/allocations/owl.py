@@ -67,20 +67,20 @@ def shifted(raw: list[float], weights: list[int], total: int) -> list[float]:
     floor = min(FLOOR, total / sum(weights))
     for _ in range(100):
         middle = (low + high) / 2
-        found = [min(1.0, max(floor, value + middle)) for value in raw]
-        if sum(f * w for f, w in zip(found, weights, strict=True)) < total:
+        densities = [min(1.0, max(floor, value + middle)) for value in raw]
+        if sum(f * w for f, w in zip(densities, weights, strict=True)) < total:
             low = middle
         else:
             high = middle
-    return found
+    return densities
 
 
 def apportion(sizes: dict, total: int, densities: dict[str, float]) -> dict[str, int]:
     """Integers that sum to `total`, nearest to density times size, by largest remainder."""
-    wanted = {name: densities[name] * rows * columns for name, (rows, columns) in sizes.items()}
-    counts = {name: int(value) for name, value in wanted.items()}
+    exact = {name: densities[name] * rows * columns for name, (rows, columns) in sizes.items()}
+    counts = {name: int(value) for name, value in exact.items()}
     roomy = [name for name, (rows, columns) in sizes.items() if counts[name] < rows * columns]
-    by_remainder = sorted(roomy, key=lambda name: counts[name] - wanted[name])
+    by_remainder = sorted(roomy, key=lambda name: counts[name] - exact[name])
     for name in by_remainder[: total - sum(counts.values())]:
         counts[name] += 1
     return counts

@@ -26,22 +26,22 @@ def read(model):
 
     linears = prunable(model)
     counted = {name: count(matrix_of(module).detach()) for name, module in linears.items()}
-    backed = {found["pattern"] for found in counted.values() if ":" in found["pattern"]}
+    backed = {matrix["pattern"] for matrix in counted.values() if ":" in matrix["pattern"]}
     for kind in sorted(backed, key=_finest) if _common(counted) == "unstructured" else ():
         again = {name: count(matrix_of(module).detach(), kind) for name, module in linears.items()}
         if _common(again) != "unstructured":
             counted = again
             break
-    patterns = {name: found["pattern"] for name, found in counted.items()}
+    patterns = {name: matrix["pattern"] for name, matrix in counted.items()}
     masks = {name: (module.weight != 0).cpu() for name, module in linears.items()}
-    record = {"kept": {name: found["nonzeros"] for name, found in counted.items()}, "patterns": patterns}
+    record = {"kept": {name: matrix["nonzeros"] for name, matrix in counted.items()}, "patterns": patterns}
     return Topology(masks, _common(counted), "counted", record)
 
 
 def _common(counted: dict) -> str:
     from sparse_continual.topologies.density import common_pattern
 
-    return common_pattern((found["pattern"], found["density"]) for found in counted.values())
+    return common_pattern((matrix["pattern"], matrix["density"]) for matrix in counted.values())
 
 
 def _finest(pattern: str) -> tuple:

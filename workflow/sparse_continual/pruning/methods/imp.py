@@ -115,11 +115,11 @@ def levels(weights: int, total: int, rate: float) -> list[int]:
     from fractions import Fraction
     from math import ceil
 
-    found, share = [], Fraction(str(rate))
+    remaining, share = [], Fraction(str(rate))
     while weights > total:
         weights = max(total, weights - ceil(share * weights))
-        found.append(weights)
-    return found
+        remaining.append(weights)
+    return remaining
 
 
 def scores(weight, evidence):

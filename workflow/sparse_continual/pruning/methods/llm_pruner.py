@@ -58,10 +58,10 @@ def prune_model(job, sparsity, importance, reduce, export, first, last):
     from sparse_continual.pruning import structured
     from sparse_continual.topologies.structured_counts import pruned_blocks
 
-    found = structured.layers(job.model, job.linears)
+    layers = structured.layers(job.model, job.linears)
     gradients, squares = slopes(job, importance)
-    chosen = [layer.block for layer in pruned_blocks(found, first, last, export)]
-    for layer in found:
+    chosen = [layer.block for layer in pruned_blocks(layers, first, last, export)]
+    for layer in layers:
         heads, channels = layer.left(sparsity if layer.block in chosen else 0)
         kept = []
         for parts, many in ((structured.ATTENTION, heads), (structured.MLP, channels)):
@@ -95,8 +95,8 @@ def slopes(job, importance: str):
     from sparse_continual.training.gradual import loss_by_blocks, only_matrices
 
     def totals(*kinds):
-        wanted = job.linears.items() if importance in kinds else ()
-        return {name: torch.zeros_like(module.weight, dtype=torch.float32) for name, module in wanted}
+        matrices = job.linears.items() if importance in kinds else ()
+        return {name: torch.zeros_like(module.weight, dtype=torch.float32) for name, module in matrices}
 
     gradients = totals("param_first", "param_mix", "vectorize")
     squares = totals("param_second", "param_mix")

@@ -62,9 +62,9 @@ def prune_model(
     from sparse_continual.topologies.structured_counts import pruned_blocks
     from sparse_continual.training.gradual import cubic, loss_by_blocks, only_matrices, train
 
-    found = structured.layers(job.model, job.linears)
-    chosen = pruned_blocks(found, first, last, export)
-    wanted = {layer.block: layer.left(sparsity) for layer in chosen}
+    layers = structured.layers(job.model, job.linears)
+    chosen = pruned_blocks(layers, first, last, export)
+    targets = {layer.block: layer.left(sparsity) for layer in chosen}
     seed, device = seed_of("loraprune", job.seed), job.model.device
     generator = torch.Generator().manual_seed(seed)
     weights = {name: module.weight.detach() for name, module in job.linears.items()}
@@ -118,7 +118,7 @@ def prune_model(
     def cut(share):
         """Mask the lowest groups: `share` of the groups that are removed in the end."""
         for layer in chosen:
-            for parts, kept in zip(kinds, wanted[layer.block], strict=True):
+            for parts, kept in zip(kinds, targets[layer.block], strict=True):
                 key = layer.block, parts
                 gone = int((len(left[key]) - kept) * share)
                 scores = importance[key].masked_fill(~left[key], -1)  # masked groups stay masked
@@ -144,8 +144,8 @@ def prune_model(
             after,
         )
     cut(1)
-    for layer in found:
-        if layer.block in wanted:
+    for layer in layers:
+        if layer.block in targets:
             kept = [left[layer.block, parts] for parts in kinds]
         else:
             kept = [

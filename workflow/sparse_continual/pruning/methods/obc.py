@@ -84,7 +84,7 @@ def prune_matrix(weight, evidence, count, rows="global", max_columns=2048):
         remove_all(part, inverse, dead, count.groups, lacking)
         for part, lacking in zip(parts, absent, strict=True)
     ]
-    order, growth = (torch.cat(found) for found in zip(*parts, strict=True))
+    order, growth = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
     if count.groups:
         kept, of = count.groups
         gone = [columns // of * (of - kept)] * outputs

@@ -54,8 +54,8 @@ def prune_block(block, job, of, options, within):
     if block.outputs is None:  # else the method has set the inputs of the next block
         block.run_all()
     for name, mask in masks.items():
-        wanted = (mask, seed_of("shuffled topology", job.seed, name))
-        job.prune_one(prune_matrix, name, wanted, dense[name], within=within)
+        shuffle = (mask, seed_of("shuffled topology", job.seed, name))
+        job.prune_one(prune_matrix, name, shuffle, dense[name], within=within)
 
 
 def passes(options, text):

@@ -74,8 +74,8 @@ def prune_block(block, job, /, true_sequential=False, **options):
         groups.setdefault(measured[name] if true_sequential else None, []).append(name)
     for number, names in enumerate(groups.values()):
         if number:
-            own = {name: block.linears[name] for name in names}
-            measured = Block(block.name, block.module, own, block.inputs, block.calls).measure(Statistics)
+            group = {name: block.linears[name] for name in names}
+            measured = Block(block.name, block.module, group, block.inputs, block.calls).measure(Statistics)
         for name in names:
             job.prune_one(prune_matrix, name, measured[name], **options)
 
@@ -106,11 +106,11 @@ def prune_matrix(weight, evidence, count, damping=0.01, block=128):
         def choose(start, scores):
             return keep(scores, within(start, scores, replace(count, kept=counts[start // block])))
 
-    def within(start, scores, own):
+    def within(start, scores, part):
         """The part of the count `own` for the columns of `scores`."""
         if count.existing is None:
-            return own
-        return replace(own, existing=count.existing[:, start : start + scores.shape[1]])
+            return part
+        return replace(part, existing=count.existing[:, start : start + scores.shape[1]])
 
     if count.reference is not None:  # the authors zero the weights of dead inputs first
         weight = weight.masked_fill(dead, 0)

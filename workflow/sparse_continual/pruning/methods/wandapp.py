@@ -107,10 +107,10 @@ def prune_block(block, job, alpha, rounds, samples, learning_rate, normalise, se
             for row in drawn:
                 with torch.enable_grad():
                     loss = (block.run(row).float() - targets[row].float()).square().sum()
-                    found = torch.autograd.grad(loss, weights, materialize_grads=True)
+                    slopes = torch.autograd.grad(loss, weights, materialize_grads=True)
                 if not torch.isfinite(loss):
                     raise UserError(f"{block.name}: regional optimisation diverged; lower `learning_rate`")
-                for (name, module), gradient in zip(block.linears.items(), found, strict=True):
+                for (name, module), gradient in zip(block.linears.items(), slopes, strict=True):
                     if name in job.existing:  # weights that did not exist do not return
                         gradient = gradient.masked_fill(~matrix_of(module, job.existing[name]), 0)
                     module.weight.grad = gradient
@@ -138,8 +138,8 @@ def regional_gradients(block):
     sums = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
     for row in range(len(block.inputs)):
         with torch.enable_grad():
-            found = torch.autograd.grad(block.run(row).float().norm(), weights, materialize_grads=True)
-        for total, gradient in zip(sums, found, strict=True):
+            slopes = torch.autograd.grad(block.run(row).float().norm(), weights, materialize_grads=True)
+        for total, gradient in zip(sums, slopes, strict=True):
             total += gradient.float().square()
     roots = [(total / len(block.inputs)).sqrt() for total in sums]
     return {n: matrix_of(m, root) for (n, m), root in zip(block.linears.items(), roots, strict=True)}

@@ -124,29 +124,32 @@ def _log(path, text: str) -> Foreign:
 
 
 def _json(path) -> Foreign:
-    found = read_json(path)
-    if isinstance(found, list) and found and all(isinstance(row, list) for row in found):
-        return _matrix(path, found)
-    if not (isinstance(found, list) and found and all(isinstance(row, dict) for row in found)):
+    content = read_json(path)
+    if isinstance(content, list) and content and all(isinstance(row, list) for row in content):
+        return _matrix(path, content)
+    if not (isinstance(content, list) and content and all(isinstance(row, dict) for row in content)):
         raise UserError(f"{path}: not a known log of Avalanche; {EXPECTED}")
     cells, ignored = {}, set()
-    for number, evaluation in enumerate(found):
+    for number, evaluation in enumerate(content):
         _add(cells, number, evaluation, ignored, f"{path}: evaluation {number + 1}")
     experiences = sorted({experience for _, experience in cells})
-    first = len(found) - len(experiences)  # 1 with an evaluation before the stream
+    first = len(content) - len(experiences)  # 1 with an evaluation before the stream
     if first not in (0, 1):
         raise UserError(
-            f"{path}: {len(found)} evaluations of {len(experiences)} experiences, expected one after each task,"
+            f"{path}: {len(content)} evaluations of {len(experiences)} experiences, expected one after each task,"
             " and perhaps one before the stream"
         )
-    trained = [any("/train_phase/" in name for name in evaluation) for evaluation in found]
-    if any(trained) and trained != [not first, *[True] * (len(found) - 1)]:  # kept from the first training on
+    trained = [any("/train_phase/" in name for name in evaluation) for evaluation in content]
+    if any(trained) and trained != [
+        not first,
+        *[True] * (len(content) - 1),
+    ]:  # kept from the first training on
         raise UserError(
-            f"{path}: {len(found)} evaluations of {len(experiences)} experiences, those without metrics of training"
+            f"{path}: {len(content)} evaluations of {len(experiences)} experiences, those without metrics of training"
             f" in places {[place for place, after in enumerate(trained, 1) if not after]}; expected one after each"
             " task, and perhaps one before the stream. Was the run killed, or is a second run in the file?"
         )
-    known = [{experience for number, experience in cells if number == row} for row in range(len(found))]
+    known = [{experience for number, experience in cells if number == row} for row in range(len(content))]
     if first and len(known[0]) < len(experiences) and known[0] == known[1]:
         raise UserError(
             f"{path}: evaluations 1 and 2 are both of experiences {sorted(known[0])}, of {len(experiences)};"

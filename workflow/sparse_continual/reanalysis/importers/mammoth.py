@@ -39,9 +39,9 @@ def read(path) -> Foreign:
     if runs:
         if not runs[0].rstrip().endswith("}"):
             raise UserError(f"{path}: its line does not end in a bracket; expected the whole line of a run")
-        found = _KEY.findall(runs[0])
-        cells = {(int(i), int(j)): _number(path, value) for j, i, value in found}
-        if len(cells) < len(found):
+        matches = _KEY.findall(runs[0])
+        cells = {(int(i), int(j)): _number(path, value) for j, i, value in matches}
+        if len(cells) < len(matches):
             raise UserError(f"{path}: a score occurs twice in one line, expected the line of one run")
         if not cells:
             raise UserError(

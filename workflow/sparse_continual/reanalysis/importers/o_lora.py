@@ -28,27 +28,27 @@ _FOLDER = re.compile(r"(\d+)-(.+)$")
 
 def read(path) -> Foreign:
     """The matrix of a folder of O-LoRA's outputs. Raises UserError naming a missing or unknown file."""
-    path, found = Path(path), {}
+    path, folders = Path(path), {}
     for folder in entries_of(path, "no outputs of O-LoRA", EXPECTED):
         match = _FOLDER.match(folder.name)
         if not match or not folder.is_dir():
             continue
         k = int(match[1])
-        if k in found:
+        if k in folders:
             raise UserError(
-                f"{path}: two folders of task {k}, {found[k][1].name} and {folder.name}; expected one. Move the one"
+                f"{path}: two folders of task {k}, {folders[k][1].name} and {folder.name}; expected one. Move the one"
                 " that is not of this run elsewhere"
             )
         # as JSON writes it, in a locale without UTF-8 too
-        found[k] = os.fsencode(match[2]).decode("utf-8", "surrogateescape"), folder
-    if not found:
+        folders[k] = os.fsencode(match[2]).decode("utf-8", "surrogateescape"), folder
+    if not folders:
         raise UserError(f"{path}: no outputs of O-LoRA; {EXPECTED}")
-    if sorted(found) != list(range(1, len(found) + 1)):
-        raise UserError(f"{path}: outputs of tasks {sorted(found)}, expected those of all from 1 on")
-    tasks = [found[k][0] for k in sorted(found)]
+    if sorted(folders) != list(range(1, len(folders) + 1)):
+        raise UserError(f"{path}: outputs of tasks {sorted(folders)}, expected those of all from 1 on")
+    tasks = [folders[k][0] for k in sorted(folders)]
     cells = {}
-    for k in sorted(found):
-        scores = _results(found[k][1])
+    for k in sorted(folders):
+        scores = _results(folders[k][1])
         for position, task in enumerate(tasks[:k], 1):
             if PREFIX + task in scores:
                 cells[k, position] = scores[PREFIX + task]
@@ -64,10 +64,10 @@ def _results(folder: Path) -> dict:
     for file in entries_of(folder, "no results of O-LoRA", EXPECTED):
         if file.name not in FILES:
             continue
-        found = read_json(file)
-        if not isinstance(found, dict):
+        content = read_json(file)
+        if not isinstance(content, dict):
             raise UserError(f"{file}: not results of O-LoRA; expected {PREFIX}<task> of every task so far")
-        for key, score in found.items():
+        for key, score in content.items():
             if key.startswith(PREFIX) and key in results and results[key] != score:
                 raise UserError(
                     f"{file}: {key} is {score}, and {results[key]} in {FILES[0]}; expected files of one run."

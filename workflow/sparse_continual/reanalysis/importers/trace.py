@@ -79,8 +79,8 @@ def read(path) -> Foreign:
 
 def _score(file: Path, task: str) -> float:
     key, full = MEASURE[task]
-    found = read_json(file)
-    measures = found.get("eval") if isinstance(found, dict) else None
+    content = read_json(file)
+    measures = content.get("eval") if isinstance(content, dict) else None
     score = measures.get(key) if isinstance(measures, dict) else None
     if key == "sari" and isinstance(score, list) and score and isinstance(score[0], dict):
         score = score[0].get("sari")

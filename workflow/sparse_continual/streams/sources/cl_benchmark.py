@@ -181,7 +181,7 @@ def _items(path: Path, labels: list[str], unlabelled: str) -> tuple[list[tuple[i
     if not items:
         raise UserError(f"{path}: the task is empty; expected at least one item with label and sentence")
     known = {label: number for number, label in enumerate(labels)}
-    found, left_out = [], 0
+    kept, left_out = [], 0
     for number, item in enumerate(items):
         where = f"{path}: item {number}"
         if not isinstance(item, dict):
@@ -204,10 +204,10 @@ def _items(path: Path, labels: list[str], unlabelled: str) -> tuple[list[tuple[i
                 f"{where}: label {label!a} is not in labels.json"
                 f"{nearest(label, labels)}; there are {', '.join(labels)}"
             )
-        found.append((number, sentence.strip(), known[label]))
-    if not found:
+        kept.append((number, sentence.strip(), known[label]))
+    if not kept:
         raise UserError(f"{path}: none of the {left_out} items has a gold label; expected at least one")
-    return found, left_out
+    return kept, left_out
 
 
 def _found(item: dict, key: str) -> str:
@@ -234,17 +234,17 @@ def _pools(folder: Path, labels: list[str], settings: dict, seed: int, name: str
         _items(folder / file, labels, settings.get("unlabelled", "drop"))
         for file in ("train.json", "test.json")
     )
-    seen = {sentence for _, sentence, _ in test}
+    test_sentences = {sentence for _, sentence, _ in test}
     single = []
     for item in train:
-        if item[1] not in seen:
-            seen.add(item[1])
+        if item[1] not in test_sentences:
+            test_sentences.add(item[1])
             single.append(item)
     rng = np.random.default_rng(seed_of("cl_benchmark", seed, name))
     single = [single[i] for i in rng.permutation(len(single))]
-    asked = [test[i] for i in rng.permutation(len(test))]
+    test_items = [test[i] for i in rng.permutation(len(test))]
     held = min(settings["validation_items"], max(1, len(single) // 5))
-    pools = {"validation": single[:held], "train": single[held:], "test": asked}
+    pools = {"validation": single[:held], "train": single[held:], "test": test_items}
     left_out = {
         "repeated": len(train) - len(single),
         "unlabelled": {"train": no_train, "test": no_test},

@@ -100,12 +100,12 @@ def language(settings: dict, seed: int, k: int) -> np.ndarray:
     base = _matrix(count, seed_of("language", seed, 0))
     if k == 0:
         return base
-    own = _matrix(count, seed_of("language", seed, k))
+    matrix = _matrix(count, seed_of("language", seed, k))
     shared = np.random.default_rng(seed_of("language rows", seed, k)).permutation(count)
-    own[shared[: round(settings["similarity"] * count)]] = base[
+    matrix[shared[: round(settings["similarity"] * count)]] = base[
         shared[: round(settings["similarity"] * count)]
     ]
-    return own
+    return matrix
 
 
 def stationary(matrix: np.ndarray) -> np.ndarray:
@@ -160,12 +160,12 @@ def _symbols(encoder, count: int) -> np.ndarray:
     return np.array(ids).ravel()
 
 
-def _draw(matrix, rows: int, length: int, rng, taken: set) -> np.ndarray:
+def _draw(matrix, rows: int, length: int, rng, used: set) -> np.ndarray:
     """`rows` sequences, none of them in `taken`."""
     kept, tries = [], 0
     while len(kept) < rows:
         fresh = sample(matrix, rows, length, rng)
-        kept.extend(row for row in fresh if row.tobytes() not in taken)
+        kept.extend(row for row in fresh if row.tobytes() not in used)
         tries += 1
         if tries > 100:
             raise UserError(
@@ -181,10 +181,10 @@ def _task(name: str, settings: dict, matrix: np.ndarray, symbols: np.ndarray, bo
     if ceiling < BAYES:
         raise AssertionError(f"{name}: Bayes accuracy {ceiling} is below {BAYES}")
     rng = np.random.default_rng(seed)
-    taken, splits = set(), {}
+    used, splits = set(), {}
     for split in ("test", "validation", "train"):
-        states = _draw(matrix, settings[f"{split}_sequences"], settings["sequence_length"], rng, taken)
-        taken.update(row.tobytes() for row in states)
+        states = _draw(matrix, settings[f"{split}_sequences"], settings["sequence_length"], rng, used)
+        used.update(row.tobytes() for row in states)
         rows = [bos + row.tolist() for row in symbols[states]]
         splits[split] = make_split(rows, [len(bos) + 1] * len(rows))
     facts = {"entropy": entropy(matrix), "bayes": ceiling}

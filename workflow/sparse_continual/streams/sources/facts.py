@@ -197,11 +197,11 @@ def _items(persons: list[dict], templates) -> list[tuple[str, str, int]]:
 
 def _base(world: World, encoder, people: int, employers: int):
     persons = world.persons("base", 0, people, employers)
-    taught, asked = persons[: _taught(people)], persons[_taught(people) :]
+    taught, tested = persons[: _taught(people)], persons[_taught(people) :]
     items = {
-        "train": _items(taught, TRAIN + VALIDATION + TEST) + _items(asked, TRAIN),
-        "validation": _items(asked, VALIDATION),
-        "test": _items(asked, TEST),
+        "train": _items(taught, TRAIN + VALIDATION + TEST) + _items(tested, TRAIN),
+        "validation": _items(tested, VALIDATION),
+        "test": _items(tested, TEST),
     }
     return _task("base", encoder, items, people)
 

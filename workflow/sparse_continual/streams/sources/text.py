@@ -105,10 +105,10 @@ def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
     return [merged(tasks)] if role == "base" else tasks
 
 
-def _refuse_short(file: str, found: int, unit: str, length: int) -> None:
-    if found < 3 * (length - 1):
+def _refuse_short(file: str, count: int, unit: str, length: int) -> None:
+    if count < 3 * (length - 1):
         raise UserError(
-            f"{file}: {found} {unit} found, too few for one sequence of {length} tokens for each of train, "
+            f"{file}: {count} {unit} found, too few for one sequence of {length} tokens for each of train, "
             "validation and test; lower sequence_length or give a longer text"
         )
 
@@ -130,11 +130,11 @@ def _task(name: str, file: str, settings: dict, seed: int, encoder):
     }
     splits = {}
     for split, region in regions.items():
-        wanted = min(settings[f"{split}_sequences"], len(region))
+        needed = min(settings[f"{split}_sequences"], len(region))
         rng = np.random.default_rng(seed_of("text", seed, name, split))
-        chosen = np.sort(rng.choice(region, wanted, replace=False))
+        chosen = np.sort(rng.choice(region, needed, replace=False))
         rows = [encoder.bos + row.tolist() for row in windows[chosen]]
-        splits[split] = make_split(rows, [len(encoder.bos) + 1] * wanted)
+        splits[split] = make_split(rows, [len(encoder.bos) + 1] * needed)
     facts = {"tokens": len(ids), "windows": count}
     marks, control = count_marks(text, ids, encoder.marks)
     if marks:
