@@ -54,7 +54,7 @@ def test_runs_that_are_there_already_are_said(here, capsys):
     run.parent.mkdir(parents=True)
     run.write_text("{}")
     assert cli.main(["register", "--configfile", file]) == 0
-    assert "1 runs of this design are there already" in capsys.readouterr().out
+    assert "1 runs of this design exist already" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ def test_audit_to_files(checkpoints, here, capsys):
     [
         ([], "audit: found no checkpoint"),
         (["nowhere"], "nowhere: no such folder"),
-        (["file"], "file: is a file, expected a folder; give the one that it is in, .\n"),
+        (["file"], "file: is a file, expected a folder; give its folder, .\n"),
         (
             ["dense/model.safetensors"],
-            "dense/model.safetensors: is a file, expected a folder; give the one that it is in, dense\n",
+            "dense/model.safetensors: is a file, expected a folder; give its folder, dense\n",
         ),
         (["."], ".: no config.json"),
         (["dense", "--csv", "new.csv", "--figure", "a.gif"], "a.gif: found .gif, expected .png"),

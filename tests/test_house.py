@@ -76,7 +76,7 @@ def test_conda_environment_equals_pyproject():
     assert pip == "pip"
     assert wheels["pip"] == RUNTIME
     last = "pip install --no-deps -e ."  # the package, without which nothing runs, is not in it
-    assert last in text and last in (ROOT / "README.md").read_text()
+    assert last in text and last in (ROOT / "docs" / "reproducibility.md").read_text()
 
 
 def locked() -> dict:

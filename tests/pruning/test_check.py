@@ -64,7 +64,7 @@ def test_counts_of_good_settings(shape):
         ),
         (
             {"method": "magnitude", "pattern": "unstructured", "sparsity": 0.9999},
-            "q_proj.weight: allocation uniform leaves it no weight at all",
+            "q_proj.weight: allocation uniform would empty this matrix",
         ),
         ({"method": "wanda", "pattern": "2:4", "calibration": {"files": ["gone"]}}, "gone: no such file"),
         (

@@ -204,10 +204,10 @@ def test_a_corrupted_result_stops_its_readers(checkout, again):
     (line,) = (logs / "check_instrument" / f"{STREAM}.log").read_text().splitlines()
     record = f"{RESULTS}/{STREAM}/manifests/collect_tables.json"
     assert line == (
-        f"{cut.relative_to(again)}: its bytes are not those that {record} records; delete {record} and run again"
+        f"{cut.relative_to(again)}: its bytes differ from those that {record} records; delete {record} and run again"
     )
     (line,) = (logs / "list_deviations.log").read_text().splitlines()
-    assert "its bytes are not those that" in line and "delete " in line
+    assert "its bytes differ from those that" in line and "delete " in line
     assert not (again / checks).exists()
 
 
