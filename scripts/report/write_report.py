@@ -6,6 +6,7 @@ with job(snakemake):
     from sparse_continual.report.environment import gather
     from sparse_continual.report.render import write
     from sparse_continual.report.tasks import gather as gather_tasks
+    from sparse_continual.study.study import ROOT
 
     write(
         Path(snakemake.input.budget).parent,
@@ -13,6 +14,6 @@ with job(snakemake):
         snakemake.output.page,
         snakemake.output.extract,
         snakemake.output.latex,
-        gather(snakemake.input.trained, snakemake.input.lock),
+        gather(snakemake.input.trained, ROOT / "envs" / "lock.txt"),
         gather_tasks(snakemake.params.built),
     )

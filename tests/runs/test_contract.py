@@ -95,7 +95,7 @@ def test_a_mechanism_is_one_file(kind, added, job_of, world, tmp_path, monkeypat
     def dying(*given):
         if next(count) == 9:  # the last of two times five steps
             raise Killed
-        step(*given)
+        return step(*given)
 
     with monkeypatch.context() as patch:
         patch.setattr(stream, "step", dying)

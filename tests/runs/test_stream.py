@@ -14,12 +14,13 @@ import torch
 from sparse_continual.errors import UserError
 from sparse_continual.identity import sha256
 from sparse_continual.models.load import load_model
+from sparse_continual.runs import attach, stream
 from sparse_continual.runs import resume as resumes
-from sparse_continual.runs import stream
 from sparse_continual.runs.resume import Resume
 from sparse_continual.runs.run import clean_up, finish, run_condition
 from sparse_continual.runs.state import weights_path
 from sparse_continual.streams.tasks import load_tasks
+from sparse_continual.training import loop
 from sparse_continual.training.batches import collate, loss_of
 
 STOPS = {
@@ -116,7 +117,7 @@ def test_replay_takes_the_steps_and_rows_of_finetuning(job_of, monkeypatch):
 
     def count(*given):
         taken[arm] = taken.get(arm, 0) + 1
-        step(*given)
+        return step(*given)
 
     step = stream.step
     monkeypatch.setattr(stream, "step", count)
@@ -154,7 +155,7 @@ def kill_after(monkeypatch, steps):
     def dying(*given):
         if next(count) == steps:
             raise Killed
-        step(*given)
+        return step(*given)
 
     step = stream.step
     monkeypatch.setattr(stream, "step", dying)
@@ -219,6 +220,50 @@ def kill(job, monkeypatch, steps=7):
         kill_after(patch, steps)
         with pytest.raises(Killed):
             run_condition(job, 1, scorer=positions)
+
+
+def test_clipped_steps_are_counted(job_of, monkeypatch):
+    norms, step = [], torch.optim.AdamW.step
+
+    def measured(optimizer):
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
+        norms.append(sum(float(gradient.double().square().sum()) for gradient in gradients) ** 0.5)
+        return step(optimizer)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", measured)
+
+    def run(clip):
+        norms.clear()
+        monkeypatch.setattr(loop, "CLIP", clip)
+        monkeypatch.setattr(stream, "CLIP", clip)
+        job = job_of("sparse")
+        return run_condition(job | {"resume": job["resume"] / str(clip)}, 1)["tasks"]
+
+    assert [record["clipped"] for record in run(1e9)] == [0, 0, 0]
+    clip = 1.01 * float(np.median(norms))
+    records = run(clip)
+    # clip_grad_norm_ leaves a clipped gradient with the norm `clip` up to rounding
+    shares = np.isclose(norms, clip, rtol=1e-4).reshape(3, 5).mean(1)
+    assert [record["clipped"] for record in records] == pytest.approx(list(shares))
+    assert 0 < shares.sum() < 3
+
+
+def test_frozen_weights_are_those_of_before_the_kill(job_of, monkeypatch):
+    job = job_of("masked writes")
+    kill(job, monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(attach, "load_model", lambda *a: _nudged(load_model(*a)))
+        with pytest.raises(AssertionError, match="a frozen weight has changed"):
+            run_condition(job, 1, scorer=positions)
+
+
+def _nudged(model):
+    """A model whose last norm differs by a bit."""
+    with torch.no_grad():
+        model.model.norm.weight[0] += 1e-3
+    return model
 
 
 def starts_over(job, capsys):

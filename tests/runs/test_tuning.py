@@ -88,7 +88,7 @@ def test_a_trial_that_is_done_is_not_repeated(tuning_job, monkeypatch, tmp_path)
         if len(taken) == 23:  # in the third trial of 10 steps
             raise KeyboardInterrupt
         taken.append(1)
-        step(*arguments)
+        return step(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(stream, "step", dying)

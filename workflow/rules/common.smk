@@ -11,7 +11,7 @@ from sparse_continual.identity import canonical, sha256
 from sparse_continual.integrity import MANIFESTS, STORE
 from sparse_continual.verdicts import registration
 from sparse_continual.study.config import checked, merged
-from sparse_continual.study.study import Study
+from sparse_continual.study.study import ROOT, Study
 from sparse_continual.pruning.check import variants as topology_variants
 
 

@@ -88,7 +88,6 @@ rule write_report:
             for figure in STUDY.config["figures"]
         ],
         manifests=manifests_of(READ_BY_REPORT),
-        lock=f"{workflow.basedir}/envs/lock.txt",
     output:
         page=report(f"{RESULTS}/report/report.html", caption="../report/report.rst", category="Report"),
         extract=f"{RESULTS}/report/findings.md",
@@ -102,6 +101,7 @@ rule write_report:
         asked=lambda wc, input: asked_of(input),
         facts=report_facts(),
         built=tasks_built(),
+        lock=sha256_of(ROOT / "envs" / "lock.txt"),
         templates=digests(Path(PACKAGE) / "report" / "templates"),
         code=code(
             "scripts/report/write_report.py", *(f"figures.{figure}" for figure in STUDY.config["figures"])

@@ -274,7 +274,7 @@ class Mechanism:
 
     def untouched(self):
         """Block weights that no step may change, tensor by tensor: those outside `writable`."""
-        for name, places in (self.setting.writable or {}).items():
+        for name, places in sorted((self.setting.writable or {}).items()):
             yield self.setting.linears[name].weight.detach()[~places]
 
     def watch(self) -> None:

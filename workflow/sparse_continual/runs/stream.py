@@ -10,7 +10,7 @@ from sparse_continual.runs.mechanism import TaskData
 from sparse_continual.runs.state import packed, restore, snapshot, unpacked
 from sparse_continual.streams.tasks import concatenate
 from sparse_continual.training.batches import refuse_beyond
-from sparse_continual.training.loop import adamw, rate, step
+from sparse_continual.training.loop import CLIP, adamw, rate, step
 from sparse_continual.training.measure import measure
 
 WARMUP = 10  # the rate warms up over one in so many of a task's steps, then falls to a tenth as a cosine
@@ -31,7 +31,8 @@ def train_stream(
 
     Returns ([one record per pool], [what after_task returned]). A record has position, task, steps,
     stop, tokens, learning_rate (the highest of the task's schedule), validation_loss (mean over the pool's
-    tasks), trained, update_norm, relative_update, ends_share.
+    tasks), trained, clipped (share of the steps whose gradient was clipped), update_norm, relative_update,
+    ends_share.
     """
     model = mechanism.setting.model
     rows = concatenate([task.train for pool in pools for task in pool])
@@ -42,6 +43,7 @@ def train_stream(
     if found:
         data, tensors = found[0], {name: tensor.to(model.device) for name, tensor in found[1].items()}
         restore(mechanism, unpacked(data["mechanism"], tensors))
+        mechanism.frozen = data["frozen"]  # of before the kill: what changed since then is found by `verify`
         records, kept = data["records"], data["kept"]
         print(f"resuming task {data['task'] + 1} at step {data['step']}", flush=True)
     else:
@@ -73,6 +75,7 @@ def train_stream(
             done, tokens, before = data["step"], data["tokens"], _strip("before.", tensors)
         else:
             done, tokens, before = 0, 0, mechanism.weights()
+        clipped = torch.tensor(data["clipped"] if going_on else 0, device=model.device)
         criterion, stop = training["stop"].get("loss"), "steps" if "loss" not in training["stop"] else "cap"
         model.train()
         while done < steps:
@@ -81,7 +84,8 @@ def train_stream(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * rate(done, steps, steps // WARMUP)
             torch.manual_seed((order + done) % 2**63)  # so that a resumed run drops the same units
-            step(mechanism.loss(task.batch(chosen)), optimizer, mechanism.places, mechanism.adjust)
+            norm = step(mechanism.loss(task.batch(chosen)), optimizer, mechanism.places, mechanism.adjust)
+            clipped += norm > CLIP  # on the device: a look at every step would wait for it
             done += 1
             mechanism.after_step(done)
             if criterion and (done % training["stop"]["every"] == 0 or done == steps):
@@ -90,6 +94,7 @@ def train_stream(
                     break
             if resume and resume.due() and done < steps:
                 state = {"task": number, "step": done, "tokens": tokens, "records": records, "kept": kept}
+                state["clipped"] = int(clipped)
                 _checkpoint(resume, mechanism, state, _moments_of(optimizer, named), before)
         model.eval()
         mechanism.end_task(task)
@@ -105,6 +110,7 @@ def train_stream(
                 "learning_rate": learning_rate,
                 "validation_loss": _validation_loss(mechanism, pool, number),
                 "trained": sum(p.numel() for p in mechanism.parameters()),
+                "clipped": int(clipped) / done,
                 **_update(before, mechanism.weights()),
             }
         )
@@ -157,7 +163,7 @@ def _checkpoint(resume, mechanism, data: dict, moments: dict, before=None) -> No
     tensors |= {f"before.{name}": tensor for name, tensor in (before or {}).items()}
     for name, state in moments.items():
         tensors |= {f"moments.{name}.{key}": value for key, value in state.items()}
-    resume.save({**data, "mechanism": plain}, tensors)
+    resume.save({**data, "mechanism": plain, "frozen": mechanism.frozen}, tensors)
 
 
 def _moments_in(tensors: dict) -> dict:

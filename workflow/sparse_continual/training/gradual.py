@@ -62,7 +62,7 @@ def lm_loss(model, rows, reduction="mean"):
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction=reduction)
 
 
-def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, first=0, clip=1.0) -> None:
+def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, first=0) -> None:
     """Descend `loss_of(step, rows)` from step `first` to `steps`, and call `after(step)` behind every step.
 
     Rates of the optimizer's groups warm up and fall as a cosine to a tenth (`training.loop.rate`). Rows are
@@ -74,7 +74,7 @@ def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, 
     import torch
 
     from sparse_continual.identity import seed_of
-    from sparse_continual.training.loop import rate
+    from sparse_continual.training.loop import rate, update
 
     highest = [group["lr"] for group in optimizer.param_groups]
     for step in range(first, steps):
@@ -90,11 +90,7 @@ def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, 
             raise UserError(
                 f"training diverged: the loss at step {step + 1} of {steps} is {loss.item()}; lower the learning rates"
             )
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        if clip:
-            torch.nn.utils.clip_grad_norm_(parameters, clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        update(optimizer)
         job.facts["tokens"] = job.facts.get("tokens", 0) + sum(len(row) for row in rows)
         if after:
             after(step)

@@ -31,20 +31,31 @@ def adamw(parameters: list, learning_rate: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, fused=True)
 
 
-def step(loss, optimizer, places, adjust=None) -> None:
+def step(loss, optimizer, places, adjust=None) -> torch.Tensor:
     """One descent step on `loss`: backward, clip, AdamW, and the matrices refreshed from their values.
 
-    adjust: called without arguments when the gradients are complete, before they are clipped.
+    adjust: called without arguments when the gradients are complete, before they are clipped. Returns the norm of the
+    gradient before it was clipped.
     """
     loss.backward()
     places.collect()
     if adjust:
         adjust()
+    norm = update(optimizer)
+    places.refresh()
+    return norm
+
+
+def update(optimizer) -> torch.Tensor:
+    """Clip the gradients of all parameters of `optimizer` to the norm CLIP, descend, and drop the gradients.
+
+    Returns the norm before it was clipped.
+    """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    places.refresh()
+    return norm
 
 
 def rate(number: int, steps: int, warmup: int) -> float:
