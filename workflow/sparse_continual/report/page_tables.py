@@ -32,7 +32,7 @@ def of_stream(
         path = f"../{name}/{file}" if file else ""
         return table(words, f"{name}-{key}", rows, columns, path, caption)
 
-    def told(key, columns, caption=""):
+    def shown(key, columns, caption=""):
         return made(key, frames[key].to_dict("records"), columns, f"statistics/{key}.csv", caption)
 
     contrasts, summary = frames["contrasts"], frames["summary"]
@@ -79,7 +79,7 @@ def of_stream(
             "contrast estimand n learning_difference learning_lower margin gate_passed",
             "statistics/contrasts.csv",
         ),
-        "frontier": told("frontier_contrasts", "contrast estimand at n mean lower upper note"),
+        "frontier": shown("frontier_contrasts", "contrast estimand at n mean lower upper note"),
         "levels": made(
             "levels",
             levels[plain].to_dict("records"),
@@ -101,17 +101,17 @@ def of_stream(
             "statistics/contrasts.csv",
             words(f"{secondary}.metrics"),
         ),
-        "specification": told(
+        "specification": shown(
             "specification",
             "contrast estimand metric scale part estimator n mean:amount lower:amount upper:amount primary",
             words(f"{secondary}.specification"),
         ),
-        "components": told(
+        "components": shown(
             "components",
             "metric condition_or_contrast component sd:number share note",
             words(f"{secondary}.components"),
         ),
-        "slopes": told(
+        "slopes": shown(
             "slopes",
             "condition quantity n ratio lower:number upper:number simultaneous_lower:number"
             " simultaneous_upper:number note",
@@ -130,8 +130,8 @@ def of_stream(
             "tables/densities.csv",
             words("page.topology.declared"),
         ),
-        "sensitivity": told("sensitivity", "contrast estimand metric left_out which n mean lower upper"),
-        "instrument": told("instrument", "check arm passed value expected why"),
+        "sensitivity": shown("sensitivity", "contrast estimand metric left_out which n mean lower upper"),
+        "instrument": shown("instrument", "check arm passed value expected why"),
         "flags": made(
             "flags", _flag_counts(frames["flags"]), "kind condition part count", "statistics/flags.csv"
         ),

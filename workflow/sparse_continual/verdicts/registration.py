@@ -4,7 +4,7 @@ A registration is one YAML file. It is written once, before the study is run, an
 rule and is never overwritten. It contains the SHA-256 of its own content, so that an edit by hand is detected.
 `deviations` compares it with the run.
 
-The date and the hash detect slips, not fraud: whoever edits the file can compute another hash and set the clock back.
+The date and the hash detect slips, not fraud: an editor of the file can compute another hash and set the clock back.
 The proof that the registration came first is the commit that holds it, pushed to a public place before the first run.
 
 After Hofman et al., Pre-registration for Predictive Modeling (arXiv 2311.18807), and Nosek et al., PNAS 115 (2018)
