@@ -24,6 +24,8 @@ include: "workflow/rules/report.smk"
 onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+        if STUDY.config["warm"]:
+            warm.start()
 
 
 rule all:

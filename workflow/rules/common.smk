@@ -9,6 +9,7 @@ from sparse_continual.budgets import resources as job_resources
 from sparse_continual.errors import ConfigError, UserError
 from sparse_continual.identity import canonical, sha256
 from sparse_continual.integrity import MANIFESTS, STORE
+from sparse_continual import warm
 from sparse_continual.verdicts import registration
 from sparse_continual.study.config import checked, merged
 from sparse_continual.study.study import ROOT, Study
