@@ -180,7 +180,7 @@ def test_scoring_anew_needs_the_weights(checkout, again):
     failed = snakemake(checkout, again, *anew)
     assert failed.returncode != 0 and "Traceback" not in failed.stderr
     (line,) = {line.strip() for line in failed.stderr.splitlines() if "keep_weights" in line}
-    assert re.search(r"after_001.safetensors: gone .*train the run again: 80 steps, \d+ s", line)
+    assert re.search(r"after_001.safetensors: missing .*train the run again: 80 steps, \d+ s", line)
     assert contents(again, f"{RUN.path}/*") == before
 
 
