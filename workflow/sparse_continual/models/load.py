@@ -237,7 +237,7 @@ def stacks(module) -> dict[str, Stack]:
 
 
 def _refuse_other_experts(model, prefix, blocks, known) -> None:
-    """Raise UserError for the first tensor, not `found`, that holds the weights of several experts of a mixture.
+    """Raise UserError for the first tensor not in `known` that holds the weights of several experts of a mixture.
 
     The word in the name of the parameter or of its module's class decides: other architectures have tensors of three
     dimensions too (convolutions of Mamba, gates of RecurrentGemma, heads of XLNet), and DBRX's experts have two.

@@ -132,7 +132,7 @@ class Checkpoint:
             if quantisation_of(config) and not is_scaled_float8(config):
                 raise UserError(
                     f"{self.folder / 'config.json'}: the weights are quantised ({quantisation_of(config)}); expected "
-                    "plain ones, or float8 with one scale a matrix or a row"
+                    "plain ones, or float8 with one scale per matrix or row"
                 )
             if quantisation_of(config):
                 names = [name for name in names if not name.endswith(OF_QUANTISATION)]
