@@ -532,7 +532,7 @@ class Study:
     # checks
 
     def _check(self) -> None:
-        for name in {self.condition(c)["base"] for c in self.conditions}:
+        for name in dict.fromkeys(self.condition(c)["base"] for c in self.conditions):
             base = self.config["bases"][name]
             self._refuse(f"bases.{name}", "bases.sources", base)
             for number, entry in enumerate(base.get("mixture", ())):
@@ -553,7 +553,7 @@ class Study:
         for condition in self.conditions:
             settings = self.condition(condition)
             match = settings.get("match", {})
-            for topology in {settings["topology"], settings.get("like"), match.get("to")} - {None}:
+            for topology in filter(None, (settings["topology"], settings.get("like"), match.get("to"))):
                 used[condition, topology] = topology == settings["topology"] or not match
                 self._refuse_topology(topology, {})  # shapes need to know which topologies read text
         for (condition, topology), has_its_shape in used.items():
