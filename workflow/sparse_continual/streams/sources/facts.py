@@ -147,7 +147,7 @@ def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
 
 
 class World:
-    """What the base and all tasks of one seed share: the people, and the facts of each employer."""
+    """The people and the facts of each employer, which the base and all tasks of one seed share."""
 
     def __init__(self, seed: int):
         self.seed = seed

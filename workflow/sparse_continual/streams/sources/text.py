@@ -1,4 +1,4 @@
-"""Plain text files, one language-modelling task each: next-token accuracy, with the loss beside it.
+"""Plain text files, one language-modelling task each, scored by next-token accuracy and loss.
 
 The file's tokens are cut into consecutive windows of `sequence_length` tokens, start token included. The first 8/10 of
 the windows are for training, the next tenth for validation, the last for test: three separate regions. If a region has
@@ -6,6 +6,7 @@ more windows than needed, a seeded sample is taken. The first text token of a wi
 
 Chance: how often the most frequent training token occurs in the test. The ceiling is recorded as 1; the real one is
 unknown.
+
 Marks of control tokens in the text (`</s>`) are read as plain text; if there are some, facts.marks counts them, and
 facts.control the control tokens that stay because the tokenizer has no other reading.
 In a base's mixture entry all files make one task, with a part for each file. Base and stream split a file in the same
