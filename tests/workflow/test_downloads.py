@@ -36,8 +36,8 @@ def test_the_plan_prices_before_anything_is_downloaded(world):
     assert "not known" in lines["Vinnnf/LLaMA-3.1-8B-MaskLLM-C4"]
     # sparse and dense 16.07 + 16.06 GB, masks .59 GB; the parent with masks applied is written a second time
     assert "Disk: 32.7GB to download into the cache, where " in done.stdout
-    assert "16.1GB to be made of it in results/store" in done.stdout
-    assert "Token: none, and gated repositories need one" in done.stdout
+    assert "16.1GB to write into results/store" in done.stdout
+    assert "Token: none, but gated repositories need one" in done.stdout
     priced = {line.split()[0]: line.split() for line in done.stdout.splitlines() if "4096x14336" in line}
     # 8,030,261,248 parameters, 6,979,321,856 in block linears, half of them kept
     assert priced["dense"][1:] == ["dense", "4096x14336", "L32", "32/8", "8.03G", "6.98G", "6.98G", "1.000"]
