@@ -17,7 +17,7 @@ import yaml
 from driver import TINY, command, copied, planned, snakemake, tiny
 
 from sparse_continual.runs.state import weights_path
-from sparse_continual.study.config import checked
+from sparse_continual.study.config import checked, merged
 from sparse_continual.study.study import Study
 
 RESULTS, STREAM = "results/tiny", "people"
@@ -182,6 +182,34 @@ def test_scoring_anew_needs_the_weights(checkout, again):
     (line,) = {line.strip() for line in failed.stderr.splitlines() if "keep_weights" in line}
     assert re.search(r"after_001.safetensors: gone .*train the run again: 80 steps, \d+ s", line)
     assert contents(again, f"{RUN.path}/*") == before
+
+
+def test_what_is_measured_reaches_the_tables(checkout, again):
+    overlay = again / "measured.yaml"
+    overlay.write_text(yaml.safe_dump({"study": {"measure_topologies": True}}))
+    targets = [f"{RESULTS}/{STREAM}/tables/{name}.csv" for name in ("perplexities", "layer_errors", "costs")]
+    files = ("--configfile", TINY, overlay, "--replace-workflow-config")
+    done = snakemake(checkout, again, *targets, *files)
+    assert done.returncode == 0, done.stdout + done.stderr
+    perplexities, errors, costs = (rows(again / target) for target in targets)
+    assert [(row["topology"], row["block"], row["stage"]) for row in perplexities] == [
+        (topology, block, stage)
+        for topology, stages in (("dense", ("base", "recovered")), ("wanda", ("base", "pruned", "recovered")))
+        for block in "12"
+        for stage in stages
+    ]
+    before = {(row["block"], row["perplexity"]) for row in perplexities if row["stage"] == "base"}
+    assert len(before) == 2  # one base per block, and both topologies are made from it
+    assert {row["topology"] for row in errors} == {"wanda"} and len(errors) == 2 * 2 * 7
+    assert all(0 < float(row["error"]) < 1 for row in errors)
+    assert [row["stage"] for row in costs] == ["recovered"] * 2 + ["pruned", "recovered"] * 2
+    measured = Study(checked(merged([TINY, overlay])))
+    made = measured.topology("sparse_lora", "1")
+    before = (again / made.path / "perplexities.csv").stat().st_mtime_ns
+    repeated = snakemake(checkout, again, *targets, *files, "--forcerun", made.manifest)
+    assert repeated.returncode == 0, repeated.stdout + repeated.stderr
+    assert (again / made.path / "perplexities.csv").stat().st_mtime_ns > before
+    assert [rows(again / target) for target in targets[:2]] == [perplexities, errors]
 
 
 def test_a_corrupted_result_stops_its_readers(checkout, again):
