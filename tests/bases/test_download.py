@@ -311,7 +311,7 @@ def test_a_connection_that_breaks_for_good(hub):
     shards = {f"model-0000{n}-of-00002.safetensors": bytes([n]) * 50_000 for n in (1, 2)}
     files = {name: FILES[name] for name in FETCHED if name != "model.safetensors"} | shards
     commit = hub.add(REPO, files, cut={"model-00002-of-00002.safetensors": [0] * 20})
-    refused("the download broke off", "run this again")
+    refused("the download stopped", "run this again")
     hub.repositories[REPO].cut.clear()
     hub.requests.clear()
     path = download.fetch(REPO, commit)
@@ -321,7 +321,7 @@ def test_a_connection_that_breaks_for_good(hub):
 
 def test_a_truncated_file(hub):
     commit = hub.add(REPO, FILES, served={"model.safetensors": WEIGHTS[:-1]})
-    refused("the download broke off", "300000", "299999", revision=commit)
+    refused("the download stopped", "300000", "299999", revision=commit)
     hub.repositories[REPO].served.clear()
     assert (download.fetch(REPO, commit) / "model.safetensors").read_bytes() == WEIGHTS
 

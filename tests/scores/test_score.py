@@ -82,7 +82,7 @@ def rules(monkeypatch, tmp_path, world, job_of):
     return Rules
 
 
-COMPUTED = "computing: no table beside the weights"
+COMPUTED = "computing: the run has no stored scores"
 
 
 @pytest.mark.parametrize(

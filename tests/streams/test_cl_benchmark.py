@@ -115,7 +115,7 @@ def test_task_names(benchmark):
     with pytest.raises(UserError, match="no task 'toys'.*did you mean 'toy'"):
         cl_benchmark.check(settings(folder, tasks=["toys"]))
     (folder / "TC" / "toy").mkdir(parents=True)
-    with pytest.raises(UserError, match="'toy' stands for SC/toy and TC/toy"):
+    with pytest.raises(UserError, match="'toy' is ambiguous between SC/toy and TC/toy"):
         cl_benchmark.check(settings(folder))
     cl_benchmark.check(settings(folder, tasks=["SC/toy"]))
     with pytest.raises(UserError, match="two tasks are called toy"):
@@ -221,7 +221,7 @@ def test_items_without_a_gold_label(benchmark, words, mark):
         assert ours.tokens.tobytes() == theirs.tokens.tobytes() and (ours.correct == theirs.correct).all()
     cl_benchmark.check(settings(folder, unlabelled="drop"))
     with pytest.raises(
-        UserError, match="train.json: item 0: label .* stands for no gold label.*unlabelled: drop"
+        UserError, match="train.json: item 0: label .* marks a missing gold label.*unlabelled: drop"
     ):
         cl_benchmark.check(settings(folder, unlabelled="error"))
 

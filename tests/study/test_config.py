@@ -363,7 +363,7 @@ def test_numbers_and_keys_as_yaml_reads_them():
         (
             "conditions.dense.like",
             "sparse_2of4",
-            "conditions.dense.like: expected only beside writes: masked or random",
+            "conditions.dense.like: expected only with writes: masked or random",
         ),
         (
             "conditions.dense.locked",

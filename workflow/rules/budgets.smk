@@ -13,9 +13,9 @@ CHECKPOINTS = sorted(
         if path
     }
 )
-# a plan downloads nothing: until all of these exist, it uses declarations
+# a plan downloads nothing: it uses declarations until all of these exist
 AT_HAND = all(Path(path).exists() for path in CHECKPOINTS)
-# methods and allocations count their own passes
+# code of the methods and allocations, which count their own passes
 PRICED = sorted({name for row in prunings(STUDY) for name in topology_variants(row["making"]["topology"])})
 
 

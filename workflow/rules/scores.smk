@@ -1,5 +1,5 @@
 def score_code(run):
-    """Digest of the code that scores a run: only the library's, so that a training process can know it."""
+    """Digest of the library code that scores a run, without the script, so that the training process can compute it."""
     return code("scores.score", *variants(run.settings["arm"]))
 
 

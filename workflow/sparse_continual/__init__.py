@@ -2,7 +2,7 @@
 
     from sparse_continual import prune, Topology, audit, metrics
 
-These names stay when modules move. Each is imported when it is first used, because importing torch takes seconds.
+These names do not change when modules move. Each is imported on first use, because importing torch takes seconds.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The command `sparse-continual`: work that is done once and by hand, and so is not a rule of the workflow.
+"""The command `sparse-continual`: work that a user does once, by hand, outside the workflow.
 
 `sparse-continual register` freezes the design of a confirmatory study before it is run;
 `sparse-continual reanalyse` reads published tables with the intervals of this package;
@@ -20,14 +20,14 @@ NOT_COUNTED_STATUS = 3  # of `audit`
 
 
 def main(arguments=None) -> int:
-    """Run one command; its exit status. A user's mistake is one line, without a traceback."""
+    """Run one command and return its exit status. A user's mistake is one line, without a traceback."""
     _write_anything()
     try:
         try:
             output, status = _run(arguments)
         finally:  # for --help too; flushing at exit could not report that the reader closed the pipe (`| head`)
             print(end="", flush=True)
-        return _say(output, status)
+        return _print(output, status)
     except BrokenPipeError:
         _drop_output()
         return 141  # the shell's status of a command that a closed pipe ended
@@ -36,7 +36,7 @@ def main(arguments=None) -> int:
 def _write_anything() -> None:
     r"""Write characters that the terminal cannot encode as escapes, such as \xfc.
 
-    Names of tasks and files hold any character, and an undecodable file name even half a character.
+    Names of tasks and files can hold any character; an undecodable file name even holds half a character.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -55,8 +55,8 @@ def _run(arguments) -> tuple[str, int]:
         return "", 130  # the shell's status of an interrupted command
 
 
-def _say(output: str, status: int) -> int:
-    """Print the output; the exit status, another one if it cannot be written."""
+def _print(output: str, status: int) -> int:
+    """Print the output and return the exit status: `status`, or 1 if the output cannot be written."""
     try:
         print(output, end="\n" if output else "", flush=True)
     except BrokenPipeError:
@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the config files stand alone, as for snakemake --replace-workflow-config",
     )
-    store.add_argument("--delete", action="store_true", help="delete what is listed")
+    store.add_argument("--delete", action="store_true", help="delete the listed entries")
     store.set_defaults(command=_store)
     return parser
 
@@ -210,7 +210,7 @@ def _store(options) -> tuple[str, int]:
         ]
         return "\n".join([*lines, f"{total}: needed by no study; --delete removes them"]), 0
     for path in entries:
-        with _told(path, "deleted"):
+        with _as_one_line(path, "deleted"):
             shutil.rmtree(path)
     return "\n".join([*lines, f"{total}: deleted"]), 0
 
@@ -228,9 +228,7 @@ def _audit(options) -> tuple[str, int]:
     from sparse_continual.auditing.audit import NOT_COUNTED, audit, compare, locate
     from sparse_continual.files import write, write_json
 
-    if (
-        options.json and Path(options.json).is_dir()
-    ):  # `--json FOLDER`: a file cannot have the name of a folder
+    if options.json and Path(options.json).is_dir():  # `--json FOLDER`: the folder is a checkpoint
         options.paths, options.json = [options.json, *options.paths], "-"
     if not options.paths:
         raise UserError("audit: found no checkpoint, expected a folder or a repository")
@@ -242,7 +240,7 @@ def _audit(options) -> tuple[str, int]:
     folders, reports, status = [], [], 0
     for word in dict.fromkeys(options.paths):
         try:
-            with _told(word, "read"):
+            with _as_one_line(word, "read"):
                 folder, entry, commit = locate(word, options.convert_pickles, options.config_only)
                 reports.append(audit(folder, _as_text(word), entry, options.config_only, commit))
             folders.append(folder)
@@ -257,15 +255,15 @@ def _audit(options) -> tuple[str, int]:
     for report in reports:
         report["compared"] = [pair for pair in pairs if report["path"] in (pair["first"], pair["second"])]
     if options.figure:  # first, because there may be nothing to draw
-        with _told(options.figure):
+        with _as_one_line(options.figure):
             view.draw(reports, options.figure)
     if options.csv:
-        with _told(options.csv):
+        with _as_one_line(options.csv):
             write(options.csv, view.as_csv(reports))
     if options.json == "-":
         return json.dumps(reports, indent=1), status
     if options.json:
-        with _told(options.json):
+        with _as_one_line(options.json):
             write_json(options.json, reports)
     return view.as_text(reports, pairs), status
 
@@ -287,8 +285,8 @@ def _check_place(path: Path) -> None:
 
 
 @contextmanager
-def _told(path, what="written"):
-    """Turn a failure to write or read in this context into one line that names the file, if the system does."""
+def _as_one_line(path, what="written"):
+    """Turn an OSError in this context into one line that names the file: the system's name of it, or `path`."""
     try:
         yield
     except OSError as error:  # such as a full disk, or another user's folder

@@ -23,7 +23,7 @@ LOGGERS = ("logging", "logger")  # names of objects that write logs; `math.log` 
 
 
 class _Strip(ast.NodeTransformer):
-    """Removes docstrings and empties texts for people; `ast.unparse` removes comments and layout."""
+    """Removes docstrings and texts for people; `ast.unparse` removes comments and layout."""
 
     def strip(self, node):
         self.generic_visit(node)

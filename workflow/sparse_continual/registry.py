@@ -24,7 +24,9 @@ ROOT = "sparse_continual"
 def names(package: str) -> list[str]:
     """Sorted names of the variants in `package`, for example `names("pruning.methods")`."""
     path = importlib.import_module(f"{ROOT}.{package}").__path__
-    contract = _contract(package).removeprefix(f"{package}.")  # figures lie in one folder with theirs
+    contract = _contract(package).removeprefix(
+        f"{package}."
+    )  # the contract of figures lies in their own folder
     modules = sorted(module.name for module in pkgutil.iter_modules(path))
     return [name for name in modules if not name.startswith("_") and name != contract]
 
@@ -32,8 +34,8 @@ def names(package: str) -> list[str]:
 def load(package: str, name: str):
     """The variant `name` of `package`: the object, or class, of its contract that its file defines.
 
-    Raises UserError naming the nearest variant if there is none of that name, and naming the file if it does not
-    define its contract.
+    Raises UserError naming the nearest variant if the name is unknown, and naming the file if it does not define its
+    contract.
     """
     path, place = _file(package, name), _contract(package)
     try:
@@ -61,7 +63,7 @@ def schema(package: str, name: str) -> dict:
     A literal is read from the file without running it, because the config is checked at every start and the imports of
     a variant may take seconds.
 
-    Raises UserError as `load`, and naming the file when it has no SCHEMA.
+    Raises UserError as `load`, and naming the file if it has no SCHEMA.
     """
     path = _file(package, name)
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -109,8 +111,8 @@ def packages_with(module: str) -> list[str]:
 def by_name(module: str) -> ModuleType:
     """A module of the package, for code that must not depend on it.
 
-    A digest follows imports (`code`), so this module's code is in the digest of a result only if the rule adds it. Use
-    it for code that only some results need (pruning, a teacher), and for code that watches a job without changing its
-    result (scores, measures, prices).
+    A digest follows imports (`code`), so it covers a module loaded in this way only if the rule adds it. Use this for
+    code that only some results need (pruning, a teacher), and for code that watches a job without changing its result
+    (scores, measures, prices).
     """
     return importlib.import_module(f"{ROOT}.{module}")

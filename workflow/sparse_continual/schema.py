@@ -78,7 +78,7 @@ def _resolved(schema: dict, root: dict) -> dict:
 
 
 def _lines(where: str, error) -> list[str]:
-    """Lines for a jsonschema error: the dotted key, what was found, what was expected."""
+    """Lines for a jsonschema error: the dotted key, the value found, the expectation."""
     key = ".".join([where, *(str(part) for part in error.absolute_path)]).strip(".") or "top level"
     value, rule = error.instance, error.validator_value
     if error.validator == "additionalProperties":

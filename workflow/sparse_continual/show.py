@@ -32,7 +32,7 @@ def billions(value: int) -> str:
 
 
 def signed(share: float) -> str:
-    """A share as points with one decimal and its sign, which 0.0 has not."""
+    """A share as points with one decimal and its sign; 0.0 has no sign."""
     text = points(share)
     return text if text == "0.0" else f"{'−' if share < 0 else '+'}{text}"
 

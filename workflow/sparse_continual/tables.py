@@ -113,7 +113,7 @@ def text_columns() -> frozenset[str]:
 def read(path):
     """The table at `path` as a DataFrame: text columns as written, empty numbers as NaN.
 
-    Raises UserError naming the file when it is missing or empty.
+    Raises UserError naming the file if it is missing or empty.
     """
     import pandas
 
@@ -131,7 +131,7 @@ def read(path):
 
 
 def true(value) -> bool:
-    """Whether a cell says true, in any type it was read; an empty one does not."""
+    """Whether a cell is true: a boolean, or the text `true`; an empty cell is not."""
     return str(value).lower() == "true"
 
 

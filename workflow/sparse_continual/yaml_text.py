@@ -21,12 +21,12 @@ class _Refused(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads dates of YAML 1.1 as text, and refuses numbers that people read otherwise."""
+    """SafeLoader that reads dates of YAML 1.1 as text, and refuses numbers that people read differently."""
 
     def construct_mapping(self, node, deep=False):
         first = {}
         for key, _ in node.value:
-            # true stays true: other programs write it for the key `on` that they have read
+            # keep true: programs that rewrite YAML write it for the key `on`
             if key.tag == "tag:yaml.org,2002:bool" and key.value.lower() not in ("true", "false"):
                 key.tag = "tag:yaml.org,2002:str"
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
@@ -63,8 +63,8 @@ for _tag, _construct in (
 def read_yaml(path):
     """The content of a YAML or JSON file, read as `read_text` does.
 
-    Raises UserError naming the file, and the line if there is one: a file that cannot be read or is neither, a
-    key that occurs twice in one mapping, an integer with a leading zero (octal) or with colons (base 60).
+    Raises UserError naming the file, and the line if known, for a file that cannot be read or is neither, a key that
+    occurs twice in one mapping, and an integer with a leading zero (octal) or with colons (base 60).
     """
     text = read_text(path, "YAML")
     try:

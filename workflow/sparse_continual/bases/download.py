@@ -79,19 +79,19 @@ def fetch(
     """
     check_name(repo)
     name = f"hub: {repo} at {revision or 'its default branch'}"
-    with _told(name, repo):
+    with _as_one_line(name, repo):
         commit, files, path = _listing(name, repo, revision, kind)
         offline = path is not None
         weights, pickled = _choose(files, kind)
         _refuse_weights(name, files, weights, kind, pickled and not convert_pickles)
         small = _small(files, kind, CODE if trust_remote_code else ())
         if not offline:
-            path = _take(repo, commit, small)
+            path = _download(repo, commit, small)
         if to_load and kind == "weights":
             _refuse_code(name, path, trust_remote_code)
         if not offline:
             _refuse_full_disk(name, path, [files[file] for file in weights], folder if pickled else None)
-            path = _take(repo, commit, small + weights)
+            path = _download(repo, commit, small + weights)
         for file in small + weights:
             _verify(name, path / file, files[file])
     return _converted(name, path, Path(folder)) if pickled else path
@@ -105,7 +105,7 @@ def record(folder) -> dict[str, dict]:
 
 
 def planned(entry: dict) -> dict:
-    """The size and conditions of downloading an entry of the registry, found without any request to the hub.
+    """The size and conditions of the download of a registry entry, without a request to the hub.
 
     {"bytes" (declared, or None), "licence", "gated", "token": whether the user has one, "cached": whether all files of
     this revision are in the cache, "free": bytes on the cache's disk}.
@@ -125,8 +125,8 @@ def planned(entry: dict) -> dict:
 def cached(repo: str, revision: str | None, kind: str = "weights") -> Path | None:
     """The folder in the cache with the files that `fetch` needs of `repo` at `revision`, or None.
 
-    No request is made. The hub's listing in the cache says which files are needed; programs that fetch single files
-    leave no listing, and then the present files count as complete.
+    Makes no request. The hub's listing in the cache names the needed files; programs that fetch single files leave no
+    listing, and then the cached files count as complete.
     """
     from huggingface_hub import get_cached_repo_tree, snapshot_download
     from huggingface_hub.errors import CachedRepoTreeNotFoundError, LocalEntryNotFoundError
@@ -175,12 +175,12 @@ def _listing(name: str, repo: str, revision: str | None, kind: str):
 
 
 def _top(entries) -> dict:
-    """{file: entry} of the files in the top folder of a listing."""
+    """{file: entry} of the files at the top of a listing."""
     return {entry.path: entry for entry in entries if hasattr(entry, "size") and "/" not in entry.path}
 
 
 def _choose(files, kind: str) -> tuple[list[str], bool]:
-    """The `files` that are the weights (or the files of another `kind`), and whether these are pickles."""
+    """(those of `files` that hold the weights, or the `kind`; whether they are pickles)."""
     if kind in ONLY:
         return [file for file in files if _matches(file, ONLY[kind])], False
     whole = [file for file in files if _matches(file, WEIGHTS) and not _matches(file, OTHER_COPIES)]
@@ -189,7 +189,7 @@ def _choose(files, kind: str) -> tuple[list[str], bool]:
 
 
 def _small(files, kind: str, more=()) -> list[str]:
-    """The `files` that accompany the choice of `_choose`, including the patterns `more`."""
+    """Those of `files` that accompany the weights, and those that match the patterns `more`."""
     patterns = (CONFIGS if kind == "config" else SMALL) + more
     return [file for file in files if _matches(file, patterns)]
 
@@ -198,7 +198,7 @@ def _matches(file: str, patterns) -> bool:
     return any(fnmatch(file, pattern) for pattern in patterns)
 
 
-def _take(repo: str, commit: str, files: list[str]) -> Path:
+def _download(repo: str, commit: str, files: list[str]) -> Path:
     """The folder of `commit` in the cache, with `files` in it."""
     from huggingface_hub import snapshot_download
 
@@ -331,7 +331,7 @@ def _converted(name: str, source: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def _told(name: str, repo: str):
+def _as_one_line(name: str, repo: str):
     """Turn errors of huggingface_hub, the network and the disk into one line with the fix."""
     from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 
@@ -340,26 +340,26 @@ def _told(name: str, repo: str):
     except (OSError, HTTPError) as error:
         if isinstance(error, LocalEntryNotFoundError) and error.__cause__:
             error = error.__cause__  # the reason why there was no file
-        raise UserError(f"{name}: {_mending(error, repo)}") from None
+        raise UserError(f"{name}: {_cause_and_fix(error, repo)}") from None
 
 
-def _mending(error: Exception, repo: str) -> str:
+def _cause_and_fix(error: Exception, repo: str) -> str:
     """The cause of a failure, and what the user can do."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
     if isinstance(error, HfHubHTTPError):
-        return _answered(error, repo)
+        return _refusal(error, repo)
     place, number = constants.HF_HUB_CACHE, getattr(error, "errno", None)
     if number == errno.ENOSPC:
         free = _words(_free(place))
         return f"the disk of {place} is full ({free} free); make room there, or choose another with HF_HOME"
     if number in NOT_WRITABLE:
         return f"the cache cannot be written ({_first_line(error)}); fix that, or choose another with HF_HOME"
-    return f"the download broke off ({_first_line(error)}); run this again: whole files are kept"
+    return f"the download stopped ({_first_line(error)}); run this again: whole files are kept"
 
 
-def _answered(error, repo: str) -> str:
+def _refusal(error, repo: str) -> str:
     """The meaning of a refusal by the hub, and what the user can do."""
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError

@@ -1,4 +1,4 @@
-"""MaskLLM's published masks: an .npz file of bits, for the dense model that they were learned for.
+"""MaskLLM's published masks: an .npz file of bits for the dense model on which they were learned.
 
     P.weight.mask    uint8 [ceil(weights / 8)]: the whole matrix in row-major order, bit-packed in numpy's default,
                      big order: weight i is bit 7 - i % 8 of byte i // 8

@@ -1,4 +1,4 @@
-"""The quantities behind the prices of a resolved study: by condition, by topology, by training; nothing is made."""
+"""The inputs of the prices of a resolved study, per condition, topology and training, from the config alone."""
 
 import math
 from itertools import product
@@ -50,7 +50,7 @@ def priced(study, stream: str) -> list[dict]:
                 "tasks": len(study.tasks(stream)),
                 "blocks": len(study.blocks),
                 "tuning_steps": trials * steps,
-                "asked_steps": _asked_steps(study, stream, name, steps),
+                "asked_steps": _extra_steps(study, stream, name, steps),
                 "match": match and {**match, "error": study.control(name).error},
                 "making": _making(study, name, condition["topology"]),
                 **counted,
@@ -60,18 +60,18 @@ def priced(study, stream: str) -> list[dict]:
 
 
 def steps_per_task(training: dict, train_items: int) -> int:
-    """Training steps of one task, at most, under a study's `training` settings."""
+    """Greatest number of training steps of one task under a study's `training` settings."""
     stop = training["stop"]
     if "epochs" in stop:
         return math.ceil(stop["epochs"] * train_items / training["batch_size"])
     return stop.get("steps") or stop.get("cap")
 
 
-def _asked_steps(study, stream: str, condition: str, steps: int) -> int:
-    """Training steps of a condition besides its cells, at `steps` a task: references, repeats, secondary outcomes."""
+def _extra_steps(study, stream: str, condition: str, steps: int) -> int:
+    """Training steps of a condition besides its cells, at `steps` per task: references, repeats, secondary outcomes."""
     tasks = len(study.tasks(stream))
-    beside = [run for _, run in study.references(stream)] + study.repeats(stream)
-    runs = {cell.run.name: cell.run.settings for cell in beside if cell.condition == condition}
+    extra = [run for _, run in study.references(stream)] + study.repeats(stream)
+    runs = {cell.run.name: cell.run.settings for cell in extra if cell.condition == condition}
     count = sum(sum(settings.get("reference", {}).get("at", [tasks])) for settings in runs.values()) * steps
     return count + sum(
         secondary_steps(entity, tasks) for name, _, entity in study.secondary(stream) if name == condition
@@ -84,21 +84,20 @@ def secondary_steps(entity, tasks: int) -> int:
 
 
 def lengths(study, base: str) -> list[int]:
-    """Lengths in tokens of the rows that a base of the study reads: of streams, of its mixture, of calibration
-    texts."""
-    lengths_in_tokens = {study.sizes(stream)["row_tokens"] for stream in study.streams}
+    """Sorted lengths in tokens of the rows that a base reads: of streams, its mixture and calibration texts."""
+    tokens = {study.sizes(stream)["row_tokens"] for stream in study.streams}
     for name in study.conditions:
         arm = study.condition(name)
         if arm["base"] == base:
-            lengths_in_tokens.add(_mixture_tokens(study, name))
+            tokens.add(_mixture_tokens(study, name))
             for topology in {arm["topology"], arm.get("like")} - {None}:
                 text = (_making(study, name, topology) or {}).get("text")
-                lengths_in_tokens.add(text["tokens"] if text else 0)
-    return sorted(lengths_in_tokens - {0})
+                tokens.add(text["tokens"] if text else 0)
+    return sorted(tokens - {0})
 
 
 def _making(study, condition: str, topology: str) -> dict | None:
-    """`making_of` a condition's topology, or of that of another name on its base."""
+    """`making_of` for the topology of this name on the condition's base."""
     settings = {k: v for k, v in study.config["topologies"][topology].items() if k != "at"}
     return making_of(settings, _mixture_tokens(study, condition))
 
@@ -138,9 +137,8 @@ def mixture_tokens(mixture: list[dict]) -> int:
 
 
 def prunings(study) -> list[dict]:
-    """Every topology that a method makes, once for each base and shape.
-
-    Each is {topology (its name), base, shape, making (as in `priced`), models: number of models}.
+    """Every topology that a method makes, once for each base and shape: {topology: its name, base, shape, making: as in
+    `priced`, models: number of models}.
     """
     rows = {}
     for condition in study.conditions:
@@ -157,9 +155,8 @@ def prunings(study) -> list[dict]:
 
 
 def preparation(study) -> list[dict]:
-    """Every pretraining and recovery that the study needs, once.
-
-    Each is {steps, batch_size, row_tokens, shape, teacher}; teacher: whether it follows one.
+    """Every pretraining and recovery of the study, once: {steps, batch_size, row_tokens, shape, teacher: whether it
+    distils}.
     """
     phases = {}
     for condition in study.conditions:
@@ -183,8 +180,9 @@ def preparation(study) -> list[dict]:
 
 def _amounts(topology: dict) -> dict:
     """The settings of a topology that decide how many weights are kept: pattern, sparsity, whole blocks."""
+    pattern = topology.get("pattern", "dense")
     return {
-        "pattern": topology.get("pattern", "dense"),
+        "pattern": pattern,
         "sparsity": topology.get("sparsity"),
-        "whole": topology.get("first", 0) + topology.get("last", 0),
+        "whole": topology["first"] + topology["last"] if pattern == "structured" else 0,
     }

@@ -1,4 +1,4 @@
-"""Facts of a condition that only its checkpoint has: shape and existing weights, counted, or as declared before."""
+"""Shape and existing weights of a condition's checkpoint: counted, or declared before a download."""
 
 import csv
 
@@ -26,7 +26,7 @@ def _shape(row: dict) -> dict:
     if not manifest["shape"].get("counted"):
         return manifest["shape"]
     rows = {row["row_tokens"], *(text["tokens"] for text in [(row["making"] or {}).get("text")] if text)}
-    return shape_of(manifest["folder"], manifest.get("trust_remote_code", False), rows)
+    return shape_of(manifest["folder"], manifest["trust_remote_code"], rows)
 
 
 def declared(row: dict, shape: dict, facts: dict) -> dict | None:

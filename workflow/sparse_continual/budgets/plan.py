@@ -1,4 +1,4 @@
-"""The output of `snakemake plan`: the design, its costs, its power, and what the data lost when they were built."""
+"""The output of `snakemake plan`: the design, its costs, its power, and the items lost when data were built."""
 
 import csv
 from pathlib import Path
@@ -22,7 +22,7 @@ WORDS = ("stream", "condition", "base", "topology", "pattern", "shape", "matched
 def plan_text(study, budget=None, streams=()) -> str:
     """The plan of `study` as plain text.
 
-    budget: path of budget.csv; streams: manifest of the first block's tasks of every stream. Without them conditions of
+    budget: path of budget.csv; streams: for every stream, the manifest of the first block's tasks. Without them,
     models that are not downloaded are priced by their declarations, and marked so.
     """
     parts = [*_downloads(study)]
@@ -43,7 +43,11 @@ def plan_text(study, budget=None, streams=()) -> str:
             *_unknown(study),
             *([UNCOUNTED, ""] if any(row["pattern"].endswith(DECLARED) for row in stream_rows) else []),
             *_at_most(study, stream_rows),
-            *([f"Not priced before their checkpoint is there: {', '.join(unknown)}.", ""] if unknown else []),
+            *(
+                [f"Not priced before their checkpoint is downloaded: {', '.join(unknown)}.", ""]
+                if unknown
+                else []
+            ),
             *(_losses(read_manifest(streams[place])["folder"]) if budget else []),
             *(f"Block {block}: {' > '.join(study.order(name, block))}" for block in study.blocks),
             "",
@@ -65,9 +69,7 @@ def _unknown(study) -> list[str]:
 
 
 def _at_most(study, rows: list[dict]) -> list[str]:
-    """The rows whose nonzeros are an upper bound: N:M, and whole heads and channels, of a base that may lack weights
-    already.
-    """
+    """A note on nonzeros that are an upper bound: N:M, heads or channels, on a base that may already be sparse."""
     bounded = []
     for row in rows:
         pattern = study.config["topologies"][row["topology"]].get("pattern", "dense")
@@ -76,8 +78,8 @@ def _at_most(study, rows: list[dict]) -> list[str]:
     if not bounded:
         return []
     return [
-        f"At most so many nonzeros: {', '.join(bounded)}. Weights that the base lacks already stay absent, also in "
-        "groups of N:M and in heads and channels that stay.",
+        f"Nonzeros are upper bounds: {', '.join(bounded)}. Weights that the base lacks already stay absent, also in "
+        "groups of N:M and in kept heads and channels.",
         "",
     ]
 
@@ -99,19 +101,19 @@ def _downloads(study) -> list[str]:
         return []
     free = next(iter(needed.values()))["free"]
     lacking = [one for one in needed.values() if not one["cached"]]
-    copies = f", {_bytes(written)} to be made of it in {STORE}" if any(size != 0 for size in written) else ""
+    copies = f", {_bytes(written)} to write into {STORE}" if any(size != 0 for size in written) else ""
     output = [
-        "Downloads. Nothing is downloaded for a plan; `snakemake download` fetches what is not in the cache.",
+        "Downloads. A plan downloads nothing; `snakemake download` fetches everything that is not in the cache.",
         *aligned(lines, left=(0, 1, 2, 4, 5, 6)),
         f"Disk: {_bytes([one['bytes'] for one in lacking])} to download into the cache, where {number(free)}B are "
         f"free{copies}.",
     ]
     if any(one["token"] for one in needed.values()):
-        output.append("Token: there.")
+        output.append("Token: found.")
     elif any(one["gated"] for one in lacking):
-        output.append("Token: none, and gated repositories need one: run `hf auth login`, or set HF_TOKEN.")
+        output.append("Token: none, but gated repositories need one: run `hf auth login`, or set HF_TOKEN.")
     else:
-        output.append("Token: none, and none is needed as far as is known.")
+        output.append("Token: none; as far as is known, none is needed.")
     return [*output, ""]
 
 
@@ -124,7 +126,7 @@ def _bytes(sizes: list) -> str:
 
 
 def _declared(study) -> list[dict]:
-    """Rows of budget.csv before models are downloaded, for conditions with enough declarations."""
+    """Rows of budget.csv before models are downloaded, for the conditions whose declarations allow a price."""
     facts, rows = study.published(), []
     for stream in study.streams:
         conditions = [
@@ -150,7 +152,7 @@ def _preparation(phases: list[dict]) -> str:
     if taught:
         flops, total = (sum(phase[key] for phase in taught) for key in ("teacher_flops", "teacher_hours"))
         lines.append(
-            f"Beside them the forward passes of the teachers of {len(taught)} recoveries: {number(flops)}FLOP, "
+            f"In addition, forward passes of the teachers of {len(taught)} recoveries: {number(flops)}FLOP, "
             f"{total:.2f} hours."
         )
     return "\n".join(lines)
@@ -173,7 +175,7 @@ def _phase_costs(phase: dict) -> dict:
 
 
 def _methods(topologies: list[dict]) -> list[str]:
-    """Passes of the methods themselves, for each topology once, and the total."""
+    """The cost of the pruning methods: a row per topology, and the total."""
     lines, total, unknown = (
         [("topology", "base", "method", "models", "forward", "backward", "FLOP each", "FLOP")],
         0,
@@ -200,7 +202,7 @@ def _methods(topologies: list[dict]) -> list[str]:
 
 
 def _power(study) -> list[str]:
-    """What the planned blocks can show about the study's claims."""
+    """The power of the planned blocks for the study's claims."""
     from sparse_continual.verdicts.findings import power_rows
     from sparse_continual.verdicts.registration import in_words, path_of, pilot_of
 

@@ -109,7 +109,7 @@ def hours(steps: int, step_flops: float, throughput=THROUGHPUT, step_seconds=STE
 
 def _planned(shape: Shape, c: dict) -> int:
     """Number of kept weights of a shape under {pattern, sparsity, whole}."""
-    sizes, sparsity = matrices(shape.settings()), c.get("sparsity")
+    sizes, sparsity = matrices(shape.settings()), c["sparsity"]
     if c["pattern"] == "structured":
         return sum(kept_weights(sizes, shape.kv_heads, sparsity, "masked", c["whole"], 0).values())
     return kept_total(sizes, c["pattern"], sparsity)
@@ -188,7 +188,7 @@ def table(rows: list[dict]) -> str:
         if r["state_bytes"] or r["task_flops"]
     ]
     lines = [
-        "Models. nonzeros: existing weights of block linears; the made topologies must have exactly these.",
+        "Models. nonzeros: existing weights of block linears; the topologies must have exactly these.",
         *aligned(models, left=(0, 1, 2, 7)),
         "",
         "Costs. FLOPs per token: th(eoretical) by existing weights, ex(ecuted) by dense kernels. Hours with tuning.",

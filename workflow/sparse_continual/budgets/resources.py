@@ -53,7 +53,7 @@ def _bytes_each(entity) -> int:
     if entity.stage == "models":
         return TRAINED if "pretraining" in settings else LOADED
     if entity.stage == "topologies":
-        recovery = settings.get("recovery") or {}
+        recovery = settings["recovery"] or {}
         prunes = settings["topology"]["method"] != "dense"
         return (METHOD if prunes else TRAINED) + COPY * ("distillation" in recovery)
     return LOADED if entity.stage == "scores" else TRAINED

@@ -17,9 +17,8 @@ from sparse_continual.errors import UserError
 from sparse_continual.models.checkpoint import BLOCKS
 from sparse_continual.models.load import EXPERTS, block_list, matrix_of, prunable
 
-OPERATIONS = (
-    300_000  # most operations of one pass; more (a scan token after token) would take minutes to count
-)
+# greatest number of operations of one pass: more (a scan token by token) would take minutes to count
+OPERATIONS = 300_000
 # operations of aten without products, besides elementwise ones and views
 CHEAP = frozenset(
     """
@@ -38,12 +37,8 @@ CHEAP = frozenset(
     upsample_nearest1d value_selecting_reduction_backward var var_mean zero_ zeros zeros_like
     """.split()
 )
-OTHER_PARTS = (
-    "vision_config",
-    "audio_config",
-    "image_config",
-    "speech_config",
-)  # fields of models that process images or sound
+# fields of models that process images or sound
+OTHER_PARTS = ("vision_config", "audio_config", "image_config", "speech_config")
 
 
 class Unknown(Exception):
@@ -99,14 +94,11 @@ def build(config: dict, name: str, code=None):
                     )
         except Exception as error:  # config classes and constructors can raise anything
             lines = str(error).strip().splitlines() or [""]
-            reason = (
-                next((line.strip() for line in lines[1:] if line.strip()), "")
-                if lines[0].endswith(":")
-                else ""
-            )
+            more = [line.strip() for line in lines[1:] if line.strip()] if lines[0].endswith(":") else []
+            reason = " ".join([lines[0], *more[:1]])
             raise UserError(
                 f"{name}: transformers {version} cannot build a causal language model from it "
-                f"({type(error).__name__}: {f'{lines[0]} {reason}'.strip():.300}); expected the config.json of a "
+                f"({type(error).__name__}: {reason.strip():.300}); expected the config.json of a "
                 "decoder that this version of transformers knows without code of the repository's own"
             ) from None
     if refused is None and model.get_output_embeddings() is None:
@@ -119,7 +111,7 @@ def build(config: dict, name: str, code=None):
 def _refused(config) -> str | None:
     """Why a study cannot use a model of this `config`, or None."""
     if getattr(config, "is_encoder_decoder", False):
-        return f"model_type {config.model_type!r} has an encoder beside its decoder"
+        return f"model_type {config.model_type!r} has an encoder besides its decoder"
     parts = [key for key in vars(config) if key.startswith(OTHER_PARTS) and getattr(config, key) is not None]
     if parts or config.get_text_config(decoder=True) is not config:
         return f"model_type {config.model_type!r} is a model of several parts (text, images, sound)"
@@ -264,7 +256,7 @@ def _passes(model, tokens: int, linears: dict, outputs=None) -> tuple:
 
 
 def _pass(inputs: dict, model, linears: dict, outputs) -> tuple:
-    """`_passes` on the inputs `given`; raises any error of the model's code."""
+    """`_passes` on `inputs`; raises any error of the model's code."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -305,7 +297,7 @@ def _pass(inputs: dict, model, linears: dict, outputs) -> tuple:
             f"torch's counter of FLOPs does not know its operations {', '.join(sorted(operations.unknown))}"
         )
     if not marks or model.base_model is model:
-        raise Unknown("its head is not apart from its body")
+        raise Unknown("its head is not separate from its body")
     return marks[0], forward - marks[0], total - forward, reads
 
 

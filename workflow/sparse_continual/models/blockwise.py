@@ -44,11 +44,8 @@ class Block:
         Raises UserError naming a matrix that no calibration token reached (an expert).
         """
         statistics, leader, first = {}, {}, {}
-        calls, inputs_seen, once = (
-            Counter(),
-            set(),
-            False,
-        )  # `once`: the first row called every matrix, and once
+        calls, inputs_seen = Counter(), set()
+        once = False  # whether the first row called every matrix exactly once
 
         def hook(name, linear):
             def record(module, args):

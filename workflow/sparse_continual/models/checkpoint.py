@@ -77,7 +77,7 @@ def entries(folder) -> dict[str, dict]:
 
 
 def parameters(tensors: dict[str, dict]) -> dict[str, dict[str, str]]:
-    """Parameter name -> {part: tensor name} for the tensors `found` by `entries`, in the order of the files.
+    """Parameter name -> {part: tensor name} for `tensors`, the result of `entries`, in the order of the files.
 
     A plainly stored tensor has the one part "". A tensor that is stored as bits and values has the parts `PARTS`
     (`models.formats`); it is the parameter P.weight whether they are called P.bitmask or, in older releases of the

@@ -7,18 +7,10 @@ from sparse_continual.models.checkpoint import BLOCKS, by, check_checkpoint
 from sparse_continual.models.reader import DENSE, Checkpoint
 
 SHOWN = 3  # tensors named in a message
-ROUTERS = {
-    "gate",
-    "router",
-    "router_gate",
-    "shared_expert_gate",
-}  # words in the names of mixture-of-experts routers
-EXPERTS = (
-    "num_local_experts",
-    "n_routed_experts",
-    "num_experts",
-    "moe_num_experts",
-)  # fields for the number of experts
+# words in the names of mixture-of-experts routers
+ROUTERS = {"gate", "router", "router_gate", "shared_expert_gate"}
+# fields of config.json with the number of experts
+EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
 
 
 def load_model(folder, device="cpu", trust_remote_code=False):
@@ -26,9 +18,8 @@ def load_model(folder, device="cpu", trust_remote_code=False):
 
     Any architecture that transformers knows, with tied or untied embeddings and any number of key and value heads; only
     safetensors, stored plainly, as bits and values (`models.reader`), or as float8 with scales; attention is torch's
-    scaled dot product if the architecture has it. Nothing is downloaded. Nothing here generates by
-    generation_config.json: if transformers cannot read it, or would refuse to write it, it is ignored, and the model
-    has the defaults of its config.json.
+    scaled dot product if the architecture has it. Nothing is downloaded. A generation_config.json that transformers
+    cannot read, or would refuse to write, is ignored, and the model has the defaults of its config.json.
 
     Raises UserError, naming the file or the first tensors: broken or pickled files, tensors that the model needs and
     the checkpoint lacks (they would be random), tensors of another shape, and tensors of the decoder blocks without a
@@ -46,8 +37,8 @@ def load_model(folder, device="cpu", trust_remote_code=False):
         )
         for block in BLOCKS:
             if hasattr(config, block):
-                # transformers would search a sparsity declaration for a quantisation and fail, or leave
-                # weights random that are decoded here
+                # transformers would read a sparsity declaration as a quantisation and fail, or leave weights
+                # random that are decoded here
                 delattr(config, block)
         loader, source = AutoModelForCausalLM, {"pretrained_model_name_or_path": folder}
         if checkpoint.format != DENSE or checkpoint.scaled:
@@ -103,7 +94,7 @@ def _generation(folder, config) -> dict:
 
 
 def _refuse(folder, what, names) -> None:
-    """Raise UserError with `what` is wrong with `folder` and the first `names`, if there are any."""
+    """Raise UserError with the problem `what` of `folder` and the first of `names`, if there are any."""
     names = sorted(names)
     if names:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -116,7 +107,7 @@ def _refuse(folder, what, names) -> None:
 def load_tokenizer(folder, trust_remote_code=False):
     """The tokenizer in `folder`; nothing is downloaded. A missing pad token becomes the end token.
 
-    Raises UserError when transformers cannot read its files.
+    Raises UserError if transformers cannot read its files.
     """
     from transformers import AutoTokenizer
 
@@ -237,7 +228,7 @@ def stacks(module) -> dict[str, Stack]:
 
 
 def _refuse_other_experts(model, prefix, blocks, known) -> None:
-    """Raise UserError for the first tensor, not `found`, that holds the weights of several experts of a mixture.
+    """Raise UserError for the first tensor not in `known` that holds the weights of several experts of a mixture.
 
     The word in the name of the parameter or of its module's class decides: other architectures have tensors of three
     dimensions too (convolutions of Mamba, gates of RecurrentGemma, heads of XLNet), and DBRX's experts have two.

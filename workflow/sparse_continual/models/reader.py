@@ -28,12 +28,9 @@ from sparse_continual.models.checkpoint import (
 DENSE, BITMASK, BITMASK24 = "dense", "sparse-bitmask", "sparse-24-bitmask"
 BESIDE = (".json", ".model", ".txt", ".jinja", ".py")  # endings of the files that belong to the weights
 SCALE = "_scale"  # end of the name of a float8 weight's scale
-OF_QUANTISATION = (
-    ".weight_scale",
-    ".weight_scale_inv",
-    ".weight_zero_point",
-    ".input_scale",
-    ".input_zero_point",
+OF_QUANTISATION = tuple(
+    f".{part}"
+    for part in "weight_scale weight_scale_inv weight_zero_point input_scale input_zero_point".split()
 )
 DTYPES = {
     "F64": "float64",
@@ -132,7 +129,7 @@ class Checkpoint:
             if quantisation_of(config) and not is_scaled_float8(config):
                 raise UserError(
                     f"{self.folder / 'config.json'}: the weights are quantised ({quantisation_of(config)}); expected "
-                    "plain ones, or float8 with one scale a matrix or a row"
+                    "plain ones, or float8 with one scale per matrix or row"
                 )
             if quantisation_of(config):
                 names = [name for name in names if not name.endswith(OF_QUANTISATION)]
@@ -187,7 +184,7 @@ class Checkpoint:
 
     def bits(self, name: str):
         """uint8 [rows, ceil(columns / 8)] of a parameter that is stored as bits and values, with its dimensions but the
-        last as rows; None for others. Marked values may be zero. Raises UserError as `[name]`."""
+        last as rows; None for others. Marked values may be zero. Raises UserError as `checkpoint[name]`."""
         if "" in self._parts[name]:
             return None
         way, *parts = self._compressed(name)
@@ -196,7 +193,7 @@ class Checkpoint:
     @contextmanager
     def rows(self, name: str):
         """The `Rows` of a parameter's stored values: [rows, columns], or [values, 1] for one that is stored as bits and
-        values. Raises UserError as `[name]`."""
+        values. Raises UserError as `checkpoint[name]`."""
         entry, dtype = self._whole(self._values(name))
         plain = "" in self._parts[name] and entry["shape"]
         *above, columns = entry["shape"] if plain else (*entry["shape"], 1)

@@ -1,9 +1,9 @@
-"""Shape settings of a base that was not made here: sizes and FLOPs of its config.json's model.
+"""Shape settings of a base that was not generated here: sizes and FLOPs of the model of its config.json.
 
 Both are counted on transformers' own class (models/architecture.py), for every family. The asking process need not
 import torch: another process counts, once for every content of a config.json and release of the libraries. The answers
-are kept in the store, each whole or not at all. If they cannot be kept (a folder without write permission), every
-process that asks has them counted. A process that has imported the libraries counts by itself.
+are kept in the store, each whole or not at all; without write permission there, every process has them counted again.
+A process that has imported the libraries counts by itself.
 """
 
 import json
@@ -28,9 +28,9 @@ def shape_of(folder, trust_remote_code=False, lengths=()) -> dict:
     """`shape_of_config` of the checkpoint in `folder`; `trust_remote_code` runs its own code."""
     folder = Path(folder)
     config = read_json(folder / "config.json")
-    brought = isinstance(config, dict) and "auto_map" in config
+    has_code = isinstance(config, dict) and "auto_map" in config
     return shape_of_config(
-        config, str(folder / "config.json"), lengths, folder if brought and trust_remote_code else None
+        config, str(folder / "config.json"), lengths, folder if has_code and trust_remote_code else None
     )
 
 
@@ -55,17 +55,17 @@ def shape_of_config(config: dict, name="config.json", lengths=(), code_folder=No
                 f"{name}: {key!r} is {config[key]}, expected a base without experts: a mixture can be pruned by "
                 "`sparse_continual.prune` and audited, but a study cannot price it yet"
             )
-    answers = {str(tokens): f"-{tokens}" for tokens in sorted(set(lengths))}
+    suffixes = {str(tokens): f"-{tokens}" for tokens in sorted(set(lengths))}
     place = Path(FOLDER) / _key(config, code_folder)
-    paths = {part: place.with_name(f"{place.name}{end}.json") for part, end in {"": "", **answers}.items()}
+    paths = {part: place.with_name(f"{place.name}{end}.json") for part, end in {"": "", **suffixes}.items()}
     missing = [part for part, path in paths.items() if not _kept(path)]
     if missing:
         request = {"config": config, "name": name, "code": code_folder and str(code_folder)}
         request |= {"counts": "" in missing, "lengths": [int(part) for part in missing if part]}
         here = _imported()
-        fresh = _counted_here(request) if here else _counted_elsewhere(request)
+        counts = _counted_here(request) if here else _counted_elsewhere(request)
         for part in missing:
-            answer = fresh["flops"][part] if part else fresh["counts"]
+            answer = counts["flops"][part] if part else counts["counts"]
             _answers[str(paths[part].absolute())] = answer
             if not here:  # a library that was imported before leaves no files there
                 _keep(paths[part], answer)
@@ -74,17 +74,17 @@ def shape_of_config(config: dict, name="config.json", lengths=(), code_folder=No
     if sizes["head_size"] is None or sizes["head_size"] * (sizes["heads"] or 0) == sizes["hidden_size"]:
         del sizes["head_size"]
     counted = {key: counts[key] for key in ("parameters", "matrices")}
-    counted["flops"] = {part: _answers[str(paths[part].absolute())] for part in answers}
+    counted["flops"] = {part: _answers[str(paths[part].absolute())] for part in suffixes}
     return {**sizes, "family": counts["model_type"], "counted": counted}
 
 
 def _key(config: dict, code_folder) -> str:
     """The name of an answer: a digest of the config, its code, the libraries' releases and the counter."""
-    brought = sorted(Path(code_folder).glob("*.py")) if code_folder else []
+    files = sorted(Path(code_folder).glob("*.py")) if code_folder else []
     return sha256(
         {
             "config": json.dumps(config, sort_keys=True),
-            "code": {path.name: path.read_text(encoding="utf-8") for path in brought},
+            "code": {path.name: path.read_text(encoding="utf-8") for path in files},
             "libraries": [version(name) for name in ("transformers", "torch")],
             "counter": code.digest(COUNTER),
         }
@@ -92,7 +92,7 @@ def _key(config: dict, code_folder) -> str:
 
 
 def _kept(path: Path) -> bool:
-    """Whether an answer is in this process or whole at `path`."""
+    """Whether the answer for `path` is in this process, or intact in the file."""
     place = str(path.absolute())
     if place not in _answers:
         try:
@@ -121,7 +121,7 @@ def _counted_here(request: dict) -> dict:
 
 
 def _counted_elsewhere(request: dict) -> dict:
-    """The result of `architecture.answer` from another process. Raises UserError as it does, and if that one fails."""
+    """The result of `architecture.answer` from another process. Raises UserError as it does, or if it fails."""
     package_folder = str(Path(code.PACKAGE).parent)
     paths = os.pathsep.join(filter(None, (package_folder, os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
@@ -134,7 +134,7 @@ def _counted_elsewhere(request: dict) -> dict:
     try:
         result = json.loads(done.stdout.strip().rpartition("\n")[2])
     except ValueError:
-        reason = (done.stderr.strip() or f"it ended with {done.returncode} and said nothing").splitlines()[-1]
+        reason = (done.stderr.strip() or f"exit status {done.returncode}, without a message").splitlines()[-1]
         raise UserError(
             f"{request['name']}: the process that counts its model failed: {reason:.300}; run "
             f"`{Path(sys.executable).name} -m {registry.ROOT}.{COUNTER} < /dev/null` to see whether torch and "

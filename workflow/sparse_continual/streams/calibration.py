@@ -33,7 +33,7 @@ SCHEMA = {
 }
 
 
-# no settings: only the allocation makes the model read
+# for topologies without these settings: only their allocation reads text
 DEFAULTS = {key: member["default"] for key, member in SCHEMA["properties"].items() if "default" in member}
 
 
@@ -47,10 +47,9 @@ def check(settings: dict) -> None:
 def rows_of_files(settings: dict, tokenizer, seed: int):
     """int64[sequences, tokens]: different random windows of the files, drawn by `seed`.
 
-    Each file is one document, tokenised without special tokens; every window of every document is
-    equally likely.
+    Each file is one document, tokenised without special tokens. All windows of all documents are equally likely.
 
-    Raises UserError when the files hold too few windows, or are not UTF-8 text.
+    Raises UserError if the files hold too few windows, or are not UTF-8 text.
     """
     import numpy as np
     import torch

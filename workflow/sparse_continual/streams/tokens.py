@@ -12,7 +12,6 @@ import re
 from sparse_continual.errors import UserError
 from sparse_continual.streams.lexicon import Words, vocabulary
 
-START_TOKEN = ("auto", "always", "never")
 DELIMITER = re.compile(r"<[|｜].*[|｜]>")  # chat delimiters that a tokenizer does not declare as special
 
 

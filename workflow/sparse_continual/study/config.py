@@ -168,11 +168,8 @@ def _check_variants(section: str, config: dict) -> list[str]:
 
 def _check_figures(config: dict) -> list[str]:
     sections = config["figures"].items()
-    return [
-        line
-        for name, settings in sections
-        for line in _check_variant(f"figures.{name}", settings, "figures", name)
-    ]
+    checks = (_check_variant(f"figures.{name}", settings, "figures", name) for name, settings in sections)
+    return [line for lines in checks for line in lines]
 
 
 def _check_names(config: dict) -> list[str]:
@@ -262,7 +259,8 @@ def _check_values(config: dict) -> list[str]:
             lines.append(f"bases.{name}: missing key 'mixture'; a generated base is pretrained on one")
         if "recovery" in base and "mixture" not in base:
             lines.append(f"bases.{name}: recovery needs a mixture to train on; add bases.{name}.mixture")
-        if not {"logits", "squarehead"} & base.get("recovery", {}).get("distillation", {"logits": 1}).keys():
+        distillation = base.get("recovery", {}).get("distillation")
+        if distillation is not None and not {"logits", "squarehead"} & distillation.keys():
             lines.append(
                 f"bases.{name}.recovery.distillation: found neither logits nor squarehead, expected the weight of at "
                 "least one; for recovery without distillation remove the key"
@@ -287,14 +285,13 @@ def _at_init(method: str) -> bool:
 
 
 def _check_checkpoints(config: dict) -> list[str]:
-    """Contrasts of a checkpoint that was not made here with another one: only as_published, and as_published for no
-    others."""
+    """Contrasts between different checkpoints that were not made here, without the estimand as_published; and contrasts
+    of other bases with it."""
     lines = []
     for contrast in config["study"]["contrasts"]:
         names = [config["conditions"][arm]["base"] for arm in contrast_arms(contrast)]
         bases = [_model_of(config["bases"][name]) for name in names]
-        published = not all(map(_generated, bases))
-        differ = published and any(base != bases[0] for base in bases)
+        differ = any(base != bases[0] for base in bases) and not all(map(_generated, bases))
         if differ and contrast["estimand"] != "as_published":
             lines.append(
                 f"study.contrasts: {contrast['name']}: found estimand {contrast['estimand']} between bases "
@@ -315,7 +312,7 @@ def _generated(base: dict) -> bool:
 
 
 def _model_of(base: dict) -> dict:
-    """A base's settings without those of the treatment of its model here."""
+    """The settings of a base that name its model, without those of its training here."""
     return {key: value for key, value in base.items() if key not in ("mixture", "recovery")}
 
 
@@ -343,7 +340,7 @@ def _check_condition(name: str, config: dict) -> list[str]:
             able = _kinds(lambda other: condition["writes"] in other.WRITES)
             lines.append(f"{where}.writes: found {condition['writes']!r} with {kind}, expected {able}")
     elif "like" in condition:
-        lines.append(f"{where}.like: expected only beside writes: masked or random")
+        lines.append(f"{where}.like: expected only with writes: masked or random")
     if not condition["locked"] and dense:
         lines.append(
             f"{where}.locked: found false on a dense topology, expected a sparse one: "

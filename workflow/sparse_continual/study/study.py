@@ -41,10 +41,9 @@ class Entity:
     @cached_property
     def digest(self) -> str:
         """Hex SHA-256 over the settings that differ from their defaults, and the inputs' digests."""
-        made_from = {role: [e.digest for e in _listed(entities)] for role, entities in self.inputs.items()}
-        return sha256(
-            {"stage": self.stage, "settings": naming(self.stage, self.settings), "inputs": made_from}
-        )
+        inputs = {role: [e.digest for e in _as_list(entities)] for role, entities in self.inputs.items()}
+        settings = naming(self.stage, self.settings)
+        return sha256({"stage": self.stage, "settings": settings, "inputs": inputs})
 
     @property
     def name(self) -> str:
@@ -58,7 +57,7 @@ class Entity:
 
     @property
     def manifest(self) -> str:
-        """The file that is written when the folder is whole; it is the input of later rules."""
+        """The file that is written last, when the folder is complete; later rules have it as their input."""
         return f"{self.path}/{MANIFEST}"
 
 
@@ -73,7 +72,7 @@ class Run:
     score: Entity
 
 
-def _listed(entities) -> list:
+def _as_list(entities) -> list:
     return entities if isinstance(entities, list) else [entities]
 
 
@@ -81,20 +80,20 @@ def _once(method):
     """Cache the results of `method` by its arguments: every rule asks for the same entities again."""
 
     @wraps(method)
-    def remembering(self, *arguments):
+    def cached(self, *arguments):
         key = (method.__name__, *arguments)
-        if key not in self._made:
-            self._made[key] = method(self, *arguments)
-        return self._made[key]
+        if key not in self._cache:
+            self._cache[key] = method(self, *arguments)
+        return self._cache[key]
 
-    return remembering
+    return cached
 
 
 class Study:
     """The study of a checked config (`config.checked`).
 
-    Raises UserError for mistakes that only show when parts meet: sources that refuse their settings, a pattern
-    that does not fit a model, a matched control that does not exist, fewer tasks than the metrics need.
+    Raises UserError for mistakes in the combination of parts: sources that refuse their settings, a pattern that does
+    not fit a model, a matched control that does not exist, fewer tasks than the metrics need.
     """
 
     def __init__(self, config: dict):
@@ -107,7 +106,8 @@ class Study:
         self.blocks = [f"{prefix}{number}" for number in range(1, self.study["blocks"] + 1)]
         self.tuning_blocks = [f"{TUNING}{number}" for number in range(1, self.study["tuning"]["blocks"] + 1)]
         self._entities: dict = {}
-        self._made: dict = {}
+        self._cache: dict = {}
+        self._file_digests: dict = {}
         self._check()
 
     def _claims(self) -> list[dict]:
@@ -130,8 +130,8 @@ class Study:
         return [(self.trained(stream), self.secondary(stream)) for stream in self.streams]
 
     def _entity(self, stage, label, settings, **inputs) -> Entity:
-        made_from = {role: existing for role, existing in inputs.items() if existing}
-        entity = Entity(stage, label, canonical(settings), made_from)
+        inputs = {role: entities for role, entities in inputs.items() if entities}
+        entity = Entity(stage, label, canonical(settings), inputs)
         existing = self._entities.setdefault((stage, entity.name), entity)
         if existing.digest != entity.digest:
             raise AssertionError(f"{entity.path}: two entities of one name; change study.seed")
@@ -230,27 +230,23 @@ class Study:
 
     # shapes, from config alone
 
-    @cached_property
-    def _shapes(self) -> dict:
-        return {}
-
+    @_once
     def base_shape(self, base: str) -> dict:
-        """Shape settings of a base, from its config or its checkpoint's config.json; {} when not downloaded.
+        """Shape settings of a base, from its config or its checkpoint's config.json; {} if it is not downloaded.
 
-        Of the latter, FLOPs of all rows that the study sends through it are counted. Raises UserError naming the base.
+        A checkpoint's shape has the FLOPs of all row lengths that the study sends through it. Raises UserError naming
+        the base.
         """
-        if base not in self._shapes:
-            source = self.source(base)
-            rows = () if source.generated else lengths(self, base)
-            try:
-                self._shapes[base] = source.shape(self.config["bases"][base], rows)
-            except UserError as error:
-                raise UserError(f"bases.{base}: {error}") from None
-        return self._shapes[base]
+        source = self.source(base)
+        rows = () if source.generated else lengths(self, base)
+        try:
+            return source.shape(self.config["bases"][base], rows)
+        except UserError as error:
+            raise UserError(f"bases.{base}: {error}") from None
 
     @_once
     def control(self, condition: str):
-        """The matched control's shape and mismatch (budgets.shapes.Control), or None for other conditions."""
+        """The matched dense control (budgets.shapes.Control) of a condition with `match`; None for other conditions."""
         match = self.condition(condition).get("match")
         if not match:
             return None
@@ -269,34 +265,31 @@ class Study:
         except UserError as error:
             raise UserError(f"conditions.{condition}.match: {error}") from None
 
+    @_once
     def shape(self, condition: str) -> dict:
         """Shape settings of the condition's model."""
-        if "match" not in self.condition(condition):
-            return self.base_shape(self.condition(condition)["base"])
-        key = ("control", condition)
-        if key not in self._shapes:
-            self._shapes[key] = self.control(condition).shape.settings()
-        return self._shapes[key]
+        control = self.control(condition)
+        return control.shape.settings() if control else self.base_shape(self.condition(condition)["base"])
 
     @_once
     def sizes(self, stream: str) -> dict:
-        """What a stream's rows and tasks amount to, as its source says from config alone."""
+        """Upper bounds of a stream's rows, items and tokens (`streams.source.Source.sizes`)."""
         settings = self.config["streams"][stream]
         return registry.load("streams.sources", settings["source"]).sizes(settings)
 
     def bits(self, stream: str) -> float | None:
-        """Bits that all tasks of a stream ask a model to store; None where no one can say."""
+        """Bits that all tasks of a stream ask a model to store; None if they are not known."""
         return self.sizes(stream).get("bits")
 
     def shape_of_model(self, entity: Entity) -> dict:
-        """Shape settings of the model that an entity is, or is made from; {} where it was not downloaded yet."""
+        """Shape settings of the model behind an entity; {} if it is not downloaded yet."""
         while entity.stage != "models":
             source = entity.inputs.get("base") or entity.inputs.get("model") or entity.inputs.get("run")
-            entity = _listed(source)[0]
+            entity = _as_list(source)[0]
         return registry.load("bases.sources", entity.settings["source"]).shape(entity.settings)
 
     def parameters(self, entity: Entity) -> int:
-        """Parameters of the model that an entity is, or is made from; 0 where it was not downloaded yet."""
+        """Number of parameters of the model behind an entity; 0 if it is not downloaded yet."""
         shape = self.shape_of_model(entity)
         return parameters(Shape(**shape))["total"] if shape else 0
 
@@ -304,7 +297,7 @@ class Study:
 
     @_once
     def mixture(self, condition: str, block: str) -> Entity | None:
-        """The base's own mixture on a block; None when the base declares none."""
+        """The mixture of the condition's base on a block; None if the base declares none."""
         base, settings = self.condition(condition)["base"], self.base(condition)
         if "mixture" not in settings:
             return None
@@ -337,7 +330,7 @@ class Study:
 
     @_once
     def initial(self, condition: str, block: str) -> Entity:
-        """The condition's generated model before its pretraining: what a topology at init is made from."""
+        """The condition's generated model before its pretraining, from which a topology at init is made."""
         model = self.model(condition, block)
         settings = {key: value for key, value in model.settings.items() if key != "pretraining"}
         return self._entity("models", f"{model.label}_initial", settings)
@@ -346,8 +339,8 @@ class Study:
     def topology(self, condition: str, block: str, like: str | None = None) -> Entity:
         """The condition's model with its topology (or that of `like`), after recovery.
 
-        One at init is made from the initial model, so it holds the base's pretraining too, and its dense parent,
-        where it is a teacher, is an input of its own.
+        A topology at init starts from the initial model, so its job does the base's pretraining too. If recovery
+        distils, the pretrained dense model is the teacher and a separate input.
         """
         name, settings = like or self.condition(condition)["topology"], self.base(condition)
         chosen = dict(self.config["topologies"][name])
@@ -399,7 +392,7 @@ class Study:
         }
 
     @_once
-    def _made_from(self, stream, condition, block) -> dict:
+    def _run_inputs(self, stream, condition, block) -> dict:
         like = self.condition(condition).get("like")
         return {
             "base": self.topology(condition, block),
@@ -410,7 +403,7 @@ class Study:
     @_once
     def tuning(self, stream: str, condition: str) -> Entity:
         """The learning-rate trials of a condition on the tuning blocks."""
-        inputs_of_blocks = [self._made_from(stream, condition, block) for block in self.tuning_blocks]
+        inputs_of_blocks = [self._run_inputs(stream, condition, block) for block in self.tuning_blocks]
         settings = {
             "arm": self.arm(condition),
             "training": self.study["training"],
@@ -435,7 +428,7 @@ class Study:
         """A condition's reference run (runs/references.py) on a block's tasks.
 
         A reference that does not depend on an order uses the stream's own order and the seed of the block's base, so
-        that blocks with one base share it; its batches are those of the base's first block.
+        that blocks with one base share it, with the batches of the base's first block.
         """
         tasks, seed, at = self.tasks(stream), self.base_seed(block), {}
         if kind == "joint":
@@ -453,7 +446,7 @@ class Study:
             "seed": seed,
             **own,
         }
-        inputs = self._made_from(stream, condition, block)
+        inputs = self._run_inputs(stream, condition, block)
         return self._entity("runs", condition, settings, tuning=self.tuning(stream, condition), **inputs)
 
     def _scored(self, stream, condition, block, run: Entity) -> Run:
@@ -469,7 +462,7 @@ class Study:
         """The scores of a run."""
         return self._scored(stream, condition, block, self.run(stream, condition, block)).score
 
-    # results that the rules of a study ask for
+    # lists of results, for the rules
 
     @_once
     def runs(self, stream: str) -> list[Run]:
@@ -480,7 +473,7 @@ class Study:
 
     @_once
     def references(self, stream: str) -> list[tuple[str, Run]]:
-        """(single or joint, reference run) of every condition that asks for it, on every block."""
+        """("single" or "joint", reference run) of every condition listed in study.references, on every block."""
         return [
             (kind, self._scored(stream, c, b, self.reference(stream, c, b, kind)))
             for kind in ("single", "joint")
@@ -491,7 +484,7 @@ class Study:
 
     @_once
     def repeats(self, stream: str) -> list[Run]:
-        """The first block's second training, of every condition that asks for it."""
+        """The second training on the first block, for every condition listed in study.repeat."""
         block, repeated = self.blocks[0], self.study["repeat"]["conditions"]
         return [
             self._scored(stream, c, block, self.run(stream, c, block, True))
@@ -501,7 +494,7 @@ class Study:
 
     @_once
     def secondary(self, stream: str) -> list[tuple[str, str, Entity]]:
-        """(condition, block, measurement) of every cell, for every secondary outcome that the study asks for.
+        """(condition, block, measurement) of every cell, for every secondary outcome in study.secondary.
 
         The stage of a measurement is the name of its outcome.
         """
@@ -539,7 +532,7 @@ class Study:
     # checks
 
     def _check(self) -> None:
-        for name in {self.condition(c)["base"] for c in self.conditions}:
+        for name in dict.fromkeys(self.condition(c)["base"] for c in self.conditions):
             base = self.config["bases"][name]
             self._refuse(f"bases.{name}", "bases.sources", base)
             for number, entry in enumerate(base.get("mixture", ())):
@@ -556,17 +549,15 @@ class Study:
                     f"study.tuning.tasks: found {self.study['tuning']['tasks']}, expected at most the {len(tasks)} "
                     f"tasks of stream {name!r}"
                 )
-        used = {}
+        used = {}  # (condition, topology) -> whether the topology is for the condition's own shape
         for condition in self.conditions:
             settings = self.condition(condition)
-            topologies = {settings["topology"], settings.get("like"), settings.get("match", {}).get("to")} - {
-                None
-            }
-            for topology in topologies:
-                used[condition, topology] = topology == settings["topology"] or "match" not in settings
+            match = settings.get("match", {})
+            for topology in filter(None, (settings["topology"], settings.get("like"), match.get("to"))):
+                used[condition, topology] = topology == settings["topology"] or not match
                 self._refuse_topology(topology, {})  # shapes need to know which topologies read text
-        for (condition, topology), conditions in used.items():
-            self._refuse_topology(topology, self.shape(condition) if conditions else {})
+        for (condition, topology), has_its_shape in used.items():
+            self._refuse_topology(topology, self.shape(condition) if has_its_shape else {})
 
         for name in self.config["figures"]:
             shown = {Path(table).name for table in registry.load("figures", name).tables}
@@ -591,12 +582,8 @@ class Study:
 
     def _fingerprints(self, sources: list[dict]) -> list:
         key = json.dumps(sources, sort_keys=True)
-        if key not in self._prints:
-            self._prints[key] = [
+        if key not in self._file_digests:
+            self._file_digests[key] = [
                 registry.load("streams.sources", entry["source"]).fingerprint(entry) for entry in sources
             ]
-        return self._prints[key]
-
-    @cached_property
-    def _prints(self) -> dict:
-        return {}
+        return self._file_digests[key]

@@ -51,7 +51,7 @@ SCHEMA = {
             "required": ["steps", "batch_size", "learning_rate"],
             "properties": {
                 "steps": {"type": "integer", "minimum": 1, "description": "optimizer steps"},
-                "batch_size": {"type": "integer", "minimum": 1, "description": "rows a step"},
+                "batch_size": {"type": "integer", "minimum": 1, "description": "rows per step"},
                 "learning_rate": {
                     "type": "number",
                     "exclusiveMinimum": 0,

@@ -88,7 +88,7 @@ def shape(settings: dict, lengths=()) -> dict:
     _, _, weights, revision = _parts(settings)[-1]
     config_file = try_to_load_from_cache(weights["repo"], "config.json", revision=revision)
     if isinstance(config_file, str):
-        return shape_of(Path(config_file).parent, settings.get("trust_remote_code", False), lengths)
+        return shape_of(Path(config_file).parent, settings["trust_remote_code"], lengths)
     if weights["shape"] is None and weights["counterpart"] == "parent":
         weights = entry(weights["dense"])
     return weights["shape"] or {}
@@ -131,7 +131,7 @@ def obtain(settings: dict, seed: int, folder, mixture) -> dict:
     check(settings)
     folder, trusted = Path(folder), settings["trust_remote_code"]
     masks, (_, _, weights, revision) = _parts(settings)[:-1], _parts(settings)[-1]
-    # converted weights of a parent are not a result: they lie beside the result that is made from them
+    # converted weights of a parent are no result: their folder lies next to that of the result made from them
     target = folder.with_name("parent") if masks else folder
     path = fetch(weights["repo"], revision, target, settings["convert_pickles"], trusted)
     facts = {"repo": weights["repo"], "commit": revision, "downloaded": record(path)}
@@ -160,12 +160,12 @@ def _parts(settings: dict) -> list[tuple[str, str, dict, str | None]]:
     """(key of its revision, name, entry, revision) of each download: masks first if the entry is a set of masks."""
     name = settings["registry"]
     model = entry(name)
-    weights = ("revision", name, model, settings.get("revision") or model["revision"])
+    part = ("revision", name, model, settings.get("revision") or model["revision"])
     if model["kind"] != "masks":
-        return [weights]
+        return [part]
     parent = entry(model["dense"])
     revision = settings.get("dense_revision") or parent["revision"]
-    return [weights, ("dense_revision", model["dense"], parent, revision)]
+    return [part, ("dense_revision", model["dense"], parent, revision)]
 
 
 SOURCE = Source(

@@ -1,8 +1,8 @@
 """The standard continual-learning benchmark in its authors' layout, scored by option likelihood.
 
 <folder>/CATEGORY/NAME/{train,test,labels}.json: items {label, sentence}, and the list of labels.
-An item's prompt is the sentence and a short cue of our own ("Topic:"); each label is an option, and
-the answer is the option with the highest mean log-probability of its tokens.
+An item's prompt is the sentence and a short cue of our own ("Topic:"). Each label is an option; the answer is the
+option with the highest mean log-probability of its tokens.
 
 The authors' dev and test are one file, so validation is a split of its own: `validation_items` drawn from train by
 seed. Training items whose sentence also occurs in the test, or twice in train, are left out (facts.repeated). Samples
@@ -155,7 +155,9 @@ def _folder(settings: dict, task: str) -> Path:
     known = {f"{path.parent.name}/{path.name}": path for path in sorted(root.glob("*/*")) if path.is_dir()}
     fitting = [name for name in known if task in (name, name.split("/")[1])]
     if len(fitting) > 1:
-        raise UserError(f"{root}: task {task!r} stands for {' and '.join(fitting)}; write CATEGORY/NAME")
+        raise UserError(
+            f"{root}: task {task!r} is ambiguous between {' and '.join(fitting)}; write CATEGORY/NAME"
+        )
     if not fitting:
         close = nearest(task, [*known, *(name.split("/")[1] for name in known)])
         raise UserError(f"{root}: no task {task!r}{close}; there are {', '.join(known) or 'none'}")
@@ -193,7 +195,7 @@ def _items(path: Path, labels: list[str], unlabelled: str) -> tuple[list[tuple[i
         if label in UNLABELLED and label not in known:
             if unlabelled == "error":
                 raise UserError(
-                    f"{where}: label {label!r} stands for no gold label; remove the item, or set unlabelled: drop"
+                    f"{where}: label {label!r} marks a missing gold label; remove the item, or set unlabelled: drop"
                 )
             left_out += 1
             continue

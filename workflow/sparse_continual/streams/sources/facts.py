@@ -9,7 +9,7 @@ Every attribute has five templates of our own: three for training, one for valid
 three quarters of its people in all five, so that it can transfer a fact from one wording to another, and is tested on
 the rest with the test template.
 
-Load: a task stores people x sum over memory attributes of log2(values) bits (facts.load_bits), 13 bits a person.
+Load: a task stores people x sum over memory attributes of log2(values) bits (facts.load_bits), 13 bits per person.
 Chance: 1 / number of the attribute's values. Limits: 48 x 48 names; the first third of a seeded permutation is the
 base's, the rest the stream's, so that no base and no stream ever share a person. Memory values are independent: nothing
 about a person follows from another.
@@ -147,7 +147,7 @@ def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
 
 
 class World:
-    """What the base and all tasks of one seed share: the people, and the facts of each employer."""
+    """The people and the facts of each employer, which the base and all tasks of one seed share."""
 
     def __init__(self, seed: int):
         self.seed = seed

@@ -90,9 +90,9 @@ def sizes(settings: dict, role: str = "stream") -> dict:
     pairs = [widths.get(rule, (n, n)) for rule in settings["rules"]]
     return {
         "train_items": many * settings["train_items"],
-        "row_tokens": max(4 + prompt + answered for prompt, answered in pairs),
+        "row_tokens": max(4 + question + response for question, response in pairs),
         "test_items": many * settings["test_items"],
-        "answer_tokens": max(answered for _, answered in pairs),
+        "answer_tokens": max(response for _, response in pairs),
     }
 
 
@@ -229,13 +229,13 @@ def _items(rule: str, settings: dict, seed: int, role: str) -> list[tuple[str, s
         inputs = [_decode(rule, int(number), settings, symbols) for number in mine[:needed]]
     else:
         rng = np.random.default_rng(seed_of("rules", seed, rule, role))
-        inputs_drawn = {}
-        while len(inputs_drawn) < needed:
+        drawn = {}
+        while len(drawn) < needed:
             words = _draw(rule, settings, symbols, rng)
             text = " ".join(words)
             if (hashlib.sha256(f"{seed} {text}".encode()).digest()[0] < 64) == (role == "base"):
-                inputs_drawn[text] = words
-        inputs = list(inputs_drawn.values())
+                drawn[text] = words
+        inputs = list(drawn.values())
     return [(f"{rule} : {' '.join(w)} =", " ".join(answer(rule, w, symbols))) for w in inputs]
 
 

@@ -1,4 +1,4 @@
-"""Plain text files, one language-modelling task each: next-token accuracy, with the loss beside it.
+"""Plain text files, one language-modelling task each, scored by next-token accuracy and loss.
 
 The file's tokens are cut into consecutive windows of `sequence_length` tokens, start token included. The first 8/10 of
 the windows are for training, the next tenth for validation, the last for test: three separate regions. If a region has
@@ -6,6 +6,7 @@ more windows than needed, a seeded sample is taken. The first text token of a wi
 
 Chance: how often the most frequent training token occurs in the test. The ceiling is recorded as 1; the real one is
 unknown.
+
 Marks of control tokens in the text (`</s>`) are read as plain text; if there are some, facts.marks counts them, and
 facts.control the control tokens that stay because the tokenizer has no other reading.
 In a base's mixture entry all files make one task, with a part for each file. Base and stream split a file in the same
@@ -89,7 +90,8 @@ def check(settings: dict, role: str = "stream") -> None:
                 f"text: two files are called {name}; tasks are named by their file's stem, rename one"
             )
     for file in settings["files"]:
-        _refuse_short(file, len(read_plain(given_path(file)).encode()), "bytes", settings["sequence_length"])
+        length = settings["sequence_length"]
+        _refuse_short(file, len(read_plain(given_path(file)).encode()), "bytes", length, 3 * (length - 1))
 
 
 def fingerprint(settings: dict) -> dict:
@@ -105,8 +107,8 @@ def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
     return [merged(tasks)] if role == "base" else tasks
 
 
-def _refuse_short(file: str, count: int, unit: str, length: int) -> None:
-    if count < 3 * (length - 1):
+def _refuse_short(file: str, count: int, unit: str, length: int, least: int) -> None:
+    if count < least:
         raise UserError(
             f"{file}: {count} {unit} found, too few for one sequence of {length} tokens for each of train, "
             "validation and test; lower sequence_length or give a longer text"
@@ -119,8 +121,7 @@ def _task(name: str, file: str, settings: dict, seed: int, encoder):
     encoder.refuse_unknown([ids], file)
     width = settings["sequence_length"] - len(encoder.bos)
     count = len(ids) // width
-    if count < 3:
-        _refuse_short(file, len(ids), "tokens", settings["sequence_length"])
+    _refuse_short(file, len(ids), "tokens", settings["sequence_length"], 3 * width)
     windows = np.array(ids[: count * width], np.int32).reshape(count, width)
     held = max(1, count // 10)
     regions = {
