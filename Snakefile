@@ -24,7 +24,7 @@ include: "workflow/rules/report.smk"
 onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
-        if STUDY.config["warm"]:
+        if STUDY.config["warm"] and len([*workflow.dag.needrun_jobs()]) >= warm.JOBS:
             warm.start()
 
 

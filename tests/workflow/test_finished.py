@@ -75,7 +75,11 @@ def interrupt(checkout, folder):
     wanted = [f"{RESULTS}/index.csv", f"{RESULTS}/budget.csv", f"{RESULTS}/{STREAM}/orders.csv"]
     wanted += [f"{RESULTS}/{STREAM}/tables/perplexities.csv"]  # and the other tables of what was measured
     judged = [f"{RESULTS}/{STREAM}/statistics/summary.csv", f"{RESULTS}/statistics/claims.csv"]
-    resumed = snakemake(checkout, folder, *tiny(*wanted, *judged))
+    cold = folder / "cold.yaml"  # jobs in processes of their own, unlike those that made `finished`
+    cold.write_text("warm: false\n")
+    resumed = snakemake(
+        checkout, folder, *wanted, *judged, "--configfile", TINY, cold, "--replace-workflow-config"
+    )
     return Interrupted(made, folder, in_time, written, resumed)
 
 

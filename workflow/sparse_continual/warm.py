@@ -1,10 +1,10 @@
 """A warm process for local jobs: it has imported the heavy libraries, and every job runs in a fork of it.
 
 Importing torch and transformers takes a job longer than most of its work. The workflow starts this file as a program of
-its own: it imports libraries, never this package, and listens on a socket below `.snakemake`. A script asks it for a fork
-(`handed_over`), which runs the same script file with the script's environment and standard streams, while the script
-waits. Without a warm process (cluster, no fork, more than one thread, `warm: false`) a script runs in its own process.
-Results are the same. The warm process ends with Snakemake, and a fork ends with its script.
+its own: it imports libraries, never this package, and listens on a socket below `.snakemake`. A script asks it for a
+fork (`handed_over`), which runs the same script file with the script's environment and standard streams, while the
+script waits. Without a warm process (cluster, no fork, more than one thread, `warm: false`) a script runs in its own
+process. Results are the same. The warm process ends with Snakemake, and a fork ends with its script.
 """
 
 import contextlib
@@ -21,13 +21,18 @@ import threading
 import traceback
 from pathlib import Path
 
-SOCKET = "SPARSE_CONTINUAL_WARM"  # environment variable: path of the socket, relative to the working directory
-THREADS = "OMP_NUM_THREADS"  # Snakemake sets it, and the variables of other libraries, to the threads of a rule
+SOCKET = (
+    "SPARSE_CONTINUAL_WARM"  # environment variable: path of the socket, relative to the working directory
+)
+THREADS = (
+    "OMP_NUM_THREADS"  # Snakemake sets it, and the variables of other libraries, to the threads of a rule
+)
 LIBRARIES = (
-    "numpy pandas scipy.stats matplotlib.figure jinja2 safetensors.torch snakemake.script tokenizers torch torch._dynamo"
-    " transformers transformers.models.auto.modeling_auto transformers.models.llama.modeling_llama"
+    "numpy pandas scipy.stats matplotlib.figure jinja2 safetensors.torch snakemake.script tokenizers torch"
+    " torch._dynamo transformers transformers.models.auto.modeling_auto transformers.models.llama.modeling_llama"
     " transformers.generation.utils"
 ).split()
+JOBS = 8  # a warm process costs as much as about two jobs save
 LENGTH = 8  # bytes of the length before a request
 
 
