@@ -16,8 +16,8 @@ def job(snakemake):
     All output goes to the rule's log. A user's mistake ends as one line without a traceback. Yields a dict, whose
     entries become facts of the manifest among the rule's outputs; `folder` is the folder that other stages load.
     """
-    # by name, not by import: a result does not depend on the process that makes it
-    status = registry.by_name("warm").handed_over()
+    # by name, not by import: a result does not depend on the process that makes it. CUDA does not survive a fork.
+    status = None if snakemake.resources.get("gpu") else registry.by_name("warm").handed_over()
     if status is not None:
         raise SystemExit(status)
     log = open(snakemake.log[0], "w", buffering=1)

@@ -3,8 +3,8 @@
 Importing torch and transformers takes a job longer than most of its work. The workflow starts this file as a program of
 its own: it imports libraries, never this package, and listens on a socket below `.snakemake`. A script asks it for a
 fork (`handed_over`), which runs the same script file with the script's environment and standard streams, while the
-script waits. Without a warm process (cluster, no fork, more than one thread, `warm: false`) a script runs in its own
-process. Results are the same. The warm process ends with Snakemake, and a fork ends with its script.
+script waits. Without a warm process (cluster, GPU, no fork, more than one thread, `warm: false`) a script runs in its
+own process. Results are the same. The warm process ends with Snakemake, and a fork ends with its script.
 """
 
 import contextlib
