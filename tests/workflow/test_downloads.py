@@ -3,7 +3,11 @@
 import pytest
 import torch
 from driver import planned
-from stand_ins import LINEAR, TOKEN, World, revisions_of_llama, revisions_of_stories, small
+from stand_ins import LINEAR, TOKEN, revisions_of_llama, revisions_of_stories, small
+
+from sparse_continual.errors import UserError
+from sparse_continual.study.config import checked, merged
+from sparse_continual.study.study import Study
 
 SHIPPED = {"stories110m": (revisions_of_stories, 3), "llama-8b-2of4": (revisions_of_llama, 3)}
 
@@ -111,26 +115,19 @@ BITMASK = {
 }
 
 
-@pytest.fixture(scope="module")
-def compressed(served, shipped, tmp_path_factory):
-    """A working directory of a reader, and a function (arm, targets) that runs a study of one arm there."""
-    world = World(served, shipped, tmp_path_factory.mktemp("compressed"))
-    base = {"stories": {"revision": world.commits[COMPRESSED]}}
-
-    def run(arm, *targets):
-        study = {"name": "bitmask", "conditions": [arm], "claims": None, "contrasts": []}
-        return world.run(*targets, overlays=[BITMASK, {"bases": base}, small(study=study)])
-
-    return world, run
+def bitmask_study(commits, arm):
+    """Overlays of a study of one arm on the compressed checkpoint."""
+    study = {"name": "bitmask", "conditions": [arm], "claims": None, "contrasts": []}
+    return [BITMASK, {"bases": {"stories": {"revision": commits[COMPRESSED]}}}, small(study=study)]
 
 
-def test_a_compressed_checkpoint_is_a_base_where_it_lies(compressed, monkeypatch):
+def test_a_compressed_checkpoint_is_a_base_where_it_lies_and_no_dense_one(world, monkeypatch, tmp_path):
     from sparse_continual.integrity import read_manifest
+    from sparse_continual.pruning.make import make_topology
     from sparse_continual.runs.attach import start
     from sparse_continual.topologies.topology import Topology
 
-    world, run = compressed
-    done = run("sparse", "results/bitmask/budget.csv")
+    done = world.run("results/bitmask/budget.csv", overlays=bitmask_study(world.commits, "sparse"))
     assert done.returncode == 0, done.stdout + done.stderr
     model = dict(world.models[COMPRESSED].named_parameters())
     exists = {name: weight != 0 for name, weight in model.items() if name.endswith(LINEAR)}
@@ -155,12 +152,16 @@ def test_a_compressed_checkpoint_is_a_base_where_it_lies(compressed, monkeypatch
     for name, weight in mechanism.weights().items():
         assert torch.equal(weight, model[name].detach().float())
 
-
-def test_a_sparse_checkpoint_is_no_dense_base(compressed):
-    world, run = compressed
-    done = run("dense", "--until", "make_topology")
-    assert done.returncode != 0
-    logs = [path.read_text() for path in world.folder.glob("results/store/logs/make_topology/dense-*.log")]
-    (line,) = logs
-    assert "the checkpoint is sparse itself" in line and "`method: counted`" in line
-    assert "Traceback" not in line
+    # what the job of the other arm calls
+    *overlays, arms = bitmask_study(world.commits, "dense")
+    files = [world.folder / f"overlay{number}.yaml" for number in range(len(overlays))]
+    config = merged([world.checkout / "config.yaml", *files], arms)
+    dense = Study(checked(config)).topology("dense", "1").settings
+    with pytest.raises(UserError) as refused:
+        make_topology(dense, facts["folder"], [], tmp_path / "made", dense["seed"])
+    message = str(refused.value)
+    assert (
+        "the checkpoint is sparse itself" in message
+        and "`method: counted`" in message
+        and "\n" not in message
+    )
