@@ -24,9 +24,7 @@ ROOT = "sparse_continual"
 def names(package: str) -> list[str]:
     """Sorted names of the variants in `package`, for example `names("pruning.methods")`."""
     path = importlib.import_module(f"{ROOT}.{package}").__path__
-    contract = _contract(package).removeprefix(
-        f"{package}."
-    )  # the contract of figures lies in their own folder
+    contract = _contract(package).removeprefix(f"{package}.")  # figures: in the same folder
     modules = sorted(module.name for module in pkgutil.iter_modules(path))
     return [name for name in modules if not name.startswith("_") and name != contract]
 

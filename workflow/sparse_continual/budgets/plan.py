@@ -43,11 +43,7 @@ def plan_text(study, budget=None, streams=()) -> str:
             *_unknown(study),
             *([UNCOUNTED, ""] if any(row["pattern"].endswith(DECLARED) for row in stream_rows) else []),
             *_at_most(study, stream_rows),
-            *(
-                [f"Not priced before their checkpoint is downloaded: {', '.join(unknown)}.", ""]
-                if unknown
-                else []
-            ),
+            *([f"Not priced before their download: {', '.join(unknown)}.", ""] if unknown else []),
             *(_losses(read_manifest(streams[place])["folder"]) if budget else []),
             *(f"Block {block}: {' > '.join(study.order(name, block))}" for block in study.blocks),
             "",

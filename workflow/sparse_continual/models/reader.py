@@ -28,9 +28,12 @@ from sparse_continual.models.checkpoint import (
 DENSE, BITMASK, BITMASK24 = "dense", "sparse-bitmask", "sparse-24-bitmask"
 BESIDE = (".json", ".model", ".txt", ".jinja", ".py")  # endings of the files that belong to the weights
 SCALE = "_scale"  # end of the name of a float8 weight's scale
-OF_QUANTISATION = tuple(
-    f".{part}"
-    for part in "weight_scale weight_scale_inv weight_zero_point input_scale input_zero_point".split()
+OF_QUANTISATION = (
+    ".weight_scale",
+    ".weight_scale_inv",
+    ".weight_zero_point",
+    ".input_scale",
+    ".input_zero_point",
 )
 DTYPES = {
     "F64": "float64",
