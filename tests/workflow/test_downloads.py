@@ -5,6 +5,7 @@ import torch
 from driver import planned
 from stand_ins import LINEAR, TOKEN, revisions_of_llama, revisions_of_stories, small
 
+from sparse_continual.budgets.plan import plan_text
 from sparse_continual.errors import UserError
 from sparse_continual.study.config import checked, merged
 from sparse_continual.study.study import Study
@@ -30,7 +31,7 @@ def test_without_a_commit_nothing_starts(world):
     assert "40 hex digits" in said[0]
 
 
-def test_the_plan_prices_before_anything_is_downloaded(world):
+def test_the_plan_prices_before_anything_is_downloaded(world, monkeypatch):
     done = world.run("plan", study="llama-8b-2of4", overlays=[revisions_of_llama(world.commits)])
     assert done.returncode == 0, done.stdout + done.stderr
     lines = {line.split()[1]: line for line in done.stdout.splitlines() if "to be downloaded" in line}
@@ -47,6 +48,11 @@ def test_the_plan_prices_before_anything_is_downloaded(world):
     assert priced["dense"][1:] == ["dense", "4096x14336", "L32", "32/8", "8.03G", "6.98G", "6.98G", "1.000"]
     assert priced["masked"][1:] == ["2:4", "declared", *priced["dense"][2:-2], "3.49G", "0.500"]
     assert not world.requests and not (world.folder / "results" / "store").exists()
+    monkeypatch.chdir(world.folder)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    files = [world.checkout / "config.yaml", world.checkout / "studies" / "llama-8b-2of4.yaml"]
+    study = Study(checked(merged(files, revisions_of_llama(world.commits))))
+    assert "Token: there." in plan_text(study)
 
 
 def test_a_refused_download_is_one_line(world):
