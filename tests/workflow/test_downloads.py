@@ -1,5 +1,7 @@
 """Plans, downloads and bases of published checkpoints, on stand-ins from a hub on loopback."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from driver import planned
@@ -65,9 +67,10 @@ def test_a_refused_download_is_one_line(world):
     assert "gated, and you have no token" in line and "Traceback" not in logs
 
 
-def test_bases_and_topologies_of_the_8b_study_on_stand_ins(world):
+def test_bases_and_topologies_of_the_8b_study_on_stand_ins(world, tmp_path):
     from sparse_continual.integrity import read_manifest
     from sparse_continual.models.load import load_model
+    from sparse_continual.pruning.make import make_topology
     from sparse_continual.topologies.topology import Topology
 
     # the arms whose absent weights are free differ from these in nothing that is downloaded; the dense parent is
@@ -103,6 +106,15 @@ def test_bases_and_topologies_of_the_8b_study_on_stand_ins(world):
         ("masked", "2:4", "0.5"),
     ]
     assert [int(row["nonzeros"]) for row in budget] == nonzeros
+
+    # what the job of the dense arm calls
+    files = [world.checkout / "config.yaml", world.checkout / "studies" / "llama-8b-2of4.yaml"]
+    dense = Study(checked(merged(files, revisions_of_llama(world.commits)))).topology("dense", "1").settings
+    (snapshot,) = world.folder.glob("hf/hub/models--meta-llama--Llama-3.1-8B/snapshots/*")
+    facts, densities = make_topology(dense, snapshot, [], tmp_path / "made", dense["seed"])
+    assert Path(facts["folder"]) == snapshot  # nothing is copied
+    assert {row["pattern"] for row in densities} == {"dense"}
+    assert all(row["nonzeros"] == row["weights"] == parent[row["matrix"]].numel() for row in densities)
 
 
 def _equal(masks, others):
