@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items):
         "test_published.py",
         "test_caches.py",
         "test_finished.py",
-        "test_methods.py",
+        "test_counted_bases.py",
     ]
     place = {f"tests/workflow/{name}": number for number, name in enumerate(longest)}
     items.sort(

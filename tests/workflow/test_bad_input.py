@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -285,12 +286,18 @@ def test_an_environment_whose_path_a_shell_reads_otherwise(checkout, tmp_path, n
     assert f"{line[0]}: Snakemake starts jobs with this Python" in done.stderr
 
 
-def test_a_job_of_its_own_reads_the_study_that_the_command_names(checkout, tmp_path):
+def test_the_plan_prints_trains_nothing_and_is_of_the_study_that_the_command_names(checkout, tmp_path):
     """The rule plan runs in a snakemake of its own, which is not given --replace-workflow-config."""
     (tmp_path / "more.yaml").write_text("study: {blocks: 3}\n")
     overlays = ["--configfile", TINY, tmp_path / "more.yaml", "--replace-workflow-config"]
     done = snakemake(checkout, tmp_path, "plan", *overlays)
-    assert done.returncode == 0 and "n = 3 blocks" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    started = set(re.findall(r"^(?:local)?rule (\w+):", done.stderr, re.MULTILINE))
+    assert started == {"build_stream", "compute_budgets", "plan"}
+    assert "n = 3 blocks" in done.stdout
+    assert "Study tiny, stream people: 2 conditions x 3 blocks x 2 tasks" in done.stdout
+    for condition in ("dense", "sparse_lora"):
+        assert re.search(rf"^ *{condition}\b.*\d", done.stdout, re.MULTILINE)
     assert not (tmp_path / "results" / "default").exists()
 
 

@@ -1,10 +1,13 @@
 """Plans, downloads and bases of published checkpoints, on stand-ins from a hub on loopback."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from driver import planned
 from stand_ins import LINEAR, TOKEN, revisions_of_llama, revisions_of_stories, small
 
+from sparse_continual.budgets.plan import plan_text
 from sparse_continual.errors import UserError
 from sparse_continual.study.config import checked, merged
 from sparse_continual.study.study import Study
@@ -30,7 +33,7 @@ def test_without_a_commit_nothing_starts(world):
     assert "40 hex digits" in said[0]
 
 
-def test_the_plan_prices_before_anything_is_downloaded(world):
+def test_the_plan_prices_before_anything_is_downloaded(world, monkeypatch):
     done = world.run("plan", study="llama-8b-2of4", overlays=[revisions_of_llama(world.commits)])
     assert done.returncode == 0, done.stdout + done.stderr
     lines = {line.split()[1]: line for line in done.stdout.splitlines() if "to be downloaded" in line}
@@ -47,6 +50,11 @@ def test_the_plan_prices_before_anything_is_downloaded(world):
     assert priced["dense"][1:] == ["dense", "4096x14336", "L32", "32/8", "8.03G", "6.98G", "6.98G", "1.000"]
     assert priced["masked"][1:] == ["2:4", "declared", *priced["dense"][2:-2], "3.49G", "0.500"]
     assert not world.requests and not (world.folder / "results" / "store").exists()
+    monkeypatch.chdir(world.folder)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    files = [world.checkout / "config.yaml", world.checkout / "studies" / "llama-8b-2of4.yaml"]
+    study = Study(checked(merged(files, revisions_of_llama(world.commits))))
+    assert "Token: there." in plan_text(study)
 
 
 def test_a_refused_download_is_one_line(world):
@@ -59,9 +67,10 @@ def test_a_refused_download_is_one_line(world):
     assert "gated, and you have no token" in line and "Traceback" not in logs
 
 
-def test_bases_and_topologies_of_the_8b_study_on_stand_ins(world):
+def test_bases_and_topologies_of_the_8b_study_on_stand_ins(world, tmp_path):
     from sparse_continual.integrity import read_manifest
     from sparse_continual.models.load import load_model
+    from sparse_continual.pruning.make import make_topology
     from sparse_continual.topologies.topology import Topology
 
     # the arms whose absent weights are free differ from these in nothing that is downloaded; the dense parent is
@@ -97,6 +106,15 @@ def test_bases_and_topologies_of_the_8b_study_on_stand_ins(world):
         ("masked", "2:4", "0.5"),
     ]
     assert [int(row["nonzeros"]) for row in budget] == nonzeros
+
+    # what the job of the dense arm calls
+    files = [world.checkout / "config.yaml", world.checkout / "studies" / "llama-8b-2of4.yaml"]
+    dense = Study(checked(merged(files, revisions_of_llama(world.commits)))).topology("dense", "1").settings
+    (snapshot,) = world.folder.glob("hf/hub/models--meta-llama--Llama-3.1-8B/snapshots/*")
+    facts, densities = make_topology(dense, snapshot, [], tmp_path / "made", dense["seed"])
+    assert Path(facts["folder"]) == snapshot  # nothing is copied
+    assert {row["pattern"] for row in densities} == {"dense"}
+    assert all(row["nonzeros"] == row["weights"] == parent[row["matrix"]].numel() for row in densities)
 
 
 def _equal(masks, others):

@@ -166,15 +166,6 @@ def test_a_second_run_has_nothing_to_do(checkout, again):
     assert planned(snakemake(checkout, again, *tiny("-n"))) == set()
 
 
-def test_the_plan_prints_and_trains_nothing(checkout, again, tmp_path):
-    jobs = {job[0] for job in planned(snakemake(checkout, tmp_path, *tiny("plan", "-n")))}
-    assert jobs == {"build_stream", "compute_budgets", "plan"}
-    done = snakemake(checkout, again, *tiny("plan"))
-    assert done.returncode == 0, done.stderr
-    assert "Study tiny, stream people: 2 conditions x 2 blocks x 2 tasks" in done.stdout
-    assert all(re.search(rf"^ *{condition}\b.*\d", done.stdout, re.M) for condition in STUDY.conditions)
-
-
 def test_the_engines_own_report(checkout, again):
     done = snakemake(checkout, again, *tiny("--report", "engine.html"))
     assert done.returncode == 0, done.stderr
