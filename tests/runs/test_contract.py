@@ -19,7 +19,7 @@ from sparse_continual.budgets.price import price
 from sparse_continual.errors import ConfigError, UserError
 from sparse_continual.integrity import read_manifest
 from sparse_continual.runs import mechanism as contract
-from sparse_continual.runs import mechanisms, stream
+from sparse_continual.runs import mechanisms
 from sparse_continual.runs.attach import start
 from sparse_continual.runs.mechanism import mechanism_class
 from sparse_continual.runs.resume import Resume
@@ -30,6 +30,7 @@ from sparse_continual.scores.evaluate import texts
 from sparse_continual.scores.score import score_saved, scorer
 from sparse_continual.study.config import checked, merged
 from sparse_continual.study.study import Study
+from sparse_continual.training import loop
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {
@@ -90,7 +91,7 @@ def test_a_mechanism_is_one_file(kind, added, job_of, world, tmp_path, monkeypat
     run = run_condition(whole, 1, scorer=scorer(whole, SCORING))
     beside = texts(run["scores"])
 
-    killed, step, count = job("killed"), stream.step, iter(range(99))
+    killed, step, count = job("killed"), loop.step, iter(range(99))
 
     def dying(*given):
         if next(count) == 9:  # the last of two times five steps
@@ -98,7 +99,7 @@ def test_a_mechanism_is_one_file(kind, added, job_of, world, tmp_path, monkeypat
         return step(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream, "step", dying)
+        patch.setattr(loop, "step", dying)
         patch.setattr(Resume, "due", lambda self: True)
         with pytest.raises(Killed):
             run_condition(killed, 1, scorer=scorer(killed, SCORING))

@@ -43,7 +43,7 @@ def run_condition(job: dict, threads: int, device: str = "cpu", scorer=None) -> 
             after_task,
             resume,
             found,
-            anew="reference" in job,
+            restart="reference" in job,
         )
     return {
         "tasks": records,

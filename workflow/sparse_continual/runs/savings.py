@@ -46,7 +46,7 @@ def relearn(job: dict, run: dict, steps: int, threads: int, device: str = "cpu")
 
         pools = [[task] for task in old]
         _, kept = train_stream(
-            mechanism, pools, training, job["learning_rate"], job["seed"], after_task, anew=True
+            mechanism, pools, training, job["learning_rate"], job["seed"], after_task, restart=True
         )
         return kept[1:]
 

@@ -10,107 +10,100 @@ from sparse_continual.runs.mechanism import TaskData
 from sparse_continual.runs.state import packed, restore, snapshot, unpacked
 from sparse_continual.streams.tasks import concatenate
 from sparse_continual.training.batches import refuse_beyond
-from sparse_continual.training.loop import CLIP, adamw, rate, step
+from sparse_continual.training.loop import adamw, descend
 from sparse_continual.training.measure import measure
 
-WARMUP = 10  # the rate warms up over one in so many of a task's steps, then falls to a tenth as a cosine
-VALIDATION_ROWS = 256  # rows at a time when the validation loss is looked at
+WARMUP = 10  # the rate warms up over a tenth of a task's steps, then falls to a tenth as a cosine
+VALIDATION_ROWS = 256  # rows per forward pass for the validation loss
 
 
 def train_stream(
-    mechanism, pools, training, learning_rate, seed: int, after_task, resume=None, found=None, anew=False
+    mechanism,
+    pools,
+    training,
+    learning_rate,
+    seed: int,
+    after_task,
+    resume=None,
+    checkpoint=None,
+    restart=False,
 ):
     """Train the mechanism's model on `pools` in turn.
 
-    mechanism: runs.mechanism.Mechanism; pools: lists of tasks, those of a list are trained together on as
-    many times the steps (in a stream every pool is one task); training: the study's section (batch_size,
-    stop); after_task: called with 0 before the stream and with 1..n after each pool, when the mechanism has trained
-    on it, returns plain data that is kept; resume: runs.resume.Resume that checkpoints go to, or None; found:
-    the checkpoint to go on from, as Resume.load returns it, or None; anew: every pool begins from what
-    `mechanism` was given with, weights and memory, and not from what the pool before it left.
+    mechanism: runs.mechanism.Mechanism; pools: lists of tasks; the tasks of a pool are trained together, on as many
+    times the steps (in a stream every pool is one task); training: the study's section (batch_size, stop); after_task:
+    called with 0 before the stream and with 1..n after the mechanism has trained on a pool; returns plain data; resume:
+    runs.resume.Resume for checkpoints, or None; checkpoint: the one to continue from, as Resume.load returns it, or
+    None; restart: every pool starts from the initial weights and memory of `mechanism`, not from the end of the pool
+    before it.
 
-    Returns ([one record per pool], [what after_task returned]). A record has position, task, steps,
-    stop, tokens, learning_rate (the highest of the task's schedule), validation_loss (mean over the pool's
-    tasks), trained, clipped (share of the steps whose gradient was clipped), update_norm, relative_update,
-    ends_share.
+    Returns ([one record per pool], [results of after_task]). A record has position, task, steps, stop, tokens,
+    learning_rate (the highest of the task's schedule), validation_loss (mean over the pool's tasks), trained, clipped
+    (share of the steps whose gradient was clipped), update_norm, relative_update, ends_share.
     """
     model = mechanism.setting.model
     rows = concatenate([task.train for pool in pools for task in pool])
     refuse_beyond(model, rows, "the tasks' training rows")
     counts = [sum(task.train.rows for task in pool) for pool in pools]
     firsts = [sum(counts[:number]) for number in range(len(counts))]
-    given = snapshot(mechanism) if anew else None
-    if found:
-        data, tensors = found[0], {name: tensor.to(model.device) for name, tensor in found[1].items()}
+    initial = snapshot(mechanism) if restart else None
+    if checkpoint:
+        data, tensors = checkpoint
+        tensors = {name: tensor.to(model.device) for name, tensor in tensors.items()}
         restore(mechanism, unpacked(data["mechanism"], tensors))
-        mechanism.frozen = data["frozen"]  # of before the kill: what changed since then is found by `verify`
+        mechanism.frozen = data["frozen"]  # from before the kill, so that `verify` finds a change since then
         records, kept = data["records"], data["kept"]
         print(f"resuming task {data['task'] + 1} at step {data['step']}", flush=True)
     else:
-        data, records, kept = {"task": 0, "step": 0}, [], [after_task(0)]
+        data, tensors, records, kept = {"task": 0, "step": 0}, {}, [], [after_task(0)]
 
-    moments = _moments_in(tensors) if found else {}
+    moments = _moments_in(tensors)
     for number in range(data["task"], len(pools)):
-        pool, steps = pools[number], _most_steps(training, counts[number], len(pools[number]))
-        going_on = number == data["task"] and data["step"] > 0
-        if anew and not going_on:
-            restore(mechanism, given)
+        pool = pools[number]
+        inside = number == data["task"] and data["step"] > 0
+        if restart and not inside:
+            restore(mechanism, initial)
             moments = {}
-        order = seed_of("task batches", seed, *(task.name for task in pool))
         task = TaskData(
             number,
             range(firsts[number], firsts[number] + counts[number]),
             rows,
-            order,
+            seed_of("task batches", seed, *(task.name for task in pool)),
             mechanism.setting.seed,
             model.device,
         )
-        if not going_on:
+        if not inside:
             mechanism.begin(task)
-        named = mechanism.named()
-        optimizer = adamw(list(named.values()), learning_rate)
-        if going_on or mechanism.MOMENTS == "carried":
-            _load_moments(optimizer, named, moments)
-        if going_on:
-            done, tokens, before = data["step"], data["tokens"], _strip("before.", tensors)
-        else:
-            done, tokens, before = 0, 0, mechanism.weights()
-        clipped = torch.tensor(data["clipped"] if going_on else 0, device=model.device)
-        criterion, stop = training["stop"].get("loss"), "steps" if "loss" not in training["stop"] else "cap"
+        before = _strip("before.", tensors) if inside else mechanism.weights()
+        steps = _Steps(mechanism, task, pool, training, learning_rate)
+        if inside:
+            steps.resume(data, moments)
+        elif mechanism.MOMENTS == "carried":
+            steps.renew(moments)
+
+        def save(number=number, steps=steps, before=before):
+            if resume and resume.due():
+                state = {"task": number, "step": steps.done, "tokens": steps.tokens}
+                state |= {"clipped": int(steps.clipped), "records": records, "kept": kept}
+                _checkpoint(resume, mechanism, state, steps.moments(), before)
+
         model.train()
-        while done < steps:
-            chosen = mechanism.rows(task, training["batch_size"], done)
-            tokens += int((rows.starts[chosen + 1] - rows.starts[chosen]).sum())
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * rate(done, steps, steps // WARMUP)
-            torch.manual_seed((order + done) % 2**63)  # so that a resumed run drops the same units
-            norm = step(mechanism.loss(task.batch(chosen)), optimizer, mechanism.places, mechanism.adjust)
-            clipped += norm > CLIP  # on the device: a look at every step would wait for it
-            done += 1
-            mechanism.after_step(done)
-            if criterion and (done % training["stop"]["every"] == 0 or done == steps):
-                if _validation_loss(mechanism, pool, number) <= criterion:
-                    stop = "criterion"
-                    break
-            if resume and resume.due() and done < steps:
-                state = {"task": number, "step": done, "tokens": tokens, "records": records, "kept": kept}
-                state["clipped"] = int(clipped)
-                _checkpoint(resume, mechanism, state, _moments_of(optimizer, named), before)
+        stop = steps.take(save)
         model.eval()
         mechanism.end_task(task)
         mechanism.verify()
-        moments = _moments_of(optimizer, named) if mechanism.MOMENTS == "carried" else {}
+        moments = steps.moments() if mechanism.MOMENTS == "carried" else {}
         records.append(
             {
                 "position": number + 1,
                 "task": pool[0].name if len(pool) == 1 else f"joint_{len(pool)}",
-                "steps": done,
+                "steps": steps.done,
                 "stop": stop,
-                "tokens": tokens,
+                "tokens": steps.tokens,
                 "learning_rate": learning_rate,
                 "validation_loss": _validation_loss(mechanism, pool, number),
                 "trained": sum(p.numel() for p in mechanism.parameters()),
-                "clipped": int(clipped) / done,
+                "clipped": int(steps.clipped) / steps.done,
                 **_update(before, mechanism.weights()),
             }
         )
@@ -118,12 +111,87 @@ def train_stream(
         if resume:
             state = {"task": number + 1, "step": 0, "records": records, "kept": kept}
             _checkpoint(resume, mechanism, state, moments)
-        print(f"{time.strftime('%H:%M:%S')} task {number + 1} of {len(pools)}: {done} steps", flush=True)
+        now = time.strftime("%H:%M:%S")
+        print(f"{now} task {number + 1} of {len(pools)}: {steps.done} steps", flush=True)
     return records, kept
 
 
+class _Steps:
+    """The steps on one pool, and their progress: done, tokens, clipped (how many had their gradient clipped)."""
+
+    def __init__(self, mechanism, task: TaskData, pool, training, learning_rate):
+        self.mechanism, self.task, self.pool, self.training = mechanism, task, pool, training
+        self.learning_rate = learning_rate
+        self.steps = _most_steps(training, len(task.rows), len(pool))
+        self.done = self.tokens = self.clipped = 0
+        self.reached = False
+        self.renew({})
+
+    def resume(self, progress: dict, moments: dict) -> None:
+        """Continue from {step, tokens, clipped} of a checkpoint, with its moments."""
+        self.done, self.tokens, self.clipped = (progress[key] for key in ("step", "tokens", "clipped"))
+        self.renew(moments)
+
+    def renew(self, moments: dict) -> None:
+        """Make an optimizer of the tensors that are trainable now. moments: {trained name: {key: tensor}}.
+
+        Tensors without moments, or with moments of another shape, start at zero.
+        """
+        self.named = self.mechanism.named()
+        self.optimizer = adamw(list(self.named.values()), self.learning_rate)
+        state = {
+            number: moments[name]
+            for number, (name, tensor) in enumerate(self.named.items())
+            if name in moments and moments[name]["exp_avg"].shape == tensor.shape
+        }
+        if state:
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+
+    def moments(self) -> dict:
+        """{trained name: {key: tensor}} of the optimizer."""
+        state = self.optimizer.state_dict()["state"]
+        return {name: state[number] for number, name in enumerate(self.named) if number in state}
+
+    def take(self, save) -> str:
+        """Take the steps that are left; call `save` after each but the last.
+
+        Returns why they ended: "steps", "cap" or "criterion".
+        """
+        while self.done < self.steps and not self.reached:
+            descend(
+                self._loss,
+                self.optimizer,
+                self.steps,
+                self.steps // WARMUP,
+                self.mechanism.places,
+                self.done,
+                self.mechanism.adjust,
+                lambda *step: self._after_step(save, *step),
+            )
+        if "loss" not in self.training["stop"]:
+            return "steps"
+        return "criterion" if self.reached else "cap"
+
+    def _loss(self, number: int):
+        starts = self.task.split.starts
+        chosen = self.mechanism.rows(self.task, self.training["batch_size"], number)
+        self.tokens += int((starts[chosen + 1] - starts[chosen]).sum())
+        torch.manual_seed((self.task.order + number) % 2**63)  # so that a resumed run has the same dropout
+        return self.mechanism.loss(self.task.batch(chosen))
+
+    def _after_step(self, save, done: int, _, clipped) -> bool:
+        self.done, self.clipped = done, self.clipped + clipped
+        self.mechanism.after_step(done)
+        stop = self.training["stop"]
+        if "loss" in stop and (done % stop["every"] == 0 or done == self.steps):
+            self.reached = _validation_loss(self.mechanism, self.pool, self.task.number) <= stop["loss"]
+        if done < self.steps and not self.reached:
+            save()
+        return self.reached
+
+
 def _most_steps(training: dict, rows: int, tasks: int) -> int:
-    """Of a pool of so many rows and tasks. Epochs are of its own rows, so they need no multiple."""
+    """Largest number of steps on a pool. Epochs refer to the pool's own rows, so they need no multiple."""
     stop = training["stop"]
     if "epochs" in stop:
         return math.ceil(stop["epochs"] * rows / training["batch_size"])
@@ -158,7 +226,7 @@ def _strip(prefix: str, tensors: dict) -> dict:
 
 
 def _checkpoint(resume, mechanism, data: dict, moments: dict, before=None) -> None:
-    """moments: {trained name: {key: tensor}}; before: weights at the task's start, needed within a task only."""
+    """moments: {trained name: {key: tensor}}; before: weights at the task's start, only within a task."""
     plain, tensors = packed(snapshot(mechanism))
     tensors |= {f"before.{name}": tensor for name, tensor in (before or {}).items()}
     for name, state in moments.items():
@@ -173,19 +241,3 @@ def _moments_in(tensors: dict) -> dict:
         name, key = whole.rsplit(".", 1)
         moments.setdefault(name, {})[key] = tensor
     return moments
-
-
-def _moments_of(optimizer, named: dict) -> dict:
-    """{trained name: {key: tensor}} of an optimizer."""
-    state = optimizer.state_dict()["state"]
-    return {name: state[number] for number, name in enumerate(named) if number in state}
-
-
-def _load_moments(optimizer, named: dict, moments: dict) -> None:
-    """Give an optimizer the moments of the trained tensors that had some; tensors of another shape start at zero."""
-    state = {
-        number: moments[name]
-        for number, (name, tensor) in enumerate(named.items())
-        if name in moments and moments[name]["exp_avg"].shape == tensor.shape
-    }
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

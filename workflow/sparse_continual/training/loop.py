@@ -31,31 +31,49 @@ def adamw(parameters: list, learning_rate: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, fused=True)
 
 
-def step(loss, optimizer, places, adjust=None) -> torch.Tensor:
-    """One descent step on `loss`: backward, clip, AdamW, and the matrices refreshed from their values.
+def step(loss, optimizer, places=None, adjust=None) -> torch.Tensor:
+    """One step on `loss`: backward, clip, optimizer, and the matrices refreshed from their values.
 
-    adjust: called without arguments when the gradients are complete, before they are clipped. Returns the norm of the
-    gradient before it was clipped.
+    places: trainables (training/trainables.py) whose values stand apart from their matrices, or None; adjust: called
+    without arguments when the gradients are complete, before they are clipped.
+
+    Returns bool[], whether the gradient was clipped, on its device: reading it waits for the device.
     """
     loss.backward()
-    places.collect()
+    if places:
+        places.collect()
     if adjust:
         adjust()
-    norm = update(optimizer)
-    places.refresh()
-    return norm
-
-
-def update(optimizer) -> torch.Tensor:
-    """Clip the gradients of all parameters of `optimizer` to the norm CLIP, descend, and drop the gradients.
-
-    Returns the norm before it was clipped.
-    """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return norm
+    if places:
+        places.refresh()
+    return norm > CLIP
+
+
+def descend(
+    loss_of, optimizer, steps: int, warmup: int, places=None, first=0, adjust=None, after_step=None
+) -> int:
+    """Take steps `first` to `steps` - 1 of a training: the loop of streams, mixtures and methods that train.
+
+    loss_of(number): the loss of step `number` (from 0), a scalar with gradient; it chooses the rows. optimizer: the
+    learning rates of its groups are the highest of the schedule (`rate`, with `warmup` steps). places, adjust: as in
+    `step`. after_step(done, loss, clipped): called after each step with the number of steps done, the loss and the
+    result of `step`; the loop ends if it returns True.
+
+    Returns how many steps are done.
+    """
+    highest = [group["lr"] for group in optimizer.param_groups]
+    for number in range(first, steps):
+        for group, learning_rate in zip(optimizer.param_groups, highest, strict=True):
+            group["lr"] = learning_rate * rate(number, steps, warmup)
+        loss = loss_of(number)
+        clipped = step(loss, optimizer, places, adjust)
+        if after_step and after_step(number + 1, loss, clipped):
+            return number + 1
+    return steps
 
 
 def rate(number: int, steps: int, warmup: int) -> float:
@@ -83,23 +101,26 @@ def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int, lo
     firsts = [sum(sizes[:entry]) for entry in range(len(sizes))]
     optimizer = adamw(places.parameters() + ends.parameters(), settings["learning_rate"])
     model.train()
-    # One block for all: a scalar kept of every step would cut into the memory that the step frees, and the next step,
-    # which then does not fit there, would take new memory.
+    # One tensor for all losses: a scalar kept from every step would fragment the memory that the step frees, and the
+    # next step would allocate new memory.
     losses = torch.empty(settings["steps"], device=model.device)
-    tokens, told = 0, time.monotonic()
-    for number in range(settings["steps"]):
-        for group in optimizer.param_groups:
-            group["lr"] = settings["learning_rate"] * rate(number, settings["steps"], settings["warmup"])
+    tokens, reported = 0, time.monotonic()
+
+    def loss(number):
+        nonlocal tokens
         drawn = mixture_rows(sizes, shares, settings["batch_size"], seed_of("mixture batches", seed), number)
-        taken = [firsts[entry] + chosen for entry, chosen in drawn]
-        batch = collate(rows, np.concatenate(taken), model.device)
-        tokens += int(sum(rows.starts[t + 1].sum() - rows.starts[t].sum() for t in taken))
-        loss = loss_of(model, batch)
-        step(loss, optimizer, places)
-        losses[number] = loss.detach()
-        if time.monotonic() - told > 30:
-            print(f"step {number + 1} of {settings['steps']}: loss {losses[number].item():.4f}", flush=True)
-            told = time.monotonic()
+        chosen = np.concatenate([firsts[entry] + some for entry, some in drawn])
+        tokens += int((rows.starts[chosen + 1] - rows.starts[chosen]).sum())
+        return loss_of(model, collate(rows, chosen, model.device))
+
+    def record(done, loss, clipped):
+        nonlocal reported
+        losses[done - 1] = loss.detach()
+        if time.monotonic() - reported > 30:
+            print(f"step {done} of {settings['steps']}: loss {losses[done - 1].item():.4f}", flush=True)
+            reported = time.monotonic()
+
+    descend(loss, optimizer, settings["steps"], settings["warmup"], places, after_step=record)
     model.eval()
     _refuse_divergence(losses, settings)
     return {"steps": settings["steps"], "tokens": tokens, "final_loss": final(losses)}
