@@ -73,13 +73,11 @@ def train_stream(
             model.device,
         )
         if not inside:
-            mechanism.begin(task)
+            mechanism.call("before_task", task)
         before = _strip("before.", tensors) if inside else mechanism.weights()
-        steps = _Steps(mechanism, task, pool, training, learning_rate)
+        steps = _Steps(mechanism, task, pool, training, learning_rate, moments)
         if inside:
-            steps.resume(data, moments)
-        elif mechanism.MOMENTS == "carried":
-            steps.renew(moments)
+            steps.done, steps.tokens, steps.clipped = (data[key] for key in ("step", "tokens", "clipped"))
 
         def save(number=number, steps=steps, before=before):
             if resume and resume.due():
@@ -117,26 +115,21 @@ def train_stream(
 
 
 class _Steps:
-    """The steps on one pool, and their progress: done, tokens, clipped (how many had their gradient clipped)."""
+    """The steps on one pool, and their progress: done, tokens, clipped (how many had their gradient clipped).
 
-    def __init__(self, mechanism, task: TaskData, pool, training, learning_rate):
+    moments: {trained name: {key: tensor}} that the optimizer starts with.
+    """
+
+    def __init__(self, mechanism, task: TaskData, pool, training, learning_rate, moments: dict):
         self.mechanism, self.task, self.pool, self.training = mechanism, task, pool, training
         self.learning_rate = learning_rate
         self.steps = _most_steps(training, len(task.rows), len(pool))
         self.done = self.tokens = self.clipped = 0
         self.reached = False
-        self.renew({})
+        self._renew(moments)
 
-    def resume(self, progress: dict, moments: dict) -> None:
-        """Continue from {step, tokens, clipped} of a checkpoint, with its moments."""
-        self.done, self.tokens, self.clipped = (progress[key] for key in ("step", "tokens", "clipped"))
-        self.renew(moments)
-
-    def renew(self, moments: dict) -> None:
-        """Make an optimizer of the tensors that are trainable now. moments: {trained name: {key: tensor}}.
-
-        Tensors without moments, or with moments of another shape, start at zero.
-        """
+    def _renew(self, moments: dict) -> None:
+        """A new optimizer. Tensors without moments, or with moments of another shape, start at zero."""
         self.named = self.mechanism.named()
         self.optimizer = adamw(list(self.named.values()), self.learning_rate)
         state = {
@@ -181,13 +174,16 @@ class _Steps:
 
     def _after_step(self, save, done: int, _, clipped) -> bool:
         self.done, self.clipped = done, self.clipped + clipped
-        self.mechanism.after_step(done)
+        renewed = self.mechanism.after_step(done)
+        if renewed:
+            self.mechanism.call("rewire", self.task, done)
+            self._renew(self.moments() if self.mechanism.MOMENTS == "carried" else {})
         stop = self.training["stop"]
         if "loss" in stop and (done % stop["every"] == 0 or done == self.steps):
             self.reached = _validation_loss(self.mechanism, self.pool, self.task.number) <= stop["loss"]
         if done < self.steps and not self.reached:
             save()
-        return self.reached
+        return renewed or self.reached
 
 
 def _most_steps(training: dict, rows: int, tasks: int) -> int:
