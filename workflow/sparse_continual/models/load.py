@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sparse_continual.device import DTYPE
 from sparse_continual.errors import UserError
 from sparse_continual.models.checkpoint import BLOCKS, by, check_checkpoint
 from sparse_continual.models.reader import DENSE, Checkpoint
@@ -56,7 +57,7 @@ def load_model(folder, device="cpu", trust_remote_code=False):
         model, found = loader.from_pretrained(
             **source,
             config=config,
-            dtype=torch.float32,
+            dtype=getattr(torch, DTYPE),
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=trust_remote_code,

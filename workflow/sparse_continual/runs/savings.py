@@ -5,11 +5,11 @@ still there: its forgetting was of read-out, not erasure (savings: Ebbinghaus 18
 at the arm's tuned rate, on a schedule of k steps, and the last task is no old one.
 """
 
+from sparse_continual.device import prepare
 from sparse_continual.runs.attach import start
 from sparse_continual.runs.state import listed, load_weights
 from sparse_continual.runs.stream import train_stream
 from sparse_continual.streams.tasks import load_tasks
-from sparse_continual.training.loop import prepare
 from sparse_continual.training.measure import measure
 
 ROWS = 256  # rows scored at once

@@ -1,8 +1,6 @@
 """The optimizer's loop, shared by pretraining, recovery and task streams."""
 
 import math
-import os
-import random
 import time
 
 import numpy as np
@@ -14,16 +12,6 @@ from sparse_continual.streams.tasks import concatenate
 from sparse_continual.training.batches import collate, loss_of, mixture_rows, refuse_beyond
 
 CLIP = 1.0  # norm of the gradient over everything trainable; equal in all arms
-
-
-def prepare(threads: int, seed: int) -> None:
-    """Make this process deterministic: threads, denormals, deterministic kernels, seeds."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic kernels need it on a GPU
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # moments of never-touched rows become denormal and slow AdamW tenfold
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(seed % 2**63)
-    random.seed(seed)
 
 
 def adamw(parameters: list, learning_rate: float) -> torch.optim.AdamW:
