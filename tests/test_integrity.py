@@ -37,7 +37,9 @@ def test_manifests_of_a_folder_below_move_with_it(tmp_path):
     assert manifest["folder"] == moved / "model" and manifest["steps"] == 3
     assert set(manifest["files"]) == {"model/weights"}
     (moved / "model" / "weights").unlink()
-    with pytest.raises(UserError, match="weights: listed in .*manifest.json, but gone; delete .*one and run"):
+    with pytest.raises(
+        UserError, match="weights: listed in .*manifest.json, but missing; delete .*one and run"
+    ):
         integrity.read_manifest(moved / "manifest.json")
 
 
@@ -56,7 +58,9 @@ def test_manifests_of_a_folder_elsewhere(tmp_path, monkeypatch):
     integrity.write_manifest(manifest, tmp_path / "checkpoints" / "base")
     assert integrity.read_manifest(manifest)["folder"] == tmp_path / "checkpoints" / "base"
     files.write(Path("checkpoints/base/weights"), "abd")
-    with pytest.raises(UserError, match=r"checkpoints/base/weights: its bytes are not those that .*manifest"):
+    with pytest.raises(
+        UserError, match=r"checkpoints/base/weights: its bytes differ from those that .*manifest"
+    ):
         integrity.read_manifest(manifest)
 
 
@@ -96,7 +100,7 @@ CORRUPTED = {  # (what happens to the artifact, what the line names)
     "gone": (lambda one: (one / "densities.csv").unlink(), "one/densities.csv: listed in"),
     "added": (lambda one: (one / "model" / "more").write_text(""), "one/model/more: .* does not record"),
     "a fact": (lambda one: _edit(one / "manifest.json", below=False), "manifest.json: it was changed"),
-    "no manifest": (lambda one: (one / "manifest.json").unlink(), "one/manifest.json: gone"),
+    "no manifest": (lambda one: (one / "manifest.json").unlink(), "one/manifest.json: missing"),
     "half a manifest": (
         lambda one: (one / "manifest.json").write_text('{"files": {'),
         "manifest.json: line 1",

@@ -38,12 +38,12 @@ def test_what_no_reading_changes_is_read_as_everywhere(reading):
     [
         (
             "study:\n  blocks: 6\n  seed: 1\n  blocks: 7\n",
-            "line 4: key 'blocks' is there twice, first in line 2",
+            "line 4: key 'blocks' occurs twice, first in line 2",
         ),
-        ("a: 1\nb: {c: {d: 1, d: 1}}\n", "line 2: key 'd' is there twice"),
-        ("on: 1\n'on': 2\n", "line 2: key 'on' is there twice"),
-        ("b: [{x: 1}, {x: 1, x: 2}]\n", "line 1: key 'x' is there twice"),
-        ('{"a": {"b": 1, "b": 2}}', "key 'b' is there twice"),
+        ("a: 1\nb: {c: {d: 1, d: 1}}\n", "line 2: key 'd' occurs twice"),
+        ("on: 1\n'on': 2\n", "line 2: key 'on' occurs twice"),
+        ("b: [{x: 1}, {x: 1, x: 2}]\n", "line 1: key 'x' occurs twice"),
+        ('{"a": {"b": 1, "b": 2}}', "key 'b' occurs twice"),
         ("seed: 010\n", "line 1: YAML reads 010 as the octal number 8; write 10 or 8"),
         ("a: [1, -0_17]\n", "YAML reads -0_17 as the octal number -15; write -17 or -15"),
         ("pattern: 2:4\n", "line 1: YAML reads 2:4 as the number 124; write it in quotes"),

@@ -1,4 +1,4 @@
-"""Obtain one base model from its source: pretrain it, or find it in a folder or on the hub."""
+"""Obtain one base model from its source: pretrain it, or use it from a folder or the hub."""
 
 from sparse_continual.script import job
 

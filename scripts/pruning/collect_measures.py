@@ -1,4 +1,4 @@
-"""What was measured of every topology of the study, in one table of each kind."""
+"""Collect the measurements of every topology of the study, in one table of each kind."""
 
 from sparse_continual.script import job
 

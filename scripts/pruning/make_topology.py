@@ -1,4 +1,4 @@
-"""Make one sparse (or dense) model: prune, train on with the topology fixed, count what is left."""
+"""Make one sparse (or dense) model: prune, train with the topology fixed, count the weights."""
 
 from sparse_continual.script import job
 
@@ -23,10 +23,10 @@ with job(snakemake) as recorded:
     teacher = read_manifest(teacher)["folder"] if teacher else None
     watch = None
     if settings.get("measure"):
-        # by name, not by import: models that are not measured must not depend on how others are
+        # by name, not by import: only measured models depend on the measuring code
         measure = registry.by_name("pruning.measure")
         watch = measure.Watch(measure.mixture_of(snakemake.input.get("mixture")), settings["seed"])
-    # by name, not by import: a topology does not depend on the code that prices it
+    # by name, not by import: a topology does not depend on the code of its price
     planned = registry.by_name("budgets.planned").planned
     planned = planned(settings["topology"], model.get("shape") or snakemake.params.shape)
     facts, densities = make_topology(

@@ -11,14 +11,14 @@ with job(snakemake):
     from sparse_continual.runs.inputs import located
     from sparse_continual.runs.savings import relearn
 
-    params, given = snakemake.params, snakemake.input
+    params, inputs = snakemake.params, snakemake.input
     job_ = {
         **params.run,
-        **located(given.base, given.stream, given.get("like")),
-        "folder": Path(given.run).parent,
-        "learning_rate": read_json(Path(given.tuning).parent / "chosen.json")["learning_rate"],
+        **located(inputs.base, inputs.stream, inputs.get("like")),
+        "folder": Path(inputs.run).parent,
+        "learning_rate": read_json(Path(inputs.tuning).parent / "chosen.json")["learning_rate"],
     }
     device = device_of(snakemake.resources.gpu)
-    run = read_json(Path(given.run).parent / "run.json")
+    run = read_json(Path(inputs.run).parent / "run.json")
     rows = relearn(job_, run, params.settings["steps"], snakemake.threads, device)
     write(snakemake.output.savings, csv_text(rows, list(rows[0])))

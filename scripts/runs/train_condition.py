@@ -1,4 +1,4 @@
-"""Train one condition on one block's stream; leave its scores beside its weights."""
+"""Train one condition on one block's stream; store its scores beside its weights."""
 
 from sparse_continual.script import job
 
@@ -12,20 +12,20 @@ with job(snakemake) as recorded:
     from sparse_continual.runs.inputs import located
     from sparse_continual.runs.run import clean_up, finish, run_condition
 
-    params, given = snakemake.params, snakemake.input
+    params, inputs = snakemake.params, snakemake.input
     folder = Path(snakemake.output.run).parent
     job_ = {
         **params.settings,
-        **located(given.base, given.stream, given.get("like")),
+        **located(inputs.base, inputs.stream, inputs.get("like")),
         "folder": folder,
         "resume": params.resume,
-        "learning_rate": read_json(Path(given.tuning).parent / "chosen.json")["learning_rate"],
+        "learning_rate": read_json(Path(inputs.tuning).parent / "chosen.json")["learning_rate"],
     }
-    # by name, not by import: the code that scores must be no reason to train again
+    # by name, not by import: a change of the scoring code must not rerun the training
     score = registry.by_name("scores.score")
-    beside = score.Beside(job_, params.scoring, given.base, given.stream)
-    made_of = [sha256_of(path) for path in given]
-    job_["identity"] = sha256([params.settings, params.code, made_of, beside.identity])
+    beside = score.Beside(job_, params.scoring, inputs.base, inputs.stream)
+    input_digests = [sha256_of(path) for path in inputs]
+    job_["identity"] = sha256([params.settings, params.code, input_digests, beside.identity])
     run = run_condition(job_, snakemake.threads, device_of(snakemake.resources.gpu), beside.rows)
     beside.leave(folder, run)
     finish(snakemake.output.run, run)

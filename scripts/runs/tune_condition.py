@@ -11,16 +11,16 @@ with job(snakemake):
     from sparse_continual.runs.resume import clear
     from sparse_continual.runs.tuning import choose, tune
 
-    params, given = snakemake.params, snakemake.input
+    params, inputs = snakemake.params, snakemake.input
     blocks = params.settings["blocks"]
-    like = given.get("like") or [None] * len(blocks)
-    made_from = zip(blocks, given.base, given.stream, like, strict=True)
-    made_of = [sha256_of(path) for path in given]
+    like = inputs.get("like") or [None] * len(blocks)
+    cells = zip(blocks, inputs.base, inputs.stream, like, strict=True)
+    input_digests = [sha256_of(path) for path in inputs]
     job_ = {
         **params.settings,
-        "blocks": [{**block, **located(*manifests)} for block, *manifests in made_from],
+        "blocks": [{**block, **located(*manifests)} for block, *manifests in cells],
         "resume": params.resume,
-        "identity": sha256([params.settings, params.code, made_of]),
+        "identity": sha256([params.settings, params.code, input_digests]),
     }
     rows = tune(job_, snakemake.threads, device_of(snakemake.resources.gpu))
     write(snakemake.output.trials, csv_text(rows, list(rows[0])))

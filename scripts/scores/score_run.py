@@ -1,4 +1,4 @@
-"""Adopt the scores that a training process left beside its weights, or compute them from the weights."""
+"""Adopt the scores that the training process stored, or compute them from the weights."""
 
 from sparse_continual.script import job
 
@@ -9,23 +9,20 @@ with job(snakemake):
     from sparse_continual.files import read_json, write
     from sparse_continual.scores.table import adopt, asked, key_of
 
-    params, given = snakemake.params, snakemake.input
-    folder, run, mixture = (
-        Path(given.run).parent,
-        read_json(Path(given.run).parent / "run.json"),
-        given.get("mixture"),
-    )
-    wanted = asked(params.settings, params.code, given.base, given.stream, mixture)
-    tables = adopt(folder, key_of(run["weights"], wanted))
+    params, inputs = snakemake.params, snakemake.input
+    folder, mixture = Path(inputs.run).parent, inputs.get("mixture")
+    run = read_json(folder / "run.json")
+    scoring = asked(params.settings, params.code, inputs.base, inputs.stream, mixture)
+    tables = adopt(folder, key_of(run["weights"], scoring))
     if tables is None:
-        print("computing: no table beside the weights was made by this scoring", flush=True)
+        print("computing: the run has no stored scores of this scoring", flush=True)
         from sparse_continual.integrity import read_manifest
         from sparse_continual.runs.inputs import located
         from sparse_continual.scores.score import score_saved
 
         job_ = {
             **params.run,
-            **located(given.base, given.stream, given.get("like")),
+            **located(inputs.base, inputs.stream, inputs.get("like")),
             "folder": folder,
             "mixture": mixture and read_manifest(mixture)["folder"],
         }

@@ -1,4 +1,4 @@
-"""Write where the run and the scores of every condition and block lie."""
+"""Write the folders of the run and the scores of every condition and block."""
 
 from sparse_continual.script import job
 

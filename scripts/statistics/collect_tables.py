@@ -8,21 +8,21 @@ with job(snakemake):
     from sparse_continual.scores.tables import ITEMS
     from sparse_continual.statistics import collect
 
-    rows, given = snakemake.params.rows, snakemake.input
-    made = {Path(path).stem: path for path in snakemake.output.tables}
-    collect.collect_scores(rows["runs"], given.scores, made["scores"])
-    collect.collect(rows["runs"], given.by_item, ITEMS, made["items"])
-    collect.collect_runs(rows["runs"], given.runs, made["runs"])
-    collect.collect_trials(rows["trials"], given.trials, given.chosen, made["trials"])
-    collect.collect(rows["topologies"], given.densities, DENSITIES, made["densities"])
-    # the rest where the study asks for it
-    if "references" in made:
-        collect.collect_references(rows["references"], given.references, made["references"])
-    if "repeats" in made:
-        collect.collect_scores(rows["repeats"], given.repeats, made["repeats"])
-    if "calibrated" in made:
-        collect.collect_scores(rows["runs"], given.calibrated, made["calibrated"])
+    rows, inputs = snakemake.params.rows, snakemake.input
+    outputs = {Path(path).stem: path for path in snakemake.output.tables}
+    collect.collect_scores(rows["runs"], inputs.scores, outputs["scores"])
+    collect.collect(rows["runs"], inputs.by_item, ITEMS, outputs["items"])
+    collect.collect_runs(rows["runs"], inputs.runs, outputs["runs"])
+    collect.collect_trials(rows["trials"], inputs.trials, inputs.chosen, outputs["trials"])
+    collect.collect(rows["topologies"], inputs.densities, DENSITIES, outputs["densities"])
+    # further tables if the study asks for them
+    if "references" in outputs:
+        collect.collect_references(rows["references"], inputs.references, outputs["references"])
+    if "repeats" in outputs:
+        collect.collect_scores(rows["repeats"], inputs.repeats, outputs["repeats"])
+    if "calibrated" in outputs:
+        collect.collect_scores(rows["runs"], inputs.calibrated, outputs["calibrated"])
     for table in SECONDARY:
-        if table.name in made:
-            paths = [path for path in given.secondary if Path(path).stem == table.name]
-            collect.collect(rows["runs"], paths, table, made[table.name])
+        if table.name in outputs:
+            paths = [path for path in inputs.secondary if Path(path).stem == table.name]
+            collect.collect(rows["runs"], paths, table, outputs[table.name])

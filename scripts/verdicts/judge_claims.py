@@ -3,7 +3,7 @@ from sparse_continual.script import job
 with job(snakemake):
     from sparse_continual.verdicts.findings import judge_study
 
-    given, plan = snakemake.input, snakemake.params.plan
+    inputs, plan = snakemake.input, snakemake.params.plan
     kinds = ("differences", "flags", "instrument")
-    streams = {name: {kind: given[kind][i] for kind in kinds} for i, name in enumerate(plan["streams"])}
-    judge_study(streams, given.deviations, given.budget, plan, snakemake.output)
+    streams = {name: {kind: inputs[kind][i] for kind in kinds} for i, name in enumerate(plan["streams"])}
+    judge_study(streams, inputs.deviations, inputs.budget, plan, snakemake.output)

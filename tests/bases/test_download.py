@@ -311,7 +311,7 @@ def test_a_connection_that_breaks_for_good(hub):
     shards = {f"model-0000{n}-of-00002.safetensors": bytes([n]) * 50_000 for n in (1, 2)}
     files = {name: FILES[name] for name in FETCHED if name != "model.safetensors"} | shards
     commit = hub.add(REPO, files, cut={"model-00002-of-00002.safetensors": [0] * 20})
-    refused("the download broke off", "run this again")
+    refused("the download stopped", "run this again")
     hub.repositories[REPO].cut.clear()
     hub.requests.clear()
     path = download.fetch(REPO, commit)
@@ -321,14 +321,14 @@ def test_a_connection_that_breaks_for_good(hub):
 
 def test_a_truncated_file(hub):
     commit = hub.add(REPO, FILES, served={"model.safetensors": WEIGHTS[:-1]})
-    refused("the download broke off", "300000", "299999", revision=commit)
+    refused("the download stopped", "300000", "299999", revision=commit)
     hub.repositories[REPO].served.clear()
     assert (download.fetch(REPO, commit) / "model.safetensors").read_bytes() == WEIGHTS
 
 
 def test_a_small_file_that_differs_from_the_listing(hub):
     commit = hub.add(REPO, FILES | {"tokenizer.json": b"{ }"}, served={"tokenizer.json": b"{"})
-    refused("tokenizer.json has 1 bytes, and the hub lists 3", revision=commit)
+    refused("tokenizer.json has 1 bytes, but the hub lists 3", revision=commit)
     hub.repositories[REPO].served.clear()
     assert (download.fetch(REPO, commit) / "tokenizer.json").read_bytes() == b"{ }"
 
@@ -481,7 +481,7 @@ def same(found, expected) -> None:
 
 def test_pickles_are_refused_unless_allowed(hub, tensors):
     hub.add(REPO, {"config.json": FILES["config.json"], "pytorch_model.bin": pickled(tensors)})
-    refused("pickled weights alone (pytorch_model.bin)", "can run code", "convert_pickles: true")
+    refused("pickled weights (pytorch_model.bin)", "can run code", "convert_pickles: true")
     assert not asked(hub, "pytorch_model.bin")
 
 
@@ -545,9 +545,7 @@ def test_a_pickle_that_runs_code_is_refused(hub, tmp_path):
     mark = tmp_path / "ran"
     data = pickled({"model.a.weight": torch.zeros(2), "x": Attack(mark)})
     hub.add(REPO, {"config.json": FILES["config.json"], "pytorch_model.bin": data})
-    refused(
-        "pytorch_model.bin: not a pickle of tensors alone", folder=tmp_path / "made", convert_pickles=True
-    )
+    refused("pytorch_model.bin: not a pickle of tensors only", folder=tmp_path / "made", convert_pickles=True)
     assert not mark.exists() and not (tmp_path / "made").exists()
     (tmp_path / "file.bin").write_bytes(data)
     torch.load(tmp_path / "file.bin", weights_only=False)
@@ -559,9 +557,9 @@ def test_a_pickle_that_runs_code_is_refused(hub, tmp_path):
     [
         (lambda data: data[: len(data) // 2], "cut off"),
         (lambda data: b"not a pickle", "not a pickle"),
-        (lambda data: pickled({"epoch": 3}), "'epoch' is a int, expected tensors"),
-        (lambda data: pickled([1, 2]), "is a list, expected tensors"),
-        (lambda data: pickled({"state": {"a": 1}}), "'state' is a dict, expected tensors"),
+        (lambda data: pickled({"epoch": 3}), "'epoch' is a int, expected named tensors"),
+        (lambda data: pickled([1, 2]), "is a list, expected named tensors"),
+        (lambda data: pickled({"state": {"a": 1}}), "'state' is a dict, expected named tensors"),
     ],
 )
 def test_pickles_that_are_no_weights(tensors, tmp_path, spoil, words):

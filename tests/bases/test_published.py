@@ -183,7 +183,7 @@ def test_wrong_entries_name_their_key(registry):
     assert "repo has 2 sources" in registry(
         lambda models: models["sparse"]["sources"][1]["facts"].append("repo")
     )
-    assert "counterpart: goes with dense" in registry(
+    assert "counterpart: needs dense" in registry(
         lambda m: (
             m["sparse"].pop("dense"),
             m["sparse"]["sources"][1].update(facts=["counterpart", "sparsity"]),

@@ -27,13 +27,13 @@ def test_masks_need_the_commit_of_their_parent_too():
     line = complaint(registry=MASKS, revision=ONE)
     assert "missing key 'dense_revision': the registry pins no commit of Llama-3.1-8B" in line
     assert "meta-llama/Llama-3.1-8B" in line
-    assert "dense_revision: of no use to" in complaint(registry=SPARSE, revision=ONE, dense_revision=TWO)
+    assert "dense_revision: not used by" in complaint(registry=SPARSE, revision=ONE, dense_revision=TWO)
 
 
 def test_unknown_and_quantised_entries():
     assert f"did you mean {SPARSE!r}?" in complaint(registry=SPARSE[:-1], revision=ONE)
     quantised = "SparseLlama-3.1-8B-gsm8k-pruned.2of4-chnl_wts_per_tok_dyn_act_fp8-BitM"
-    assert "are quantised, so they can be audited and not trained" in complaint(
+    assert "are quantised, so they can be audited but not trained" in complaint(
         registry=quantised, revision=ONE
     )
 

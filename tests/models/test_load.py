@@ -86,6 +86,11 @@ def test_round_trip(tmp_path, tied, dtype):
     assert facts["shape"]["tied"] == tied
 
 
+def test_mps_is_refused_by_name(tmp_path):
+    with pytest.raises(UserError, match="device: found mps:0, .*; use cpu or cuda"):
+        load_model(tmp_path / "nothing", "mps:0")
+
+
 def test_saving_twice_gives_equal_bytes(folder, tmp_path):
     save_model(load_model(folder), load_tokenizer(folder), tmp_path / "again")
     for name in ("model.safetensors", "config.json", "tokenizer.json"):

@@ -126,8 +126,8 @@ REFUSED = {
     ),
     "broken": ({**of("llama"), "hidden_size": "wide"}, "cannot build"),
     "odd": ({**of("gpt2"), "n_head": 5}, "cannot build.*embed_dim"),
-    "no causal class": (ENCODER, "encoder beside|cannot build"),
-    "encoder and decoder": (BART, "has an encoder beside its decoder"),
+    "no causal class": (ENCODER, "encoder besides|cannot build"),
+    "encoder and decoder": (BART, "has an encoder besides its decoder"),
     "several parts": (
         {"model_type": "gemma3", "text_config": of("gemma2"), "vision_config": {}}, "several parts"
     ),

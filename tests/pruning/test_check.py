@@ -64,12 +64,12 @@ def test_counts_of_good_settings(shape):
         ),
         (
             {"method": "magnitude", "pattern": "unstructured", "sparsity": 0.9999},
-            "q_proj.weight: allocation uniform leaves it no weight at all",
+            "q_proj.weight: allocation uniform would empty this matrix",
         ),
         ({"method": "wanda", "pattern": "2:4", "calibration": {"files": ["gone"]}}, "gone: no such file"),
         (
             {"method": "shuffled", "of": "shuffled", "pattern": "2:4"},
-            "method shuffled: found itself as the method that it uses, expected another one",
+            "method shuffled: found itself as the method that it uses, expected another method",
         ),
         ({"method": "maskllm", "prior": "maskllm", "pattern": "2:4"}, "method maskllm: found itself"),
         ({"method": "maskllm", "pattern": "8:16"}, "method maskllm: pattern 8:16 has 12870 masks per group"),

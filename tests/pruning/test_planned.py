@@ -76,7 +76,7 @@ def test_another_number_stops_the_making(llama, tmp_path):
         folder, tmp_path, {**plan, "parameters": total + 1}
     )
     nonzeros = plan["nonzeros"]
-    assert f"{nonzeros:,} block weights exist in the topology that was made and {nonzeros - 1:,}" in stopped(
+    assert f"{nonzeros:,} block weights exist in the topology that was made, but {nonzeros - 1:,}" in stopped(
         folder, tmp_path, {**plan, "nonzeros": nonzeros - 1}
     )
 
@@ -105,7 +105,7 @@ def test_patterns_are_held_against_the_counted_matrices(tmp_path):
         check({"method": "magnitude", "pattern": "4:8"}, shape)
     structured = {"method": "llm_pruner", "pattern": "structured", "sparsity": 0.5, "export": "masked"}
     with pytest.raises(
-        UserError, match="query_key_value.weight: its block has 4 matrices.*structured pruning knows"
+        UserError, match="query_key_value.weight: found 4 matrices in its block.*structured pruning expects"
     ):
         check(structured, shape)
 

@@ -210,11 +210,11 @@ def test_blocks_left_whole_and_other_families(wide, rows):
 
     masks = prune(wide(), "llm_pruner", "structured", 0.5, rows, export="masked", first=1).masks
     assert all(mask.all() == ("layers.0." in name) for name, mask in masks.items())
-    with pytest.raises(UserError, match="model.decoder.layers.0: has .*fc1.*structured pruning knows"):
+    with pytest.raises(UserError, match="model.decoder.layers.0: found .*fc1.*structured pruning expects"):
         prune(build("OPT"), "llm_pruner", "structured", 0.5, rows)
     twice = wide()
     twice.model.layers[1].mlp.second = torch.nn.ModuleDict({"up_proj": torch.nn.Linear(4, 4)})
-    with pytest.raises(UserError, match="model.layers.1: has 8 matrices"):
+    with pytest.raises(UserError, match="model.layers.1: found 8 matrices"):
         prune(twice, "llm_pruner", "structured", 0.5, rows)
     for family in ("Qwen3", "Mistral", "Qwen2"):
         masked, compact = build(family), build(family)

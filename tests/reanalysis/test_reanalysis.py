@@ -116,7 +116,7 @@ def test_what_could_have_been_seen(tmp_path):
     assert (
         f"a true difference of {3.26 * 4.7:.1f} points is found four times in five" in text
     )  # 3.26 SD at n = 3
-    assert "All blocks start from T5-large: what is found holds for this checkpoint." in text
+    assert "All blocks start from T5-large: the finding holds for this checkpoint." in text
 
 
 def test_the_level_sets_the_interval(tmp_path):
@@ -224,7 +224,9 @@ def test_runs_that_were_killed_on_both_sides(tmp_path):
     """Only the other blocks show it, also where one side's values are given."""
     plus = [o_lora(tmp_path, "a1"), o_lora(tmp_path, "a2", n=3)]
     minus = [o_lora(tmp_path, "b1", lost=6.0), o_lora(tmp_path, "b2", lost=6.0, n=3)]
-    words = r"a2 \(order 2\) has 3 tasks .*a1 \(order 1\) has 4 tasks .*; expected as many in all blocks"
+    words = (
+        r"a2 \(order 2\) has 3 tasks .*a1 \(order 1\) has 4 tasks .*; expected the same number in all blocks"
+    )
     with pytest.raises(UserError, match=words):
         run(tmp_path, of_logs(plus, minus))
     with pytest.raises(UserError, match=words):
@@ -333,7 +335,7 @@ def test_a_metric_without_a_value(tmp_path):
     a = logs(tmp_path, [[0.5, 0.5], [0.4, 0.5], [0.4, 0.5]], "a.json")
     b = logs(tmp_path, [[0.5, 0.5], [0.6, 0.5], [0.4, 0.5]], "b.json")
     with pytest.raises(
-        UserError, match="a.json: fraction_lost has no value, as the old tasks gained nothing"
+        UserError, match="a.json: fraction_lost has no value, because the old tasks gained nothing"
     ):
         run(tmp_path, of_logs([a], [b], "avalanche", metric="fraction_lost"))
 
@@ -389,7 +391,7 @@ def test_mistakes_are_named(tmp_path):
     )
     run(tmp_path, {**shares, "metric": "forgetting"})  # may be as little as that
     (line,) = mistakes(tmp_path, {**good, "blocks": ["order 1", "order  1 "]})
-    assert line == "A - B: blocks: 'order 1' is there 2 times; expected a name of its own for each block"
+    assert line == "A - B: blocks: 'order 1' occurs 2 times; expected a different name for each block"
     own = {"n": 5, "mean": 3.1, "sd": 4.7, "source": "s", "confirmed": True}
     (line,) = mistakes(tmp_path, {"name": "A - B", "blocks": ["1", "2", "3"], "summary": own})
     assert line == "A - B: summary.n: found 5, expected 3, one per block"

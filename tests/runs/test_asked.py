@@ -140,7 +140,7 @@ def test_calibration_renames_scores_alone():
             "study.repeat.conditions: found 'x', expected a name in study.conditions",
         ),
         ({"references": {"joint_at": "some"}}, "study.references.joint_at: found 'some', expected one of all, last"),
-        ({"secondary": {"savings": {}}}, "study.secondary.savings: missing key 'steps'; give it"),
+        ({"secondary": {"savings": {}}}, "study.secondary.savings: missing key 'steps'; add it"),
         ({"secondary": {"savings": {"steps": 0}}}, "study.secondary.savings.steps: found 0, expected at least 1"),
         (
             {"secondary": {"savings": {"steps": 5}}, "keep_weights": "none"},

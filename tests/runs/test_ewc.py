@@ -214,7 +214,7 @@ def test_exact_is_refused_for_longer_answers(job_of):
     job = job_of("ewc")
     job["arm"]["mechanism"] = {**job["arm"]["mechanism"], "fisher": "exact"}
     with pytest.raises(
-        UserError, match="ewc: fisher: exact with answers of up to 2 tokens.*take fisher: sample"
+        UserError, match="ewc: fisher: exact with answers of up to 2 tokens.*use fisher: sample"
     ):
         run_condition(job, 1)
 

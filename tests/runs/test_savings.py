@@ -60,6 +60,6 @@ def test_last_weights_that_are_gone_are_named(job_of):
     run = run_condition(job, 1)
     weights_path(job["folder"], 3).unlink()
     with pytest.raises(
-        UserError, match="after_003.safetensors: gone, or not the weights .* train the run again"
+        UserError, match="after_003.safetensors: missing, or not the weights .* train the run again"
     ):
         savings.relearn(job, run, 4, 1)

@@ -309,7 +309,7 @@ def test_a_damaged_checkpoint_is_not_taken_for_whole(damage, job_of, monkeypatch
         state.unlink()
     output = starts_over(job, capsys)
     if damage in ("truncated", "gone", "a bit"):
-        assert f"{tensors}: gone or changed, so the run starts from scratch" in output
+        assert f"{tensors}: missing or changed, so the run starts from scratch" in output
     else:
         assert ("damaged, so the work that it keeps is repeated" in output) == (damage != "no state")
 
@@ -323,7 +323,7 @@ def test_lost_weights_are_trained_again(damage, job_of, monkeypatch, capsys):
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
-    assert "after_001.safetensors: gone or changed, so the run starts from scratch" in starts_over(
+    assert "after_001.safetensors: missing or changed, so the run starts from scratch" in starts_over(
         job, capsys
     )
 

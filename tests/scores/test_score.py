@@ -82,7 +82,7 @@ def rules(monkeypatch, tmp_path, world, job_of):
     return Rules
 
 
-COMPUTED = "computing: no table beside the weights"
+COMPUTED = "computing: the run has no stored scores"
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_gone_weights_are_told_with_their_price(rules):
     with pytest.raises(UserError) as caught:
         rule.score(code="other")
     text = str(caught.value)
-    assert "after_001.safetensors: gone (study.keep_weights), and the scoring has changed" in text
+    assert "after_001.safetensors: missing (study.keep_weights), and the scoring has changed" in text
     assert "/run and train the run again: 15 steps, " in text and text.endswith("s when it was trained")
 
 
@@ -191,7 +191,7 @@ def test_weights_that_are_not_the_runs_are_refused(rules):
     path = weights_path(rule.folder, 2)
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\x80?")
     with pytest.raises(
-        UserError, match="after_002.safetensors: gone, or not the weights that run.json lists"
+        UserError, match="after_002.safetensors: missing, or not the weights that run.json lists"
     ):
         rule.score(code="other")
 

@@ -128,7 +128,7 @@ def test_a_model_without_a_first_token(llama):
 def test_a_first_token_that_the_model_has_not():
     config = SimpleNamespace(bos_token_id=8)
     model = SimpleNamespace(config=config, get_input_embeddings=lambda: torch.nn.Embedding(8, 2))
-    with pytest.raises(UserError, match="names bos_token_id 8 to write from, its embedding has 8 rows"):
+    with pytest.raises(UserError, match="names bos_token_id 8 to start from, but its embedding has 8 rows"):
         rows_of_model(model, 2, 4, seed=0)
 
 

@@ -203,7 +203,7 @@ def test_rows_of_another_tokenizer_are_one_line(model):
     fits, beyond = options_task([[20], [rows - 1]], [0, 1]), options_task([[20], [rows]], [0, 1])
     measure(model, fits, "test", 8)
     with pytest.raises(
-        UserError, match=f"task t: found token id {rows}, the model's embedding has {rows} rows"
+        UserError, match=f"task t: found token id {rows}, but the model's embedding has {rows} rows"
     ):
         measure(model, beyond, "test", 8)
     with pytest.raises(UserError, match="rows of a name: found token id"):

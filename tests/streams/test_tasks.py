@@ -52,7 +52,7 @@ def test_numbers_that_an_older_version_wrapped_are_refused(tmp_path):
     path = tmp_path / "base" / "validation.safetensors"
     tensors = load_file(path)
     save_file(tensors | {"parts": tensors["parts"].astype(np.int8)}, path)
-    with pytest.raises(UserError, match=r"validation.safetensors: part numbers wrap.*delete the folder"):
+    with pytest.raises(UserError, match=r"validation.safetensors: part numbers overflow.*delete the folder"):
         load_tasks(tmp_path)
 
 

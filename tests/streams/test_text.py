@@ -54,6 +54,10 @@ def test_bad_files(story, tmp_path, words):
     text.check(settings(tmp_path / "brief.txt"))
     with pytest.raises(UserError, match="brief.txt: 29 tokens found"):
         text.build(settings(tmp_path / "brief.txt"), 1, words)
+    with pytest.raises(
+        UserError, match="story.txt: 400 tokens found, too few"
+    ):  # two windows without a start token
+        text.build(settings(story, sequence_length=134, start_token="never"), 1, words)
     (tmp_path / "english.txt").write_text("some words that nobody invented " * 30)
     with pytest.raises(UserError, match="english.txt: 120 of 150 tokens are unknown"):
         text.build(settings(tmp_path / "english.txt"), 1, words)

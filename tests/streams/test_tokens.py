@@ -206,7 +206,7 @@ def test_answers_that_a_tokenizer_cannot_tell_apart():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
     with pytest.raises(
         UserError,
-        match="the answers of this source: the tokenizer cannot tell number .*, 's.*', and number .* apart",
+        match="the answers of this source: the tokenizer cannot distinguish number .*, 's.*', and number .*",
     ):
         rules.build({"rules": ["copy"], "length": 3, "train_items": 50}, 1, tokenizer)
 

@@ -139,11 +139,11 @@ def test_numbers_and_keys_as_yaml_reads_them():
         ("figures.density.titel", "x", "figures.density: unknown key 'titel' (did you mean 'title'?)"),
         ("study.training.stop.step", 3, "study.training.stop: unknown key 'step' (did you mean 'steps'?)"),
         # missing keys
-        ("study", DROP, "top level: missing key 'study'; give it"),
-        ("study.blocks", DROP, "study: missing key 'blocks'; give it"),
-        ("conditions.dense.base", DROP, "conditions.dense: missing key 'base'; give it"),
-        ("bases.tiny.pretraining", DROP, "bases.tiny: missing key 'pretraining'; give it"),
-        ("mechanisms.lora.rank", DROP, "mechanisms.lora: missing key 'rank'; give it"),
+        ("study", DROP, "top level: missing key 'study'; add it"),
+        ("study.blocks", DROP, "study: missing key 'blocks'; add it"),
+        ("conditions.dense.base", DROP, "conditions.dense: missing key 'base'; add it"),
+        ("bases.tiny.pretraining", DROP, "bases.tiny: missing key 'pretraining'; add it"),
+        ("mechanisms.lora.rank", DROP, "mechanisms.lora: missing key 'rank'; add it"),
         # types
         (
             "bases.tiny.pretraining.learning_rate",
@@ -338,7 +338,7 @@ def test_numbers_and_keys_as_yaml_reads_them():
         (
             "study.contrasts.0.minus",
             ["sparse"],
-            "study.contrasts: lock: a condition stands in it twice; its conditions must differ",
+            "study.contrasts: lock: a condition appears twice; its conditions must differ",
         ),
         (
             "conditions.masked_writes.topology",
@@ -363,7 +363,7 @@ def test_numbers_and_keys_as_yaml_reads_them():
         (
             "conditions.dense.like",
             "sparse_2of4",
-            "conditions.dense.like: expected only beside writes: masked or random",
+            "conditions.dense.like: expected only with writes: masked or random",
         ),
         (
             "conditions.dense.locked",
@@ -412,7 +412,7 @@ def test_numbers_and_keys_as_yaml_reads_them():
             "bases.tiny.recovery.distillation",
             {"temperature": 2},
             "bases.tiny.recovery.distillation: found neither logits nor squarehead, expected the weight of at least "
-            "one; without distillation leave the key out",
+            "one; for recovery without distillation remove the key",
         ),
         (
             "bases.tiny.recovery.distillation",
@@ -451,7 +451,7 @@ def test_a_published_base_has_no_topology_at_init():
     )
     assert lines == [
         f"conditions.{name}: found 'sparse_2of4', which is made at init, on base 'tiny', expected a generated base: "
-        "no other has its initial weights at hand"
+        "only generated bases have their initial weights available"
         for name in ("sparse.topology", "masked_writes.like")
     ]
 
@@ -658,7 +658,7 @@ def test_arms_differ_in_what_the_estimand_is_about(estimand, plus, minus, differ
     assert line.startswith(
         f"study.contrasts: x: found estimand {estimand} of {less}, which differ in {differ}"
     )
-    assert line.endswith("; for anything else take estimand other") and "; expected " in line
+    assert line.endswith("; for any other comparison use estimand other") and "; expected " in line
     assert checked(changed(*contrasting("other", plus, minus)))
 
 

@@ -426,11 +426,11 @@ def test_a_published_base_is_one_model_for_all_blocks(tmp_path):
     read = {"sequences": 4, "tokens": 512, "written": True}  # by the base itself
     (row,) = prunings(study_of(**changes, topologies__sparse_2of4=wanda))
     assert row["making"]["text"] == read and row["models"] == 1
-    at_most = "At most so many nonzeros: sparse. Weights that the base lacks already stay absent, also in groups of N:M"
-    assert at_most in plan_text(study_of(**changes))  # the base may be pruned already
+    bound = "Nonzeros are upper bounds: sparse. Weights that the base lacks already stay absent, also in groups of N:M"
+    assert bound in plan_text(study_of(**changes))  # the base may be pruned already
     half = {"method": "magnitude", "pattern": "unstructured", "sparsity": 0.5, "on_sparse": "refuse"}
-    assert "At most" not in plan_text(study_of(**changes, topologies__sparse_2of4=half))
-    assert "At most" not in plan_text(study_of())  # generated bases are dense
+    assert "upper bounds" not in plan_text(study_of(**changes, topologies__sparse_2of4=half))
+    assert "upper bounds" not in plan_text(study_of())  # generated bases are dense
     wanda["calibration"]["files"] = [str(text)]
     (row,) = prunings(study_of(**changes, topologies__sparse_2of4=wanda))
     assert row["making"]["text"] == read | {"written": False}

@@ -82,7 +82,12 @@ REFUSED = {  # name -> (class, settings, sparsity, words)
         0.5,
         r"StableLm.* would lack model.layers.0.self_attn.k_layernorm.norms.2.weight",
     ),
-    "DiffLlama": ("DiffLlama", {}, 0.5, r"DiffLlama.*self_attn.o_proj.weight reads .* heads .* are no units"),
+    "DiffLlama": (
+        "DiffLlama",
+        {},
+        0.5,
+        r"DiffLlama.*self_attn.o_proj.weight reads .* heads .* cannot be removed",
+    ),
     "OLMo2 with biases": (
         "Olmo2",
         {"attention_bias": True},

@@ -75,7 +75,7 @@ def test_mistakes(sizes, pattern, sparsity, words):
 def test_a_matrix_that_would_keep_no_weight_is_refused():
     sizes = {"a": (400, 400), "tiny": (1, 2)}
     counts = uniform.kept(sizes, kept_total(sizes, "unstructured", 0.9))
-    with pytest.raises(UserError, match="tiny.*no weight"):
+    with pytest.raises(UserError, match="tiny.*would empty this matrix"):
         refuse_empty(counts, "uniform")
 
 

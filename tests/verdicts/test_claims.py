@@ -95,23 +95,26 @@ BARE = {"contrast": None, "metric": None, "direction": None}
             {"stream": "peple"},
             "less.stream: found 'peple', expected a name in study.streams (did you mean 'people'?)",
         ),
-        ({"direction": None}, "less: missing key 'direction', which rule superiority needs; give it"),
-        ({"rule": "equivalence", "margin": 0.1}, "less.direction: of no use to rule equivalence; drop it"),
-        ({"rule": "noninferiority"}, "less: missing key 'margin', which rule noninferiority needs; give it"),
-        ({"rule": "untested", **BARE}, "less: missing key 'reason', which rule untested needs; give it"),
+        ({"direction": None}, "less: missing key 'direction', which rule superiority needs; add it"),
+        (
+            {"rule": "equivalence", "margin": 0.1},
+            "less.direction: rule equivalence does not use it; remove it",
+        ),
+        ({"rule": "noninferiority"}, "less: missing key 'margin', which rule noninferiority needs; add it"),
+        ({"rule": "untested", **BARE}, "less: missing key 'reason', which rule untested needs; add it"),
         (
             {"role": "component"},
             "less.role: found component, named by 0 all_of claims, expected exactly one",
         ),
         (
             {"contrast": "load", "stream": "people"},
-            "less.stream: contrast 'load' compares two streams, so no one stream is meant; drop it",
+            "less.stream: contrast 'load' compares two streams, so the claim has no single stream; remove the key",
         ),
         ({"margin": 0}, "claims.0.margin: found 0, expected more than 0"),
         ({"margin": -0.03}, "claims.0.margin: found -0.03, expected more than 0"),
         ({"direction": "fewer"}, "claims.0.direction: found 'fewer', expected one of less, more"),
         ({"colour": "red"}, "claims.0: unknown key 'colour'; there are name, sentence,"),
-        ({"sentence": {"en": "x"}}, "claims.0.sentence: missing key 'zh'; give it"),
+        ({"sentence": {"en": "x"}}, "claims.0.sentence: missing key 'zh'; add it"),
     ],
 )
 def test_mistakes(tmp_path, changes, line):
@@ -125,8 +128,8 @@ def test_contrasts(tmp_path):
     ]
     # the file of another study, in one line
     assert mistakes(tmp_path, claim(contrast="x"), claim(name="b", contrast="y")) == [
-        "found claims on contrasts x, y, of which study 'trial' has none; name the study's own file in study.claims,"
-        " or null for no claims"
+        "found claims on contrasts x, y, but study 'trial' has no such contrasts; name the study's own file in"
+        " study.claims, or null for no claims"
     ]
 
 
@@ -135,7 +138,7 @@ def test_the_only_contrast_that_is_asked_for_may_be_misspelt(tmp_path):
         "less.contrast: found 'lok', expected a name in study.contrasts (did you mean 'lock'?)"
     ]
     (line,) = mistakes(tmp_path, claim(contrast="x"))
-    assert line.startswith("found claims on contrasts x, of which study 'trial' has none;")
+    assert line.startswith("found claims on contrasts x, but study 'trial' has no such contrasts;")
 
 
 def test_a_metric_must_be_measured(tmp_path):
@@ -177,7 +180,9 @@ def test_a_ratio_that_may_be_undefined_carries_no_confirmatory_claim(tmp_path):
 
 
 def test_names_are_used_once(tmp_path):
-    assert mistakes(tmp_path, claim(), claim()) == ["less: the name is used 2 times; give each claim its own"]
+    assert mistakes(tmp_path, claim(), claim()) == [
+        "less: the name is used 2 times; give each claim its own name"
+    ]
 
 
 def test_members(tmp_path):
@@ -186,7 +191,7 @@ def test_members(tmp_path):
         tmp_path, claim(), claim(name="b", role="component"), both | {"all_of": ["less", "c"]}
     ) == [
         "b.role: found component, named by 0 all_of claims, expected exactly one",
-        "all.all_of: 'less' has role confirmatory, expected component; a member is tested through this claim alone",
+        "all.all_of: 'less' has role confirmatory, expected component; a member is tested only through this claim",
         "all.all_of: found 'c', expected the name of a claim",
     ]
 

@@ -123,7 +123,7 @@ def test_it_holds_the_whole_design(registered):
 def test_it_is_never_overwritten_and_edits_are_seen(registered):
     path, made = registered
     before = path.read_bytes()
-    with pytest.raises(UserError, match="there already; a registration is never overwritten"):
+    with pytest.raises(UserError, match="exists already; a registration is never overwritten"):
         registration.register(study(), CLAIMS, ROOT, path)
     assert path.read_bytes() == before
     path.write_text(before.decode().replace("margin: 0.03", "margin: 0.06"), encoding="utf-8")
@@ -187,7 +187,9 @@ def test_a_plan_of_one_block_is_told_without_a_number_that_is_none():
 
 def test_a_place_that_cannot_be_written_to_is_told(tmp_path):
     (tmp_path / "studies").write_text("a file")
-    with pytest.raises(UserError, match="studies: no folder that can be written to .File exists.") as caught:
+    with pytest.raises(
+        UserError, match="studies: not a folder that can be written to .File exists."
+    ) as caught:
         registration.register(study(), CLAIMS, ROOT, tmp_path / "studies" / "r.yaml")
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="r.yaml: cannot be written .File name too long."):
@@ -393,7 +395,7 @@ def test_a_pilot_that_was_changed_is_refused(tmp_path):
     path = folder / "people" / "statistics" / "differences.csv"
     path.write_text(path.read_text().replace("0.02", "0.03"))
     with pytest.raises(
-        UserError, match="differences.csv: its bytes are not those that .*estimate.json records"
+        UserError, match="differences.csv: its bytes differ from those that .*estimate.json records"
     ):
         registration.register(study(), CLAIMS, ROOT, tmp_path / "r.yaml", folder)
 
@@ -412,7 +414,7 @@ def test_a_pilot_fixes_the_sd_and_nothing_else(tmp_path):
     )
     assert "the upper 80 % confidence limit of an SD from 3 blocks); 5 points need" in line
     with pytest.raises(
-        UserError, match="nope/people/statistics/differences.csv: no results of a pilot there;"
+        UserError, match="nope/people/statistics/differences.csv: no such file; expected the results folder"
     ):
         registration.pilot_sds("/nope", made["design"])
     assert registration.pilot_of(path) == made["pilot"]

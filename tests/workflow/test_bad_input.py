@@ -250,7 +250,7 @@ def test_a_registration_edited_by_hand(checkout, tmp_path):
     [
         (None, ["study.yaml: no such file; expected a config file"]),
         (b"study: {name: caf\xe9}\n", ["study.yaml: not UTF-8 text", "iconv -f LATIN1"]),
-        (b"study:\n  blocks: 2\n  blocks: 3\n", ["study.yaml: line 3: key 'blocks' is there twice"]),
+        (b"study:\n  blocks: 2\n  blocks: 3\n", ["study.yaml: line 3: key 'blocks' occurs twice"]),
         (b"study: {seed: 010}\n", ["study.yaml: line 1: YAML reads 010 as the octal number 8"]),
     ],
 )

@@ -32,8 +32,9 @@ def rows(path):
 
 
 def contents(folder, *patterns):
-    """{relative path: bytes} of what the patterns find."""
+    """{relative path: bytes} of the files that the patterns match, without costs.csv: it holds seconds."""
     found = [path for pattern in patterns for path in sorted(folder.glob(pattern)) if path.is_file()]
+    found = [path for path in found if path.name != "costs.csv"]
     assert found
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
@@ -72,6 +73,7 @@ def interrupt(checkout, folder):
     written = first.stat().st_mtime_ns
     assert snakemake(checkout, folder, *tiny("--unlock")).returncode == 0
     wanted = [f"{RESULTS}/index.csv", f"{RESULTS}/budget.csv", f"{RESULTS}/{STREAM}/orders.csv"]
+    wanted += [f"{RESULTS}/{STREAM}/tables/perplexities.csv"]  # and the other tables of what was measured
     judged = [f"{RESULTS}/{STREAM}/statistics/summary.csv", f"{RESULTS}/statistics/claims.csv"]
     resumed = snakemake(checkout, folder, *tiny(*wanted, *judged))
     return Interrupted(made, folder, in_time, written, resumed)
@@ -93,6 +95,24 @@ def test_every_cell_of_the_design_is_scored(finished):
     assert {row["task"] for row in found} == {"base", *STUDY.tasks(STREAM)}
     index = rows(finished / RESULTS / "index.csv")
     assert all((finished / row["run"]).is_dir() and (finished / row["scores"]).is_dir() for row in index)
+
+
+def test_what_is_measured_reaches_the_tables(finished):
+    names = ("perplexities", "layer_errors", "costs")
+    perplexities, errors, costs = (
+        rows(finished / RESULTS / STREAM / "tables" / f"{name}.csv") for name in names
+    )
+    assert [(row["topology"], row["block"], row["stage"]) for row in perplexities] == [
+        (topology, block, stage)
+        for topology, stages in (("dense", ("base", "recovered")), ("wanda", ("base", "pruned", "recovered")))
+        for block in "12"
+        for stage in stages
+    ]
+    before = {(row["block"], row["perplexity"]) for row in perplexities if row["stage"] == "base"}
+    assert len(before) == 2  # one base per block, and both topologies are made from it
+    assert {row["topology"] for row in errors} == {"wanda"} and len(errors) == 2 * 2 * 7
+    assert all(0 < float(row["error"]) < 1 for row in errors)
+    assert [row["stage"] for row in costs] == ["recovered"] * 2 + ["pruned", "recovered"] * 2
 
 
 class Page(HTMLParser):
@@ -180,7 +200,7 @@ def test_scoring_anew_needs_the_weights(checkout, again):
     failed = snakemake(checkout, again, *anew)
     assert failed.returncode != 0 and "Traceback" not in failed.stderr
     (line,) = {line.strip() for line in failed.stderr.splitlines() if "keep_weights" in line}
-    assert re.search(r"after_001.safetensors: gone .*train the run again: 80 steps, \d+ s", line)
+    assert re.search(r"after_001.safetensors: missing .*train the run again: 80 steps, \d+ s", line)
     assert contents(again, f"{RUN.path}/*") == before
 
 
@@ -204,10 +224,10 @@ def test_a_corrupted_result_stops_its_readers(checkout, again):
     (line,) = (logs / "check_instrument" / f"{STREAM}.log").read_text().splitlines()
     record = f"{RESULTS}/{STREAM}/manifests/collect_tables.json"
     assert line == (
-        f"{cut.relative_to(again)}: its bytes are not those that {record} records; delete {record} and run again"
+        f"{cut.relative_to(again)}: its bytes differ from those that {record} records; delete {record} and run again"
     )
     (line,) = (logs / "list_deviations.log").read_text().splitlines()
-    assert "its bytes are not those that" in line and "delete " in line
+    assert "its bytes differ from those that" in line and "delete " in line
     assert not (again / checks).exists()
 
 

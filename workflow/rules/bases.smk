@@ -33,7 +33,7 @@ rule obtain_model:
         "../../scripts/bases/obtain_model.py"
 
 
-# where there is a network: on a cluster that is the login node alone
+# needs a network: on a cluster it runs on the login node
 use rule obtain_model as download_model with:
     log:
         "results/store/logs/download_model/{model}.log",

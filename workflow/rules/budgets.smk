@@ -1,6 +1,6 @@
 from sparse_continual.budgets.demand import priced, prunings
 
-# what of the conditions only checkpoints tell: manifests of downloads, and what was counted in pruned ones
+# facts that only checkpoints have: manifests of downloads, and counts of pruned ones
 CHECKPOINTS = sorted(
     {
         path
@@ -13,9 +13,9 @@ CHECKPOINTS = sorted(
         if path
     }
 )
-# a plan downloads nothing: until all of this is there, it is made from what is declared
+# a plan downloads nothing: it uses declarations until all of these exist
 AT_HAND = all(Path(path).exists() for path in CHECKPOINTS)
-# methods and allocations say themselves what they have pass
+# code of the methods and allocations, which count their own passes
 PRICED = sorted({name for row in prunings(STUDY) for name in topology_variants(row["making"]["topology"])})
 
 

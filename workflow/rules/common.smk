@@ -27,20 +27,20 @@ wildcard_constraints:
 
 
 def read_config():
-    """The config of the files and overrides that the command names, as `merged` reads them.
+    """The config of the files and overrides on the command line, as `merged` reads them.
 
-    Snakemake starts jobs of rules with `run:` with the config files but without --replace-workflow-config, so that
-    they would read another study: jobs take that from the environment.
+    Snakemake passes the config files to jobs of rules with `run:`, but not --replace-workflow-config, so they would read
+    another study. Such jobs read it from the environment.
     """
     command = workflow.config_settings
     replaced = os.environ.get("SPARSE_CONTINUAL_REPLACE_CONFIG") == "1" or command.replace_workflow_config
     os.environ["SPARSE_CONTINUAL_REPLACE_CONFIG"] = str(int(replaced))
-    own = [] if replaced else [Path(workflow.basedir) / "config.yaml"]
-    return merged([*own, *command.configfiles], command.config)
+    defaults = [] if replaced else [Path(workflow.basedir) / "config.yaml"]
+    return merged([*defaults, *command.configfiles], command.config)
 
 
 def open_study():
-    """The study of the config, or the end of this start with one line per mistake."""
+    """The study of the config; mistakes end the start with one line each."""
     if sys.platform == "win32":
         sys.exit(
             "Windows: found no support for its paths and processes; run this in the Windows Subsystem for Linux (WSL)"
@@ -54,7 +54,8 @@ def open_study():
     try:
         _callable(sys.executable)
         study = Study(checked(read_config()))
-        registration.pilot_of(registration.path_of(study.name))  # refuses one that was edited by hand
+        # refuse a registration that was edited by hand
+        registration.pilot_of(registration.path_of(study.name))
         for folder in (Path("results"), Path("results/store"), Path("results") / study.name):
             _writable(folder)
     except (ConfigError, UserError) as error:
@@ -63,7 +64,7 @@ def open_study():
 
 
 def _callable(python):
-    """Refuse a Python whose path means something else to a shell: Snakemake starts jobs with it unquoted."""
+    """Refuse a Python path with characters that a shell interprets: Snakemake does not quote it when it starts jobs."""
     try:
         plain = shlex.split(python) == [python] and not set("$`&|;<>()") & set(python)
     except ValueError:  # an open quotation mark
@@ -76,7 +77,7 @@ def _callable(python):
 
 
 def _writable(folder):
-    """Refuse a place that results cannot be written to, before anything is made."""
+    """Refuse a folder without write permission, before anything is made."""
     if folder.is_symlink() and not folder.exists():
         raise UserError(
             f"{folder.absolute()}: a link to {os.readlink(folder)}, which does not exist; make that folder, or remove "
@@ -93,7 +94,7 @@ def _writable(folder):
         )
 
 
-# Jobs use what was downloaded and ask the hub for nothing; the rule that downloads has the reader's own setting.
+# Jobs use downloaded files and make no request to the hub; the download rule has the user's own setting.
 os.environ.setdefault("SPARSE_CONTINUAL_HF_HUB_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "0"))
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -117,21 +118,22 @@ def code(*entries):
 
 
 def asked_of(paths):
-    """{folder: digest of the filled settings that this study asks for} of the artifacts that a job reads.
+    """{folder: digest of the filled settings that this study needs} of the artifacts that a job reads.
 
-    Functions of `input` are no reason to run a job again: the job compares them with what the manifests record.
+    Snakemake does not rerun a job when a function of `input` changes, so the job compares these digests with its
+    inputs' manifests.
     """
     folders = {Path(path).parent for path in paths if Path(STORE) in Path(path).parents}
     return {str(path): sha256(STUDY.get(path.parent.name, path.name).settings) for path in folders}
 
 
 def manifest_beside(rule, stream=None):
-    """The manifest of a rule that writes tables or figures of a stream, or of the whole study."""
+    """Path of the manifest of a rule that writes tables or figures of a stream, or of the whole study."""
     return str(Path(RESULTS, *([stream] if stream else []), MANIFESTS, f"{rule}.json"))
 
 
 def manifests_of(paths):
-    """Manifests that record tables of the study, sorted: inputs of every rule that reads such tables."""
+    """Sorted manifests that record the tables at `paths`; a rule that reads the tables has them as inputs."""
     return sorted({manifest_beside(*_writer(Path(path).relative_to(RESULTS).parts)) for path in paths})
 
 
@@ -152,13 +154,13 @@ def _writer(parts):
 
 
 def made_from(stage, name, *roles):
-    """Manifests of the entities that an entity is made from, for the roles that it has."""
+    """{role: manifest, or list of manifests} of an entity's inputs, for the roles that it has."""
     inputs = STUDY.get(stage, name).inputs
     return {
         role: (
-            [entity.manifest for entity in found]
-            if isinstance(found := inputs[role], list)
-            else found.manifest
+            [entity.manifest for entity in inputs[role]]
+            if isinstance(inputs[role], list)
+            else inputs[role].manifest
         )
         for role in roles
         if role in inputs
@@ -166,7 +168,7 @@ def made_from(stage, name, *roles):
 
 
 def variants(arm):
-    """Modules that an arm's training is looked up in by name, besides what its script imports."""
+    """Modules that an arm's training looks up by name, besides the imports of its script."""
     mask = ["topologies.topology"] if (arm["sparse"] and arm["locked"]) or arm["writes"] != "all" else []
     return [f"runs.mechanisms.{arm['mechanism']['kind']}", *mask]
 
@@ -180,7 +182,7 @@ def resources_of(stage, name):
     }
 
 
-# of rules that read and write tables alone
+# for rules that only read and write tables
 OF_TABLES = {
     "mem_mb": lambda wc, attempt: job_resources.table_megabytes(attempt),
     "runtime": lambda wc, attempt: job_resources.table_minutes(attempt),

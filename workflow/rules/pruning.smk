@@ -1,18 +1,18 @@
 from sparse_continual.pruning.check import is_found
 from sparse_continual.pruning.tables import MEASURED
 
-# tables of what is measured of topologies in this study
+# tables of measurements of topologies in this study
 MEASURES = [table.name for table in MEASURED if table.asked(STUDY.study)]
 
 
 def topology_code(wc):
-    made = STUDY.get("topologies", wc.topology).settings
-    chosen, recovery = made["topology"], made["recovery"] or {}
-    found = chosen["method"] == "dense" or is_found(chosen)
-    by_name = [] if found else ["pruning.prune"]
+    settings = STUDY.get("topologies", wc.topology).settings
+    topology, recovery = settings["topology"], settings["recovery"] or {}
+    prunes = topology["method"] != "dense" and not is_found(topology)
+    by_name = ["pruning.prune"] if prunes else []
     by_name += ["training.distillation"] if "distillation" in recovery else []
     by_name += ["pruning.measure"] if MEASURES else []
-    return code("scripts/pruning/make_topology.py", *topology_variants(chosen), *by_name)
+    return code("scripts/pruning/make_topology.py", *topology_variants(topology), *by_name)
 
 
 rule make_topology:
@@ -31,7 +31,7 @@ rule make_topology:
         settings=lambda wc: STUDY.get("topologies", wc.topology).settings,
         asked=lambda wc, input: asked_of(input),
         code=topology_code,
-        # functions of `input` are no reason to make again: it is held against what is made
+        # a function of `input`, so a change does not rerun the job, which compares it with the result
         shape=lambda wc, input: STUDY.shape_of_model(STUDY.get("topologies", wc.topology)),
     script:
         "../../scripts/pruning/make_topology.py"

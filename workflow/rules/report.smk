@@ -10,7 +10,7 @@ WHOLE = [name for name, table in tables.every().items() if table.folder == table
 
 
 def overlays():
-    """The config files laid over config.yaml, as seen from the checkout, so that another working directory is no change."""
+    """The config files that override config.yaml, relative to the checkout, so that the working directory does not matter."""
     checkout = Path(workflow.basedir).resolve()
     files = [Path(file).resolve() for file in workflow.configfiles]
     return [os.path.relpath(file, checkout) for file in files if file != checkout / "config.yaml"]
@@ -47,7 +47,7 @@ def report_facts():
 
 
 def tasks_built():
-    """(stream, condition, manifest) of the first block's tasks, and of the base's mixture, that every condition reads."""
+    """(stream, condition, manifest) of the tasks of the first block and of the base's mixture, for every condition."""
     block = STUDY.blocks[0]
     return [
         (stream, condition, entity.manifest)

@@ -1,5 +1,5 @@
 def scoring_of(wc):
-    """What the training process scores its run by: known to it, but no reason to train again."""
+    """The scoring that the training process also does; a change of it does not rerun the training."""
     return score_job(STUDY.get("runs", wc.run))
 
 
@@ -44,7 +44,7 @@ rule train_condition:
             "scripts/runs/train_condition.py", *variants(STUDY.get("runs", wc.run).settings["arm"])
         ),
         resume="results/store/.resume/runs/{run}",
-        # functions of `input` are no reason to train again: scoring and keeping are not training
+        # functions of `input`, so a change of scoring or of kept weights does not rerun the training
         scoring=lambda wc, input: scoring_of(wc),
         keep_weights=lambda wc, input: STUDY.study["keep_weights"],
     script:

@@ -1,10 +1,10 @@
 def score_code(run):
-    """Digest of the code that scores a run: of the library alone, so that a training process can know it."""
+    """Digest of the library code that scores a run, without the script, so that the training process can compute it."""
     return code("scores.score", *variants(run.settings["arm"]))
 
 
 def score_job(run):
-    """What scoring takes besides the run itself: its settings, its code, and the base's mixture."""
+    """The inputs of scoring besides the run: its settings, its code, and the base's mixture."""
     score = SCORES[run.name]
     declared = score.inputs.get("mixture")
     return {

@@ -1,7 +1,7 @@
 from sparse_continual import tables
 from sparse_continual.statistics import tables as statistics_tables
 
-# densities describe topologies, which no estimate is made from
+# no estimate uses densities
 ESTIMATED_FROM = [name for name in STUDY.measured() if name != "densities"]
 
 

@@ -2,7 +2,7 @@
 
     from sparse_continual import prune, Topology, audit, metrics
 
-These names stay where they are when modules move. Each is imported when it is first used: torch takes seconds.
+These names do not change when modules move. Each is imported on first use, because importing torch takes seconds.
 """
 
 import importlib
@@ -22,5 +22,5 @@ def __getattr__(name: str):
     if name not in PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, member = PUBLIC[name]
-    found = importlib.import_module(f"{__name__}.{module}")
-    return vars(found)[member] if member else found
+    value = importlib.import_module(f"{__name__}.{module}")
+    return vars(value)[member] if member else value

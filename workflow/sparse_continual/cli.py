@@ -1,8 +1,8 @@
-"""The command `sparse-continual`: what is done by hand, once, and so is no rule of the workflow.
+"""The command `sparse-continual`: work that a user does once, by hand, outside the workflow.
 
 `sparse-continual register` freezes the design of a confirmatory study before it is run;
-`sparse-continual reanalyse` puts published tables through the intervals of this package;
-`sparse-continual audit` says what kind of sparse a checkpoint is;
+`sparse-continual reanalyse` reads published tables with the intervals of this package;
+`sparse-continual audit` finds out what kind of sparsity a checkpoint has;
 `sparse-continual store` lists entries of the store that no study needs, and deletes them.
 """
 
@@ -20,23 +20,23 @@ NOT_COUNTED_STATUS = 3  # of `audit`
 
 
 def main(arguments=None) -> int:
-    """Run one command; its exit status. A user's mistake is told in a line of its own, without a traceback."""
+    """Run one command and return its exit status. A user's mistake is one line, without a traceback."""
     _write_anything()
     try:
         try:
-            said, status = _run(arguments)
-        finally:  # --help ends in here; flushed now, as at exit it could not be told that nobody reads on (`| head`)
+            output, status = _run(arguments)
+        finally:  # for --help too; flushing at exit could not report that the reader closed the pipe (`| head`)
             print(end="", flush=True)
-        return _say(said, status)
+        return _print(output, status)
     except BrokenPipeError:
         _drop_output()
-        return 141  # as a shell says it of a command that a closed pipe ended
+        return 141  # the shell's status of a command that a closed pipe ended
 
 
 def _write_anything() -> None:
-    r"""Let the terminal show what it can: a character that it cannot encode is written as an escape, as in \xfc.
+    r"""Write characters that the terminal cannot encode as escapes, such as \xfc.
 
-    Names of tasks and files hold any character, and an undecodable file name even half of one.
+    Names of tasks and files can hold any character; an undecodable file name even holds half a character.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -44,7 +44,7 @@ def _write_anything() -> None:
 
 
 def _run(arguments) -> tuple[str, int]:
-    """What a command has to say, and its exit status."""
+    """The output of a command, and its exit status."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
@@ -52,16 +52,16 @@ def _run(arguments) -> tuple[str, int]:
         print(error, file=sys.stderr)
         return "", 1
     except KeyboardInterrupt:
-        return "", 130  # as a shell says it of a command that was interrupted
+        return "", 130  # the shell's status of an interrupted command
 
 
-def _say(said: str, status: int) -> int:
-    """Print it; the exit status, another one where it cannot be written."""
+def _print(output: str, status: int) -> int:
+    """Print the output and return the exit status: `status`, or 1 if the output cannot be written."""
     try:
-        print(said, end="\n" if said else "", flush=True)
+        print(output, end="\n" if output else "", flush=True)
     except BrokenPipeError:
         raise
-    except OSError as error:  # a full disk, say
+    except OSError as error:  # such as a full disk
         _drop_output()
         print(f"standard output: cannot be written ({error.strerror})", file=sys.stderr)
         return 1
@@ -69,7 +69,7 @@ def _say(said: str, status: int) -> int:
 
 
 def _drop_output() -> None:
-    """Throw away what is left over: it is flushed at exit, and would fail again."""
+    """Discard the rest of the output: it is flushed at exit, and would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -84,20 +84,20 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="config files laid over config.yaml, as snakemake --configfile takes them",
+        help="config files that override config.yaml, as for snakemake --configfile",
     )
     register.add_argument(
         "--pilot",
         metavar="FOLDER",
-        help="results folder of a pilot study, whose SDs the power is computed from",
+        help="results folder of a pilot study, whose SDs are used to compute the power",
     )
     register.set_defaults(command=_register)
     reanalyse = commands.add_parser("reanalyse", help="intervals and tests of published tables")
-    reanalyse.add_argument("file", help="which tables and comparisons: see studies/reanalysis.yaml")
+    reanalyse.add_argument("file", help="the tables and comparisons: see studies/reanalysis.yaml")
     reanalyse.set_defaults(command=_reanalyse)
     audit = commands.add_parser(
         "audit",
-        help="what kind of sparse a checkpoint is, by its weights",
+        help="find out what kind of sparsity a checkpoint has, from its weights",
         epilog="Exit status: 0 every checkpoint was judged; 1 one could not be audited; 2 wrong arguments; "
         f"{NOT_COUNTED_STATUS} the verdict on one is not-counted.",
     )
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument(
         "--convert-pickles",
         metavar="FOLDER",
-        help="where to put safetensors made of a repo that holds pickles alone; without it such a repo is refused",
+        help="folder for safetensors converted from a repo that holds only pickles; without it such a repo is refused",
     )
     audit.add_argument(
         "--config-only",
@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FILE",
-        help="a study: config files laid over config.yaml, as snakemake --configfile takes them; give the option once "
+        help="a study: config files that override config.yaml, as for snakemake --configfile; give the option once "
         "for every study whose results are kept; without it, the study of config.yaml",
     )
     store.add_argument(
@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the config files stand alone, as for snakemake --replace-workflow-config",
     )
-    store.add_argument("--delete", action="store_true", help="delete what is listed")
+    store.add_argument("--delete", action="store_true", help="delete the listed entries")
     store.set_defaults(command=_store)
     return parser
 
@@ -153,8 +153,8 @@ def _register(options) -> tuple[str, int]:
 
     study = Study(checked_config(options.configfile))
     path = registration.path_of(study.name)
-    made = registration.register(study, study.claims, ROOT, path, options.pilot)
-    lines = [f"{path}: registered {made['registered']}, SHA-256 {made['sha256']}"]
+    content = registration.register(study, study.claims, ROOT, path, options.pilot)
+    lines = [f"{path}: registered {content['registered']}, SHA-256 {content['sha256']}"]
     done = [
         manifest
         for manifest in dict.fromkeys(
@@ -164,10 +164,10 @@ def _register(options) -> tuple[str, int]:
     ]
     if done:
         lines.append(
-            f"{len(done)} runs of this design are there already, older than the registration: claims that rest on them"
-            " will count as exploratory"
+            f"{len(done)} runs of this design exist already and are older than the registration: their claims will"
+            " count as exploratory"
         )
-    lines += registration.in_words(made)
+    lines += registration.in_words(content)
     return "\n".join([*lines, f"Commit {path} before the first run."]), 0
 
 
@@ -210,7 +210,7 @@ def _store(options) -> tuple[str, int]:
         ]
         return "\n".join([*lines, f"{total}: needed by no study; --delete removes them"]), 0
     for path in entries:
-        with _told(path, "deleted"):
+        with _as_one_line(path, "deleted"):
             shutil.rmtree(path)
     return "\n".join([*lines, f"{total}: deleted"]), 0
 
@@ -222,13 +222,13 @@ def _reanalyse(options) -> tuple[str, int]:
 
 
 def _audit(options) -> tuple[str, int]:
-    """The text to print, and the exit status: 1 where a checkpoint could not be audited (its line is on stderr, the
-    others are reported), else NOT_COUNTED_STATUS where a verdict is that nothing was counted."""
+    """The text to print, and the exit status: 1 if a checkpoint could not be audited (its line is on stderr, the
+    others are reported), else NOT_COUNTED_STATUS if a verdict is not-counted."""
     from sparse_continual.auditing import view
     from sparse_continual.auditing.audit import NOT_COUNTED, audit, compare, locate
     from sparse_continual.files import write, write_json
 
-    if options.json and Path(options.json).is_dir():  # `--json FOLDER`: no file has the name of a folder
+    if options.json and Path(options.json).is_dir():  # `--json FOLDER`: the folder is a checkpoint
         options.paths, options.json = [options.json, *options.paths], "-"
     if not options.paths:
         raise UserError("audit: found no checkpoint, expected a folder or a repository")
@@ -240,7 +240,7 @@ def _audit(options) -> tuple[str, int]:
     folders, reports, status = [], [], 0
     for word in dict.fromkeys(options.paths):
         try:
-            with _told(word, "read"):
+            with _as_one_line(word, "read"):
                 folder, entry, commit = locate(word, options.convert_pickles, options.config_only)
                 reports.append(audit(folder, _as_text(word), entry, options.config_only, commit))
             folders.append(folder)
@@ -254,27 +254,27 @@ def _audit(options) -> tuple[str, int]:
     pairs = compare(folders, reports)
     for report in reports:
         report["compared"] = [pair for pair in pairs if report["path"] in (pair["first"], pair["second"])]
-    if options.figure:  # the first, since there may be nothing to draw
-        with _told(options.figure):
+    if options.figure:  # first, because there may be nothing to draw
+        with _as_one_line(options.figure):
             view.draw(reports, options.figure)
     if options.csv:
-        with _told(options.csv):
+        with _as_one_line(options.csv):
             write(options.csv, view.as_csv(reports))
     if options.json == "-":
         return json.dumps(reports, indent=1), status
     if options.json:
-        with _told(options.json):
+        with _as_one_line(options.json):
             write_json(options.json, reports)
     return view.as_text(reports, pairs), status
 
 
 def _as_text(name: str) -> str:
-    r"""A file name from the command line as text that any file can hold: bytes that are no UTF-8 become \xff."""
+    r"""A file name from the command line as text that any file can hold: bytes that are not UTF-8 become \xff."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _check_place(path: Path) -> None:
-    """Raise UserError when no file can be written to `path`; folders that it needs may be missing."""
+    """Raise UserError if no file can be written to `path`; missing folders are allowed."""
     if path.is_dir():
         raise UserError(f"{path}: is a folder, expected the name of a file")
     above = next(parent for parent in path.absolute().parents if parent.exists())
@@ -285,17 +285,17 @@ def _check_place(path: Path) -> None:
 
 
 @contextmanager
-def _told(path, what="written"):
-    """What cannot be written or read in here ends as one line, naming the file where the system does."""
+def _as_one_line(path, what="written"):
+    """Turn an OSError in this context into one line that names the file: the system's name of it, or `path`."""
     try:
         yield
-    except OSError as error:  # a full disk, say, or a folder of someone else's
-        mend = "; expected a checkpoint that you may read" if what == "read" else ""
-        raise UserError(f"{error.filename or path}: cannot be {what} ({error.strerror}){mend}") from None
+    except OSError as error:  # such as a full disk, or another user's folder
+        remedy = "; expected a checkpoint that you may read" if what == "read" else ""
+        raise UserError(f"{error.filename or path}: cannot be {what} ({error.strerror}){remedy}") from None
 
 
 def checked_config(overlays, alone: bool = False) -> dict:
-    """config.yaml changed by the files `overlays`, or these alone, checked."""
+    """config.yaml with the overrides of the files `overlays`, or the overlays alone, checked."""
     from sparse_continual.study.config import checked, merged
     from sparse_continual.study.study import ROOT
 

@@ -1,9 +1,9 @@
-"""Digest of the code that makes a result, so that a rule reruns when its code changed and only then.
+"""Digest of the code behind a result, so that a rule reruns if and only if its code changed.
 
 Snakemake's own `code` trigger looks at a script's time stamp and not at the library behind it. Here the static import
-closure inside the package is hashed, imports inside functions included. Text that no result depends on is left out:
+closure inside the package is hashed, including imports inside functions. Text that cannot change a result is excluded:
 comments, layout, docstrings, messages of errors and logs, descriptions of options and meanings of columns. The
-package's own `__init__.py` is left out too: it holds the version and the public names. Modules that are looked up by
+package's own `__init__.py` is excluded too: it holds the version and the public names. Modules that are looked up by
 name (`registry`) are not in the closure: the rule adds those that its settings choose.
 """
 
@@ -19,11 +19,11 @@ NAME = "sparse_continual"
 
 
 DESCRIBING = ("description", "meaning", "en", "zh")  # keys and arguments that hold text for people
-LOGGERS = ("logging", "logger")  # names of what writes logs; `math.log` and the like are code
+LOGGERS = ("logging", "logger")  # names of objects that write logs; `math.log` and the like are code
 
 
 class _Strip(ast.NodeTransformer):
-    """Drops docstrings and empties texts for people; `ast.unparse` drops comments and layout."""
+    """Removes docstrings and texts for people; `ast.unparse` removes comments and layout."""
 
     def strip(self, node):
         self.generic_visit(node)
@@ -65,8 +65,8 @@ def _without_texts(node):
 def _read(path: Path) -> tuple[str, frozenset[Path]]:
     """(code without texts for people, package files that it imports) of one file.
 
-    Raises ValueError for a relative import, and for an import of ours that leads to no file: code behind a package's
-    `__getattr__` would be missing from the digest.
+    Raises ValueError for a relative import, and for an import from this package that leads to no file: code behind a
+    package's `__getattr__` would be missing from the digest.
     """
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     files = set()
@@ -92,21 +92,21 @@ def _imported(path: Path, node, module: str, name: str | None = None) -> list[Pa
             if whole == module and name is not None and not _defines(_places(module), name):
                 break
             return files
-    wanted = f"{module}.{name}" if name else module
+    target = f"{module}.{name}" if name else module
     raise ValueError(
-        f"{path}: line {node.lineno}: import of {wanted}, which no file of the package defines; import it from the "
+        f"{path}: line {node.lineno}: import of {target}, which no file of the package defines; import it from the "
         "module that defines it"
     )
 
 
 def _places(module: str) -> tuple[Path, Path]:
-    """Where the code of `module` can lie: a file, or the `__init__.py` of a folder."""
+    """Possible files of `module`: a file, or the `__init__.py` of a folder."""
     place = PACKAGE.joinpath(*module.split(".")[1:])
     return place.with_suffix(".py"), place / "__init__.py"
 
 
 def _defines(places, name: str) -> bool:
-    """Whether a package binds `name` in its `__init__.py`; a plain module is taken at its word."""
+    """Whether a package binds `name` in its `__init__.py`; for a plain module this is assumed."""
     module, package = places
     if module.is_file() or not package.is_file():
         return True
@@ -120,7 +120,7 @@ def _defines(places, name: str) -> bool:
 
 
 def _module_files(module: str) -> list[Path]:
-    """The file of `module` and the `__init__.py` of the subpackages above it, as far as they are ours."""
+    """The file of `module` and the `__init__.py` of the subpackages above it, within this package."""
     parts = module.split(".")
     if parts[0] != NAME:
         return []
@@ -139,7 +139,7 @@ def _module_files(module: str) -> list[Path]:
 def closure(*entries) -> list[Path]:
     """Sorted files that `entries` (paths, or module names inside the package) reach by static imports.
 
-    Raises ValueError for an entry that is no module of the package, and as `_read`.
+    Raises ValueError for an entry that is not a module of the package, and as `_read`.
     """
     waiting = []
     for entry in entries:
@@ -151,13 +151,13 @@ def closure(*entries) -> list[Path]:
         if not files or files[-1] not in _places(f"{NAME}.{entry}"):
             raise ValueError(f"no module {entry!r} in the package")
         waiting.extend(files)
-    seen = set()
+    reached = set()
     while waiting:
         path = waiting.pop()
-        if path not in seen:
-            seen.add(path)
+        if path not in reached:
+            reached.add(path)
             waiting.extend(_read(path)[1])
-    return sorted(seen)
+    return sorted(reached)
 
 
 @cache

@@ -7,7 +7,7 @@ import io
 def csv_text(rows: list[dict], columns) -> str:
     """CSV of `columns` of `rows`: a header, `\\n` line ends, floats to 10 significant digits.
 
-    None is empty, a boolean `true` or `false`; text is written as it is.
+    None becomes empty, a boolean `true` or `false`; text stays unchanged.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -11,9 +11,9 @@ DTYPE = (
 
 
 def device_of(gpus: int) -> str:
-    """The device of a job that has so many GPUs.
+    """The device of a job with `gpus` GPUs.
 
-    Raises UserError if it has one that torch cannot use.
+    Raises UserError if torch cannot use them.
     """
     if not gpus:
         return "cpu"
@@ -25,6 +25,14 @@ def device_of(gpus: int) -> str:
             "torch for CUDA, send the job to a node with a GPU, or train on the CPU with --set-resources RULE:gpu=0"
         )
     return "cuda"
+
+
+def refuse_device(device) -> None:
+    """Raise UserError for Apple's GPU: its kernels lack float64 and are not deterministic."""
+    if str(device).startswith("mps"):
+        raise UserError(
+            f"device: found {device}, which lacks float64 and deterministic kernels; use cpu or cuda"
+        )
 
 
 def prepare(threads: int, seed: int) -> None:

@@ -1,11 +1,11 @@
-"""The one error that is the user's to mend."""
+"""The error for mistakes that the user can fix."""
 
 
 class UserError(Exception):
-    """Bad input: one line naming the file, key or tensor, what was found and what was expected.
+    """Bad input: one line that names the file, key or tensor, the value found, the value expected, and the fix.
 
-    Scripts and the Snakefile print the line alone, without a traceback; every other exception is
-    a bug of ours and keeps its traceback.
+    Scripts and the Snakefile print only this line, without a traceback. Every other exception is a bug of ours and
+    keeps its traceback.
     """
 
     def __init__(self, message: str):

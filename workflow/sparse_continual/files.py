@@ -1,4 +1,4 @@
-"""Files: those that users name, and those that appear whole or not at all."""
+"""Read files that users name, and write files that appear whole or not at all."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def write(path, content: str | bytes) -> None:
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)
-    except BaseException:  # a full disk must not be left fuller
+    except BaseException:  # do not leave a part of the file on a full disk
         temporary.unlink(missing_ok=True)
         raise
 
@@ -45,7 +45,7 @@ def write_json(path, value) -> None:
 
 
 def given_path(text) -> Path:
-    """The path that a user wrote in a config: `~` and `~user` are expanded, everything else stays as it is written.
+    """The path that a user wrote in a config; `~` and `~user` are expanded, everything else stays.
 
     Every key of the config that names a file or folder is read through this. A relative path stays relative.
 
@@ -69,7 +69,7 @@ def digest_of_given(path) -> str:
 
 
 def read_text(path, kind="text") -> str:
-    """Text of a user's file in UTF-8, without the byte order mark that some editors write in front.
+    """Text of a user's file in UTF-8, without the byte order mark that some editors add.
 
     Raises UserError naming the file when it is missing, a folder, not readable, or in another encoding; the line says
     how to convert it. kind: of file, for the message.
@@ -137,7 +137,7 @@ def read_json(path):
 
 
 def _json_fix(text: str, error: json.JSONDecodeError, path) -> str:
-    """What is wrong at the place of `error`, and how to fix it where the cause is a common one."""
+    """The error at this place, with a fix for common causes."""
     if not text.strip():
         return "the file is empty; copy it again"
     if error.msg == "Extra data" and error.lineno > 1:

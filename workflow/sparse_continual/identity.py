@@ -1,8 +1,7 @@
-"""Names and seeds derived from what a result is made of.
+"""Names and seeds derived from settings and inputs.
 
-A result's folder carries a digest of its canonical settings and of its inputs' digests, and every
-random number comes from a seed derived the same way, so that equal work has one name and one
-outcome wherever it is asked for.
+A result's folder carries a digest of its canonical settings and of its inputs' digests. Every random number comes from
+a seed derived in the same way, so that equal work has one name and one outcome everywhere.
 """
 
 import hashlib
@@ -10,11 +9,11 @@ import json
 
 
 def canonical(value):
-    """`value` as plain JSON data with sorted keys: equal settings compare equal whatever their order.
+    """`value` as plain JSON data with sorted keys, so that equal settings compare equal in any order.
 
     Integral floats become integers, because YAML overlays write `1` and `1.0` for one number.
 
-    Raises TypeError for anything JSON does not hold.
+    Raises TypeError for a value that JSON cannot hold.
     """
     if isinstance(value, dict):
         return {str(key): canonical(value[key]) for key in sorted(value, key=str)}

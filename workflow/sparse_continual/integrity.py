@@ -1,4 +1,4 @@
-"""Integrity of results: what a manifest records, and the one check that every reader makes.
+"""Integrity of results: the content of a manifest, and the check that every reader makes.
 
 An artifact of the store is a folder with `manifest.json`. The manifest records what must be equal: the digest of
 every file, the filled settings, the digest of the code, the digests of the inputs, and the format of the store.
@@ -17,7 +17,7 @@ from sparse_continual.files import PART, read_json, reason, sha256_of, write_jso
 from sparse_continual.identity import sha256
 
 STORE = "results/store"
-STORE_FORMAT = 1  # of manifests and of what lies in the store; change it when old artifacts cannot be read
+STORE_FORMAT = 1  # of manifests and artifacts in the store; change it when old artifacts cannot be read
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
 MANIFESTS = "manifests"  # the folder of manifests beside a study's tables and figures
@@ -34,7 +34,7 @@ _remembered: dict = {}  # state of a file -> its digest, in this process
 
 @contextmanager
 def _readable(path):
-    """Raise UserError where the system cannot read a file in here; `path` is named where the system names none."""
+    """Turn a file that the system cannot read into a UserError; it names `path` if the system names no file."""
     try:
         yield
     except OSError as error:
@@ -46,7 +46,7 @@ def _readable(path):
 def digest_of(path, cached: bool = True) -> str:
     """Hex SHA-256 of a file. It is computed once per state of the file; without `cached` it is always computed.
 
-    The state is (device, inode, size, mtime_ns, ctime_ns): a changed file has another ctime even where its mtime was
+    The state is (device, inode, size, mtime_ns, ctime_ns): a changed file has another ctime even if its mtime was
     set back. Digests of large files are cached below the store, one small file each. Several jobs may read and write
     the cache at once, because a cache file appears whole.
 
@@ -75,7 +75,7 @@ def digest_of(path, cached: bool = True) -> str:
 
 
 def _entry(path, state: list) -> str | None:
-    """The digest that a cache file holds for `state`; None where there is none, or the cache file is damaged."""
+    """The digest in a cache file for `state`; None if there is none, or the cache file is damaged."""
     try:
         content = json.loads(path.read_bytes())
         digest = content["sha256"]
@@ -85,17 +85,16 @@ def _entry(path, state: list) -> str | None:
 
 
 def _has(path, digest: str) -> bool:
-    """Whether a file has this digest. Before the answer is no, it is computed from the bytes: a cache can be wrong."""
+    """Whether a file has this digest. A cache can be wrong, so a negative answer is always computed from the bytes."""
     return digest_of(path) == digest or digest_of(path, cached=False) == digest
 
 
 def write_manifest(path, folder=None, *, files=None, settings=None, code=None, inputs=None, **facts) -> None:
     """Write the manifest of an artifact to `path`.
 
-    folder: where the data lie that other stages load, below the manifest or elsewhere (a download in a shared cache);
-    files: paths to record; without them, all files below the manifest and all of `folder`. inputs: {path: digest}.
-    facts: further entries, for readers. A `folder` below the manifest is recorded relative to it, so that both can
-    move together.
+    folder: the data that other stages load, below the manifest or elsewhere (a download in a shared cache); files:
+    paths to record; by default all files below the manifest and all of `folder`. inputs: {path: digest}. facts: further
+    entries, for readers. A `folder` below the manifest is recorded relative to it, so that both can move together.
     """
     path = Path(path)
     content = {"store_format": STORE_FORMAT, "name": _name(path), **facts}
@@ -116,7 +115,7 @@ def write_manifest(path, folder=None, *, files=None, settings=None, code=None, i
 
 
 def _name(path: Path) -> str:
-    """The name of what the manifest at `path` records: an artifact's folder, or the rule of a study's tables."""
+    """The name of the recorded artifact: its folder's name, or the rule of a study's tables."""
     return path.parent.name if path.name == MANIFEST else path.stem
 
 
@@ -126,7 +125,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def _recorded(folder: Path) -> list[str]:
-    """Files below `folder` but for manifest and provenance, hidden files, and parts that a killed process left."""
+    """Files below `folder` except manifest and provenance, hidden files, and parts that a killed process left."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     return [
         name
@@ -145,12 +144,12 @@ def read_manifest(path) -> dict:
 def verify(path, settings: str | None = None, only=None) -> dict:
     """Check an artifact against its manifest at `path`, and return the manifest.
 
-    settings: digest (identity.sha256) of the filled settings that the reader asks for; only: the paths that the
-    reader reads, None for all. Files below a `removable` folder may be gone: who reads them says what that means.
+    settings: digest (identity.sha256) of the filled settings that the reader asks for; only: the paths that the reader
+    reads, None for all. Files below a `removable` folder may be missing; their readers handle that.
 
     Raises UserError, one line with file and remedy: for a manifest that is missing, damaged, of another artifact or of
-    another store format; for other settings; for files that are gone, that have other bytes, that cannot be read,
-    that the manifest does not record, or (in a folder that is loaded whole) that were added.
+    another store format; for other settings; for files that are missing, changed, unreadable, not recorded by the
+    manifest, or (in a folder that is loaded whole) added.
     """
     path = Path(path)
     with _readable(path):
@@ -177,16 +176,16 @@ def _verify(path: Path, settings: str | None, only) -> dict:
         if not file.is_file():
             if any(file.is_relative_to(folder) for folder in removable):
                 continue
-            raise UserError(f"{file}: listed in {path}, but gone; {remedy}")
+            raise UserError(f"{file}: listed in {path}, but missing; {remedy}")
         if not _has(file, files[file]):
-            raise UserError(f"{file}: its bytes are not those that {path} records; {remedy}")
+            raise UserError(f"{file}: its bytes differ from those that {path} records; {remedy}")
     return manifest
 
 
 def _undamaged(path: Path, remedy: str) -> dict:
-    """The manifest at `path`, as it was written for the artifact that it lies in."""
+    """The manifest at `path`, checked to be unchanged and that of its artifact."""
     if not path.is_file():
-        raise UserError(f"{path}: gone, so what it records cannot be verified; {remedy}")
+        raise UserError(f"{path}: missing, so its files cannot be verified; {remedy}")
     try:
         manifest = read_json(path)
         if not isinstance(manifest, dict) or manifest.get("store_format") != STORE_FORMAT:
@@ -206,7 +205,7 @@ def _undamaged(path: Path, remedy: str) -> dict:
 
 
 def _check_kinds(path: Path, manifest: dict) -> None:
-    """Raise UserError for a manifest whose entries are of other types than `write_manifest` writes."""
+    """Raise UserError for a manifest with entries of other types than `write_manifest` writes."""
     kinds = {"name": str, "files": dict, "inputs": dict}
     if "folder" in manifest:
         kinds |= {"folder": str, "below": bool, "outside": dict}
@@ -230,17 +229,16 @@ def _refuse_added(folder: Path, files: dict, path: Path) -> None:
 
 
 def _whole(manifest: Path) -> Path:
-    """What a user deletes so that the workflow makes all recorded files again: the folder, or the manifest alone."""
+    """The path to delete so that the workflow remakes all recorded files: the folder, or only the manifest."""
     return manifest if manifest.parent.name == MANIFESTS else manifest.parent
 
 
 def verify_inputs(paths, settings=None) -> None:
-    """`verify` what a job reads: all files of a manifest among `paths`, and every other path by itself.
+    """`verify` the inputs of a job: all files of a manifest among `paths`, and every other path by itself.
 
-    Artifacts that are read together must fit: where one was made from another, it must have been made from the
-    version that is there now. settings: {folder of an artifact: digest of the filled settings that are asked for}.
-    Paths outside `results` are the user's own files and are not verified here.
-
+    Artifacts that are read together must fit: if one was made from another, it must have been made from its present
+    version. settings: {folder of an artifact: digest of the filled settings that the study asks for}. Paths outside
+    `results` are the user's own files and are not verified here.
     Raises UserError as `verify` does, and for artifacts that do not fit.
     """
     settings, paths = settings or {}, list(dict.fromkeys(map(Path, paths)))
@@ -256,18 +254,18 @@ def verify_inputs(paths, settings=None) -> None:
         manifests[path] = verify(path, settings.get(str(path.parent)), read)
     read = {str(path) for path in (*paths, *manifests)}
     for path, manifest in manifests.items():
-        for given, digest in manifest["inputs"].items():
-            if given in read and not _has(given, digest):
+        for source, digest in manifest["inputs"].items():
+            if source in read and not _has(source, digest):
                 raise UserError(
-                    f"{path}: made from an earlier {given}, with SHA-256 {digest:.8}..., found "
-                    f"{digest_of(given):.8}...; delete {_whole(path)} and run again"
+                    f"{path}: made from an earlier {source}, with SHA-256 {digest:.8}..., found "
+                    f"{digest_of(source):.8}...; delete {_whole(path)} and run again"
                 )
 
 
 def manifest_of(path) -> Path:
     """The manifest that records the file `path`: in its own folder, or among those beside a study's tables.
 
-    Raises UserError when none does; the line names a damaged manifest that may have.
+    Raises UserError if there is none; the line names a damaged manifest that may have recorded it.
     """
     path, damaged = Path(path), None
     with _readable(path):
@@ -289,7 +287,7 @@ def manifest_of(path) -> Path:
 
 
 def verified(path) -> Path:
-    """`path`, once `verify` found the file to be what its manifest records."""
+    """`path`, after `verify` found the file unchanged since its manifest was written."""
     verify(manifest_of(path), only=[path])
     return Path(path)
 

@@ -1,6 +1,6 @@
 """When, where and with which versions an artifact was made: facts that need not be equal, and that no job reads.
 
-Jobs look this module up by name (`registry.by_name`), so that it is in no digest of code: a change here re-runs
+Jobs look this module up by name (`registry.by_name`), so that no digest of code contains it: a change here re-runs
 nothing.
 """
 
@@ -18,9 +18,9 @@ PACKAGES = "torch transformers tokenizers safetensors peft numpy scipy pandas st
 
 
 def at_start() -> dict:
-    """What a job notes before it reads its inputs: the time, versions, the machine, the commit and its diff.
+    """Facts at the start of a job, before it reads its inputs: the time, versions, the machine, the commit, its diff.
 
-    Code that is edited while the job runs is not the code that it runs.
+    They are recorded at the start because code may be edited while the job runs.
     """
     return {
         "began": time.time(),
@@ -42,7 +42,7 @@ def write_provenance(folder, started: dict) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Package -> installed version, of this package, Python and the packages that results can depend on."""
+    """Package -> installed version, of this package, Python and the packages that can affect results."""
     import sparse_continual
 
     installed = {"sparse_continual": sparse_continual.__version__, "python": platform.python_version()}
@@ -55,7 +55,7 @@ def versions() -> dict[str, str]:
 
 
 def _checkout() -> dict:
-    """{commit, diff} of the checkout that runs; None where it is no git checkout."""
+    """{commit, diff} of the running checkout; None outside a git checkout."""
 
     def git(*words):
         line = ["git", "-C", str(Path(__file__).resolve().parent), *words]

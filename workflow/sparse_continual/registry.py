@@ -3,8 +3,8 @@
 A variant package is a folder of modules; a module's name is the variant's name. Its contract is declared once, in the
 module beside the folder: `pruning/method.py` declares `Method`, and each file in `pruning/methods` ends in
 `METHOD = Method(...)`. (`runs/mechanism.py` declares a class, and each file in `runs/mechanisms` derives a class of the
-same name.) `SCHEMA` in a variant's file is the JSON schema of its settings. Adding or deleting a file touches nothing
-else, and a heavy import inside one variant costs the others nothing.
+same name.) `SCHEMA` in a variant's file is the JSON schema of its settings. Adding or deleting a file changes no other
+file, and a heavy import inside one variant costs the others nothing.
 """
 
 import ast
@@ -24,51 +24,53 @@ ROOT = "sparse_continual"
 def names(package: str) -> list[str]:
     """Sorted names of the variants in `package`, for example `names("pruning.methods")`."""
     path = importlib.import_module(f"{ROOT}.{package}").__path__
-    contract = _contract(package).removeprefix(f"{package}.")  # figures lie in one folder with theirs
-    found = sorted(module.name for module in pkgutil.iter_modules(path))
-    return [name for name in found if not name.startswith("_") and name != contract]
+    contract = _contract(package).removeprefix(
+        f"{package}."
+    )  # the contract of figures lies in their own folder
+    modules = sorted(module.name for module in pkgutil.iter_modules(path))
+    return [name for name in modules if not name.startswith("_") and name != contract]
 
 
 def load(package: str, name: str):
     """The variant `name` of `package`: the object, or class, of its contract that its file defines.
 
-    Raises UserError naming the nearest variant when there is none of that name, and naming the file when it does not
-    define its contract.
+    Raises UserError naming the nearest variant if the name is unknown, and naming the file if it does not define its
+    contract.
     """
     path, place = _file(package, name), _contract(package)
     try:
         module = importlib.import_module(f"{ROOT}.{package}.{name}")
-    except UserError as error:  # the contract refuses what the file declares
+    except UserError as error:  # the contract refuses the file's declarations
         raise UserError(f"{path}: {error}") from None
     kind = place.rpartition(".")[2]
     contract = vars(importlib.import_module(f"{ROOT}.{place}"))[kind.capitalize()]
     if is_dataclass(contract):
-        wanted = f"{kind.upper()} = {contract.__name__}(...)"
+        expected = f"{kind.upper()} = {contract.__name__}(...)"
         variant = vars(module).get(kind.upper())
         fits = isinstance(variant, contract)
     else:
-        wanted = f"class {contract.__name__} derived from {contract.__module__}.{contract.__name__}"
+        expected = f"class {contract.__name__} derived from {contract.__module__}.{contract.__name__}"
         variant = vars(module).get(contract.__name__)
         fits = isinstance(variant, type) and issubclass(variant, contract)
     if not fits:
-        raise UserError(f"{path}: found no {wanted}; define it as {place.replace('.', '/')}.py describes")
+        raise UserError(f"{path}: found no {expected}; define it as {place.replace('.', '/')}.py describes")
     return variant
 
 
 def schema(package: str, name: str) -> dict:
     """`SCHEMA` of the variant `name` of `package`.
 
-    A literal is read from the file without running it: the config is checked at every start, and what a
-    variant imports for its work may take seconds.
+    A literal is read from the file without running it, because the config is checked at every start and the imports of
+    a variant may take seconds.
 
-    Raises UserError as `load`, and naming the file when it has no SCHEMA.
+    Raises UserError as `load`, and naming the file if it has no SCHEMA.
     """
     path = _file(package, name)
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["SCHEMA"]:
             try:
                 return ast.literal_eval(node.value)
-            except ValueError:  # put together from names
+            except ValueError:  # not a literal
                 return importlib.import_module(f"{ROOT}.{package}.{name}").SCHEMA
     raise UserError(f"{path}: found no SCHEMA, expected the JSON schema of the variant's settings")
 
@@ -109,8 +111,8 @@ def packages_with(module: str) -> list[str]:
 def by_name(module: str) -> ModuleType:
     """A module of the package, for code that must not depend on it.
 
-    A digest follows imports (`code`), so this module's code is in the digest of a result only where the rule adds it.
-    Use it for what some results alone need (pruning, a teacher), and for what watches a job without changing its
-    result (scores, measures, prices).
+    A digest follows imports (`code`), so it covers a module loaded in this way only if the rule adds it. Use this for
+    code that only some results need (pruning, a teacher), and for code that watches a job without changing its result
+    (scores, measures, prices).
     """
     return importlib.import_module(f"{ROOT}.{module}")

@@ -24,7 +24,7 @@ def _read(name: str) -> dict:
 
 
 def check_schema(where: str, value, schema: dict) -> list[str]:
-    """Fill defaults into `value`, then its mistakes against `schema`, each led by its dotted key."""
+    """Fill defaults into `value`; return its mistakes against `schema`, each led by its dotted key."""
     _fill(value, schema, schema)
     errors = jsonschema.Draft202012Validator(schema).iter_errors(value)
     ordered = sorted(errors, key=lambda error: [str(part) for part in error.path])
@@ -73,24 +73,24 @@ def without_defaults(value, schema: dict, root: dict):
 
 
 def _resolved(schema: dict, root: dict) -> dict:
-    """`schema`, or what its `$ref` names among the `$defs` of `root`."""
+    """`schema`, or the target of its `$ref` among the `$defs` of `root`."""
     return root["$defs"][schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
 
 
 def _lines(where: str, error) -> list[str]:
-    """Lines for a jsonschema error: the dotted key, what was found, what was expected."""
+    """Lines for a jsonschema error: the dotted key, the value found, the expectation."""
     key = ".".join([where, *(str(part) for part in error.absolute_path)]).strip(".") or "top level"
-    found, rule = error.instance, error.validator_value
+    value, rule = error.instance, error.validator_value
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
         listed = ", ".join(known) or "none"
         return [
             f"{key}: unknown key {name!r}{registry.nearest(name, known)}; there are {listed}"
-            for name in found
+            for name in value
             if name not in known
         ]
     if error.validator == "required":
-        return [f"{key}: missing key {name!r}; give it" for name in rule if name not in found]
+        return [f"{key}: missing key {name!r}; add it" for name in rule if name not in value]
     words = {
         "type": f"expected {rule}",
         "enum": f"expected one of {', '.join(map(str, rule)) if isinstance(rule, list) else rule}",
@@ -106,12 +106,12 @@ def _lines(where: str, error) -> list[str]:
     }
     hint = ""
     if error.validator == "enum":
-        hint = registry.nearest(found, rule)
-    elif error.validator == "type" and isinstance(found, str) and _is_number(found):
+        hint = registry.nearest(value, rule)
+    elif error.validator == "type" and isinstance(value, str) and _is_number(value):
         hint = " (YAML reads numbers such as 1e-4 as text: write 1.0e-4)"
-    elif error.validator == "type" and rule == "string" and isinstance(found, (bool, int, float)):
+    elif error.validator == "type" and rule == "string" and isinstance(value, (bool, int, float)):
         hint = " (write it in quotes)"
-    return [f"{key}: found {found!r}, {words.get(error.validator, error.message)}{hint}"]
+    return [f"{key}: found {value!r}, {words.get(error.validator, error.message)}{hint}"]
 
 
 def _is_number(text: str) -> bool:

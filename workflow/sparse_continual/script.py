@@ -1,4 +1,4 @@
-"""What every thin script does around its one call into the library."""
+"""The frame of every thin script around its one call into the library."""
 
 import os
 import sys
@@ -11,11 +11,10 @@ from sparse_continual.errors import UserError
 
 @contextmanager
 def job(snakemake):
-    """Verify what the job reads, let it write, then record what it wrote.
+    """Verify the inputs of the job, let it write, then record its outputs.
 
-    All output goes to the rule's log. A user's mistake ends as one line without a traceback. Yields a dict: what the
-    script puts in becomes facts of the manifest that the rule declares among its outputs; `folder` is the folder that
-    other stages load.
+    All output goes to the rule's log. A user's mistake ends as one line without a traceback. Yields a dict, whose
+    entries become facts of the manifest among the rule's outputs; `folder` is the folder that other stages load.
     """
     log = open(snakemake.log[0], "w", buffering=1)
     os.dup2(log.fileno(), 1)
@@ -24,9 +23,9 @@ def job(snakemake):
     facts: dict = {}
     try:
         integrity.verify_inputs(snakemake.input, snakemake.params.get("asked"))
-        # noted before the job reads: what changes while it runs is not what it read
-        inputs = {str(given): integrity.digest_of(given) for given in snakemake.input}
-        # by name, not by import: a result does not depend on the code that notes when and where it was made
+        # before the job reads: the manifest must record the bytes that were read, even if they change meanwhile
+        inputs = {str(source): integrity.digest_of(source) for source in snakemake.input}
+        # by name, not by import: a result does not depend on the code that records when and where it was made
         provenance = registry.by_name("provenance") if any(map(_stored, snakemake.output)) else None
         started = provenance and provenance.at_start()
         yield facts

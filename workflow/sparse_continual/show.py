@@ -1,13 +1,13 @@
-"""Numbers and tables as people read them: in plans, reports and audits.
+"""Numbers and tables for people: in plans, reports and audits.
 
-No module that trains imports this: another way to show a number trains nothing again.
+No module that trains imports this, so another format of a number re-runs no training.
 """
 
 UNKNOWN = "?"
 
 
 def number(value: float | None) -> str:
-    """`value` with three digits and k, M, G, T, P, E for the thousands: 55296 is 55.3k; None, not known, is "?"."""
+    """`value` with three digits and k, M, G, T, P, E for the thousands: 55296 is 55.3k; None (not known) is "?"."""
     if value is None:
         return UNKNOWN
     suffixes = ["", "k", "M", "G", "T", "P", "E"]
@@ -32,7 +32,7 @@ def billions(value: int) -> str:
 
 
 def signed(share: float) -> str:
-    """A share as points with one decimal and its sign, which 0.0 has not."""
+    """A share as points with one decimal and its sign; 0.0 has no sign."""
     text = points(share)
     return text if text == "0.0" else f"{'−' if share < 0 else '+'}{text}"
 
@@ -70,7 +70,7 @@ def aligned(rows: list[tuple], left: tuple) -> list[str]:
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; a cell stays in its line and in its column whatever it holds."""
+    """A Markdown table; every cell stays in its line and in its column."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(
         "| " + " | ".join(" ".join(cell.replace("|", "/").split()) for cell in cells) + " |"

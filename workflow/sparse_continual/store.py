@@ -1,4 +1,4 @@
-"""Which entries of the store no study needs."""
+"""Entries of the store that no study needs."""
 
 import os
 from pathlib import Path
@@ -29,9 +29,9 @@ def reached() -> set[str]:
     waiting = [*results.glob(f"*/{MANIFESTS}/*.json"), *results.glob(f"*/*/{MANIFESTS}/*.json")]
     artifacts: set[str] = set()
     while waiting:
-        for given in _inputs(waiting.pop()):
-            parts = Path(given).parts
-            artifact = os.path.join(*parts[:4]) if given.startswith(f"{STORE}/") and len(parts) > 4 else None
+        for path in _inputs(waiting.pop()):
+            parts = Path(path).parts
+            artifact = os.path.join(*parts[:4]) if path.startswith(f"{STORE}/") and len(parts) > 4 else None
             if artifact and artifact not in artifacts:
                 artifacts.add(artifact)
                 manifest = Path(artifact) / MANIFEST

@@ -1,8 +1,8 @@
-"""The tidy tables: how a stage declares them, and how they are read and written, alike on every machine.
+"""The tidy tables: how a stage declares them, and how they are read and written, the same on every machine.
 
 Each stage declares its tables in `<stage>/tables.py`: name, folder, columns, and the meaning of each column in both
-languages. Nothing else lists tables or columns. Scores and metrics are shares (0.05 is 5 points), or bits where the
-scale says so. "Interval" is the two-sided t interval over units; the unit is the block, or the base where blocks share
+languages. Tables and columns are listed nowhere else. Scores and metrics are shares (0.05 is 5 points), or bits if the
+scale is bits. "Interval" is the two-sided t interval over units; the unit is the block, or the base if blocks share
 several bases.
 """
 
@@ -24,7 +24,7 @@ WHOLE = "statistics"  # of all streams together
 class Column:
     """A column of a table.
 
-    en, zh: what it means, for the report; text: text even where a cell looks like a number or like a missing value.
+    en, zh: its meaning, for the report; text: text even if a cell looks like a number or like a missing value.
     Columns of one name have one type in all tables.
     """
 
@@ -52,7 +52,7 @@ class Table:
         return [column.name for column in self.columns]
 
     def filled(self, cells: dict) -> dict:
-        """A row of all columns: `cells`, and for a column that they lack an empty text or NaN."""
+        """A row of all columns: `cells`, and an empty text or NaN for each missing one."""
         return {
             column.name: cells.get(column.name, "" if column.text else math.nan) for column in self.columns
         }
@@ -64,7 +64,7 @@ class Table:
         return pandas.DataFrame(rows, columns=self.names)
 
 
-# Columns that tables of several stages have
+# Columns that tables of several stages share
 CONDITION = Column("condition", text=True, en="name of the condition", zh="条件名")
 BLOCK = Column(
     "block", text=True, en="name of the block, the unit of replication", zh="区组名，区组是重复的单位"
@@ -99,7 +99,7 @@ def declared(module) -> list[Table]:
 def every() -> dict[str, Table]:
     """Name -> table, of all stages.
 
-    Modules are looked up by name, so that a new table re-runs no job but those that write or read it.
+    Modules are looked up by name, so that a new table re-runs only jobs that write or read it.
     """
     stages = registry.packages_with("tables")
     return {table.name: table for stage in stages for table in declared(registry.by_name(f"{stage}.tables"))}
@@ -113,7 +113,7 @@ def text_columns() -> frozenset[str]:
 def read(path):
     """The table at `path` as a DataFrame: text columns as written, empty numbers as NaN.
 
-    Raises UserError naming the file when it is missing or empty.
+    Raises UserError naming the file if it is missing or empty.
     """
     import pandas
 
@@ -131,7 +131,7 @@ def read(path):
 
 
 def true(value) -> bool:
-    """Whether a cell says true, however it was read; an empty one does not."""
+    """Whether a cell is true: a boolean, or the text `true`; an empty cell is not."""
     return str(value).lower() == "true"
 
 

@@ -1,7 +1,7 @@
-"""Reading YAML that people write, without the readings of YAML 1.1 that change a value in silence.
+"""Read YAML written by people, without the rules of YAML 1.1 that silently change a value.
 
 Snakemake's own reader takes the last of two equal keys, reads `seed: 010` as 8, and reads the keys `on` and `yes`
-as one key, true. Here the first two are refused, and a key stays the word that was written.
+as one key, true. Here the first two are refused, and a key stays the written word.
 """
 
 import json
@@ -17,16 +17,16 @@ BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
 
 class _Refused(Exception):
-    """The first value of a file that is not taken: a line and what to do."""
+    """The first refused value of a file: its line, and the fix."""
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with text where YAML 1.1 has a date, and refusals where it reads a number otherwise than people."""
+    """SafeLoader that reads dates of YAML 1.1 as text, and refuses numbers that people read differently."""
 
     def construct_mapping(self, node, deep=False):
         first = {}
         for key, _ in node.value:
-            # true stays true: other programs write it for the key `on` that they have read
+            # keep true: programs that rewrite YAML write it for the key `on`
             if key.tag == "tag:yaml.org,2002:bool" and key.value.lower() not in ("true", "false"):
                 key.tag = "tag:yaml.org,2002:str"
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
@@ -34,7 +34,7 @@ class _Loader(yaml.SafeLoader):
             line = key.start_mark.line + 1
             if key.value in first:
                 raise _Refused(
-                    f"line {line}: key {key.value!r} is there twice, first in line {first[key.value]}; remove one"
+                    f"line {line}: key {key.value!r} occurs twice, first in line {first[key.value]}; remove one"
                 )
             first[key.value] = line
         return super().construct_mapping(node, deep)
@@ -63,8 +63,8 @@ for _tag, _construct in (
 def read_yaml(path):
     """The content of a YAML or JSON file, read as `read_text` does.
 
-    Raises UserError naming the file, and the line where there is one: a file that cannot be read or is neither, a
-    key that is there twice in one mapping, an integer with a leading zero (octal) or with colons (base 60).
+    Raises UserError naming the file, and the line if known, for a file that cannot be read or is neither, a key that
+    occurs twice in one mapping, and an integer with a leading zero (octal) or with colons (base 60).
     """
     text = read_text(path, "YAML")
     try:
@@ -81,9 +81,9 @@ def read_yaml(path):
 
 
 def _unique(pairs) -> dict:
-    found = {}
+    content = {}
     for key, value in pairs:
-        if key in found:
-            raise _Refused(f"key {key!r} is there twice in one object; remove one")
-        found[key] = value
-    return found
+        if key in content:
+            raise _Refused(f"key {key!r} occurs twice in one object; remove one")
+        content[key] = value
+    return content

@@ -1,1 +1,1 @@
-"""What kind of sparsity a checkpoint has."""
+"""The kind of sparsity of a checkpoint."""

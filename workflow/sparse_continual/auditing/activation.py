@@ -1,14 +1,14 @@
 """Sparse activation, judged from a model's config alone: mixtures of experts, and ReLU.
 
-In a mixture of experts a token passes k of n experts per layer, and behind a ReLU most units of a feed-forward
-layer are exactly zero. In both every weight exists: which ones are used changes from token to token. So neither
-is a fixed topology, and both can come together with one.
+In a mixture of experts a token passes k of n experts per layer; after a ReLU most units of a feed-forward layer are
+exactly zero. In both, every weight exists: the used ones change from token to token. So neither is a fixed topology,
+and both can occur together with one.
 
-A config that transformers knows is built on the meta device, without weights: parameters are counted, and the
-experts are found in the layers that have them. active = total - routed (1 - k / n), where routed are the
-parameters of the experts among which is chosen; shared experts, and the input embedding, count as active. Nested
-configs are those of the language model in them: the towers of other senses are not counted. Of a model type that
-transformers does not know, the fields are read as they stand, and parameters are not counted.
+A config that transformers knows is built on the meta device, without weights: parameters are counted, and the experts
+are found in their layers. active = total - routed (1 - k / n), where routed are the parameters of the experts that are
+chosen from; shared experts and the input embedding count as active. Nested configs are reduced to the language model:
+towers of other modalities are not counted. For a model type that transformers does not know, only the fields of the
+config are read, and parameters are not counted.
 
 Field names: every config class of transformers 5.17 was searched for words for experts.
 """
@@ -40,12 +40,12 @@ ACTIVATIONS = (
     "dense_act_fn",
     "feed_forward_proj",
 )
-EMPTY = "zero_expert_num"  # experts without parameters among those that are chosen
+EMPTY = "zero_expert_num"  # experts without parameters that can be chosen too
 DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-# those that put out exact zeros, and gates of them, in small letters; a leaky one does not
+# activations with exact zeros, and gates of them, in small letters; a leaky one has no exact zeros
 RELU = re.compile(r"(gated-)?(fat|d|squared_)?relu(2|6|_squared)?|reglu")
 NESTED = ("text_config", "language_config", "llm_config", "thinker_config", "ffn_config")
-# which layers have experts, in numbers; and in lists of numbers of layers
+# fields for the layers with experts: numbers; and lists of layer numbers
 STEPS = (
     "moe_layer_freq",
     "first_k_dense_replace",
@@ -59,40 +59,39 @@ STEPS = (
 )
 NUMBERED = ("moe_layers", "mlp_only_layers")
 FLOAT, FLOATS = "__float__", ("Infinity", "-Infinity", "NaN")  # transformers 5 saves those as {FLOAT: word}
-# model types of configs that come with code of their own, and the class of transformers that has their shape
+# model types of configs with code of their own, and the class of transformers with the same shape
 SAME_AS = {"kimi_k2": "deepseek_v3"}
-# model types that a later model first went by: what only that one's configs say, and its type
+# model types that a later model used first: the fields that only that model's configs have, and its type
 LATER = {"minimax": ("use_qk_norm", "minimax_m2")}
 
 
 def judge(config: dict, name="config.json") -> dict:
-    """What a parsed `config.json`, called `name` in messages, says of activation.
+    """The activation sparsity that a parsed `config.json`, called `name` in messages, implies.
 
-    Returns {"model_type", "known" (to transformers), "moe", "relu": the activation's name or None, "note": a clause
-    on what could not be told, or ""}. moe is None without experts to choose from, else {"experts": n,
-    "active_experts": k, "shared_experts", "layers": numbers of those that have experts, "of_layers",
-    "total_parameters", "active_parameters"}; the greatest n and k where layers differ; None for what the config does
-    not tell.
+    Returns {"model_type", "known" (to transformers), "moe", "relu": the activation's name or None, "note": a clause on
+    unknown facts, or ""}. moe is None without experts to choose from, else {"experts": n, "active_experts": k,
+    "shared_experts", "layers": numbers of the layers with experts, "of_layers", "total_parameters",
+    "active_parameters"}; the greatest n and k if layers differ; None for facts that the config lacks.
 
-    Raises UserError for a config of a type that transformers does not know in which none of the fields is found.
+    Raises UserError for a config of a type that transformers does not know and that has none of the fields.
     """
-    made, note = config_class(config)
-    fields = _flat(config if made is None else _all_fields(made))
-    if made is None and not any(field in fields for field in (*EXPERTS, *ACTIVATIONS)):
+    built_config, note = config_class(config)
+    fields = _flat(config if built_config is None else _all_fields(built_config))
+    if built_config is None and not any(field in fields for field in (*EXPERTS, *ACTIVATIONS)):
         raise UserError(
             f"{name}: {note}, and none of the fields {', '.join((*EXPERTS, *ACTIVATIONS))} is in it; expected a "
             "config that transformers knows, or one that names experts or activation"
         )
     moe = None
     if _may_choose(fields):
-        model, note = _built(made) if made is not None else (None, note)
+        model, note = _built(built_config) if built_config is not None else (None, note)
         moe = _mixture(fields, model)
-        if moe and fields.get(EMPTY):  # how many of those that are chosen is known only token by token
+        if moe and fields.get(EMPTY):  # the number of chosen empty experts differs from token to token
             moe |= {"total_parameters": None, "active_parameters": None}
             note = note or f"parameters were not counted, since some experts are empty ({EMPTY})"
     return {
         "model_type": config.get("model_type"),
-        "known": made is not None,
+        "known": built_config is not None,
         "moe": moe,
         "relu": _relu(fields),
         "note": "; ".join(clause for clause in (*_unread(fields), note) if clause),
@@ -100,7 +99,7 @@ def judge(config: dict, name="config.json") -> dict:
 
 
 def routed(name: str, shape, experts: int) -> bool:
-    """Whether a parameter, by name and shape, belongs to experts among which is chosen."""
+    """Whether a parameter, by name and shape, belongs to experts that are chosen from."""
     if "router" in name:
         return False
     # one tensor for all of them; or embeddings (Doge), an expert a row
@@ -122,12 +121,12 @@ def config_class(config: dict, whole=False):
     if isinstance(nested, dict) and _word(nested.get("model_type")) in SAME_AS:
         plain["text_config"] = {**nested, "model_type": SAME_AS[nested["model_type"]]}
     try:
-        made = CONFIG_MAPPING[kind].from_dict(plain)
-        text = made if whole else made.get_text_config(decoder=True)
-        # of a flat config of encoder and decoder, the decoder's part lacks fields that its model reads
-        nested = isinstance(text, PreTrainedConfig) and type(text) is not type(made)
-        return text if nested else made, ""
-    except Exception as error:  # its checks raise whatever they like; the fields can still be read
+        built = CONFIG_MAPPING[kind].from_dict(plain)
+        text = built if whole else built.get_text_config(decoder=True)
+        # in a flat config of encoder and decoder, the decoder's part lacks fields that its model reads
+        nested = isinstance(text, PreTrainedConfig) and type(text) is not type(built)
+        return text if nested else built, ""
+    except Exception as error:  # its checks can raise anything; the fields can still be read
         return None, f"transformers cannot read this config ({_first_line(error)})"
 
 
@@ -140,9 +139,9 @@ def _type_of(config: dict):
     kind = later if config.get(field) else kind
     if kind in CONFIG_MAPPING and "auto_map" not in config:
         return kind
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # seconds
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES  # takes seconds
 
-    # custom code may have a name of its own for a type that transformers has: the architecture then says which
+    # custom code may use its own name for a type that transformers has: then the architecture decides
     named = named[0] if isinstance(named, list) and named else None
     owners = [owner for owner, name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items() if name == named]
     return owners[0] if owners and kind not in owners else SAME_AS.get(kind, kind)
@@ -153,7 +152,8 @@ def _word(value) -> str | None:
 
 
 def _decoded(value):
-    """A parsed JSON value with the numbers in it that are no JSON, as transformers 5 saves them."""
+    """A parsed JSON value, with numbers that JSON cannot hold decoded from the form in which transformers 5 saves
+    them."""
     if isinstance(value, dict):
         if list(value) == [FLOAT] and value[FLOAT] in FLOATS:
             return float(value[FLOAT])
@@ -163,21 +163,21 @@ def _decoded(value):
 
 def _relu(fields: dict) -> str | None:
     """The activation's name if it is one of `RELU`."""
-    found = _first(fields, ACTIVATIONS)
-    found = _word(found.get("name") if isinstance(found, dict) else found)
-    return found if found and RELU.fullmatch(found.lower()) else None
+    activation = _first(fields, ACTIVATIONS)
+    activation = _word(activation.get("name") if isinstance(activation, dict) else activation)
+    return activation if activation and RELU.fullmatch(activation.lower()) else None
 
 
-def _built(made):
+def _built(model_config):
     """(the model on the meta device, "") or (None, why it cannot be built)."""
     import torch
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModel, AutoModelForCausalLM
 
-    maker = AutoModelForCausalLM if type(made) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModel
+    maker = AutoModelForCausalLM if type(model_config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModel
     try:
         with torch.device("meta"):
-            return maker.from_config(made), ""
-    except Exception as error:  # whatever its constructor stumbles over; the fields can still be read
+            return maker.from_config(model_config), ""
+    except Exception as error:  # its constructor can raise anything; the fields can still be read
         return None, f"transformers cannot build this config ({_first_line(error)})"
 
 
@@ -185,14 +185,14 @@ def _first_line(error) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _all_fields(made) -> dict:
-    """Fields of a config, those under the common names that its class maps to names of its own too."""
-    fields = made.to_dict()
-    return {**{key: getattr(made, key, None) for key in type(made).attribute_map}, **fields}
+def _all_fields(model_config) -> dict:
+    """Fields of a config, including the common names that its class maps to its own names."""
+    fields = model_config.to_dict()
+    return {**{key: getattr(model_config, key, None) for key in type(model_config).attribute_map}, **fields}
 
 
 def _flat(config: dict) -> dict:
-    """Fields of a config with those of its nested configs of the language model, which win."""
+    """Fields of a config and of its nested configs of the language model, which take precedence."""
     fields = dict(config)
     for key in NESTED:
         if isinstance(config.get(key), dict):
@@ -201,12 +201,12 @@ def _flat(config: dict) -> dict:
 
 
 def _first(fields: dict, names):
-    """The first of the `names` that is there and set."""
+    """The first of the `names` that exists and is set."""
     return next((fields[name] for name in names if fields.get(name) is not None), None)
 
 
 def _number(fields: dict, names):
-    """`_first` that is a number, or a list of them, one a layer."""
+    """`_first` among numbers and lists of numbers, one per layer."""
     known = {name: fields[name] for name in names if name in fields}
     return _first({name: value for name, value in known.items() if _is_number(value)}, names)
 
@@ -218,13 +218,13 @@ def _is_number(value, or_list=True) -> bool:
 
 
 def _active(fields: dict):
-    """`_number` of the experts that are active: one at least, and no more than there are; else None."""
+    """`_number` of active experts: at least one, and at most all; else None."""
     experts, active = _most(_number(fields, EXPERTS)), _number(fields, ACTIVE)
     return active if active is not None and 1 <= _most(active) <= (experts or 0) else None
 
 
 def _unread(fields: dict) -> list[str]:
-    """Clauses on the fields that should say how many experts there are, or are active, and do not."""
+    """Clauses on the fields for the number of experts, or of active ones, that cannot be read."""
     odd = [name for name in EXPERTS if fields.get(name) is not None and not _is_number(fields[name])]
     if _may_choose(fields) and _active(fields) is None:
         odd += [name for name in ACTIVE if fields.get(name) is not None]
@@ -232,7 +232,7 @@ def _unread(fields: dict) -> list[str]:
 
 
 def _may_choose(fields: dict) -> bool:
-    """Whether there are several experts, of which not all are active."""
+    """Whether there are several experts, and not all are active."""
     experts, active = _most(_number(fields, EXPERTS)), _most(_active(fields))
     several = experts is not None and experts > 1 and fields.get("is_moe") is not False
     return several and (active is None or active < experts)
@@ -243,15 +243,15 @@ def _mixture(fields: dict, model) -> dict | None:
     experts, active = _number(fields, EXPERTS), _active(fields)
     layers = _layers(fields)
     sizes = {} if model is None else {key: p.numel() for key, p in model.named_parameters()}
-    found = {}  # layer -> parameters of its experts
+    expert_parameters = {}  # layer -> parameters of its experts
     for key, parameter in model.named_parameters() if model is not None else ():
         if routed(key, parameter.shape, _in_layer(experts, _layer(key))):
-            found[_layer(key)] = found.get(_layer(key), 0) + sizes[key]
+            expert_parameters[_layer(key)] = expert_parameters.get(_layer(key), 0) + sizes[key]
     if model is not None:
-        layers = sorted(found)
+        layers = sorted(expert_parameters)
     if layers == []:
         return None
-    if fields.get("is_encoder_decoder") is True:  # has two layers of one number
+    if fields.get("is_encoder_decoder") is True:  # has two layers with each number
         layers = None
     total = sum(sizes.values()) if sizes else None
     return {
@@ -261,17 +261,19 @@ def _mixture(fields: dict, model) -> dict | None:
         "layers": layers,
         "of_layers": _number(fields, DEPTHS),
         "total_parameters": total,
-        "active_parameters": _used(total, found, experts, active) if total and active is not None else None,
+        "active_parameters": _used(total, expert_parameters, experts, active)
+        if total and active is not None
+        else None,
     }
 
 
-def _used(total: int, found: dict, experts, active) -> int | None:
-    """Active parameters, from those that the experts of each layer hold; None where a layer's n and k are not told."""
-    for layer, held in found.items():
+def _used(total: int, expert_parameters: dict, experts, active) -> int | None:
+    """Active parameters, from those of the experts of each layer; None if a layer's n and k are not known."""
+    for layer, held in expert_parameters.items():
         n, k = _in_layer(experts, layer), _in_layer(active, layer)
         if n is None or k is None or k > n:
             return None
-        total -= held - held * k // n  # in integers: n divides what n experts hold
+        total -= held - held * k // n  # in integers: n divides the experts' parameters
     return total
 
 
@@ -287,8 +289,8 @@ def _in_layer(value, layer: int) -> int | None:
 
 
 def _layer(name: str) -> int:
-    found = re.search(r"\.(\d+)\.", name)
-    return int(found[1]) if found else 0
+    match = re.search(r"\.(\d+)\.", name)
+    return int(match[1]) if match else 0
 
 
 def _shared(fields: dict, sizes: dict) -> int:
@@ -299,8 +301,8 @@ def _shared(fields: dict, sizes: dict) -> int:
 
 
 def _layers(fields: dict) -> list[int] | None:
-    """Numbers of the layers that have experts, by the fields alone; None where the depth is not known, or a field
-    is no number.
+    """Numbers of the layers with experts, from the fields alone; None if the depth is not known, or a field is not a
+    number.
 
     Read: mlp_layer_types, moe_layers, first_k_dense_replace or num_dense_layers with moe_layer_freq,
     decoder_sparse_step with mlp_only_layers, expert_layer_period with expert_layer_offset,

@@ -1,17 +1,16 @@
-"""What kind of sparse a checkpoint is, by its weights and not by its card.
+"""Find out what kind of sparsity a checkpoint has, from its weights and not from its card.
 
-Every matrix is counted (`patterns.count`), shard by shard; experts and ReLU are read from config.json
-(`activation`); what the checkpoint declares is held against the count (`declared`). A checkpoint has a fixed
-topology when more than ZEROS of its block weights are exactly zero: weights that were trained and only rounded
-seldom are (about 1 % in 8-bit integers, next to none in bfloat16 and 8-bit floats), and published pruned ones
-begin at a fifth; or when it has fewer, and a topology file beside it agrees with them. Of 8-bit integers with a zero
-point, zeros are those that are stored as that point. It is dense only when every block weight was counted.
+Every matrix is counted (`patterns.count`), shard by shard; experts and ReLU are read from config.json (`activation`);
+the checkpoint's declarations are compared with the count (`declared`). A checkpoint has a fixed topology if more than
+ZEROS of its block weights are exactly zero. Weights that were trained and only rounded rarely are zero (about 1 % in
+8-bit integers, almost none in bfloat16 and 8-bit floats), and published pruned checkpoints start at a fifth. With fewer
+zeros it has one if a topology file beside it agrees with them. For int8 weights with a zero point, a weight is zero if
+it equals the zero point. A checkpoint is dense only if every block weight was counted.
 
-Limits. Weights packed by the bit are not counted: such a checkpoint is `not-counted`, whatever it declares. Of a
-checkpoint written back from 4 bits, about a fifth of whose weights are zero by rounding, the zeros are taken for a
-topology. Parts are told apart by names and shapes.
-Experts that are stored as one tensor [experts, a, b] are counted as a matrix [experts * a, b], whichever of the
-two is the input.
+Limits. Bit-packed weights are not counted: such a checkpoint is `not-counted`, for every declaration. In a checkpoint
+converted back from 4 bits about a fifth of the weights are zero by rounding, and these zeros count as a topology. Parts
+are distinguished by names and shapes. Experts that are stored as one tensor [experts, a, b] are counted as a matrix
+[experts * a, b], whichever of the two is the input.
 """
 
 import itertools
@@ -35,14 +34,14 @@ from sparse_continual.topologies.file import count as ones
 PARTS = ("block", "embedding", "head", "norm", "router", "other")
 HEADS = ("lm_head", "embed_out", "output")
 EMBEDDINGS = re.compile(r"embed|(^|\.)(wte|wpe)\.")
-TOWERS = re.compile(r"vision|visual|image|audio|speech")  # senses beside the language model
+TOWERS = re.compile(r"vision|visual|image|audio|speech")  # modalities besides the language model
 SCALES = re.compile(r"_scales?(_inv)?$")  # of quantised weights
 CODES = "integers, which may be codes of weights"
 BESIDE = re.compile(
     r"bias|mask|position|index|scale|zero"
-)  # in the last word of what is in a block and no weight
-NOT_COUNTED = "not-counted"  # the verdict where nothing shows a topology, and weights were left uncounted
-ZERO_POINT = "_zero_point"  # ends the name of what stands for zero in a quantised weight
+)  # last words of the names of tensors in a block that are not weights
+NOT_COUNTED = "not-counted"  # the verdict if nothing shows a topology, and weights were left uncounted
+ZERO_POINT = "_zero_point"  # end of the name of the zero point of a quantised weight
 OTHERS = (".gguf", ".msgpack", ".h5")  # endings of weights that are neither safetensors nor pickles
 TRAINING = re.compile("training_args|optimizer|scheduler|rng_state")  # pickles of a run, without weights
 AT_ONCE = 2  # tensors: one is read from the disk while another is counted
@@ -50,14 +49,13 @@ TRANSPOSED = ("gpt2", "openai-gpt")  # store a linear's weight [inputs, outputs]
 
 
 def locate(word: str, converted=None, config_only=False) -> tuple[Path, dict | None, str | None]:
-    """(folder, entry in the registry or None, commit that was downloaded or None) of what the reader names: a folder;
-    the name of an entry; or owner/name of a repository on the hub, with @revision where it is not to be the registry's
-    or the default one.
+    """(folder, entry in the registry or None, downloaded commit or None) of a word from the user: a folder; the name of
+    an entry; or owner/name of a repository on the hub, with @revision to override the registry's or the default one.
 
-    What is not a folder is downloaded; with `config_only` its config alone. `converted`: folder for the safetensors
-    of repositories that hold pickles alone; None refuses them.
+    Anything but a folder is downloaded; with `config_only` only its config. `converted`: folder for the safetensors of
+    repositories that hold only pickles; None refuses them.
 
-    Raises UserError for a word that is none of these, a file's name among them, and as `bases.download.fetch` does.
+    Raises UserError for any other word, a file's name included, and as `bases.download.fetch` does.
     """
     if Path(word).is_dir():
         return Path(word), None, None
@@ -65,42 +63,39 @@ def locate(word: str, converted=None, config_only=False) -> tuple[Path, dict | N
     entries = [published.entry(name) for name in published.names()]
     entry = next((entry for entry in entries if repo in (entry["name"], entry["repo"], *entry["also"])), None)
     if entry is None and Path(word).exists():
-        raise UserError(
-            f"{word}: is a file, expected a folder; give the one that it is in, {Path(word).parent}"
-        )
+        raise UserError(f"{word}: is a file, expected a folder; give its folder, {Path(word).parent}")
     if entry is None and (repo.count("/") != 1 or Path(repo).parent.is_dir()):
         raise UserError(
             f"{word}: no such folder, and no name in the registry{nearest(word, published.names())}; expected one of "
             "them, or owner/name of a repository on the hub"
         )
     if entry and entry["kind"] == "masks":
-        raise UserError(f"{word}: holds masks alone; apply them to {entry['dense']} and audit the result")
+        raise UserError(f"{word}: holds only masks; apply them to {entry['dense']} and audit the result")
     repo, revision = entry["repo"] if entry else repo, revision or (entry["revision"] if entry else None)
     if config_only:
         path = download.fetch(repo, revision, kind="config")
         return path, entry, path.name
     folder = Path(converted) / repo.replace("/", "--") if converted else None
     path = download.fetch(repo, revision, folder, convert_pickles=folder is not None, to_load=False)
-    # converted pickles lie apart from the cache, whose folders are called by their commits
+    # converted pickles are kept apart from the cache, whose folders are named by their commits
     source = download.cached(repo, revision, "config") if path == folder else path
     return path, entry, source.name if source else None
 
 
 def audit(folder, name=None, entry=None, config_only=False, revision=None) -> dict:
-    """Judge the checkpoint in `folder`, called `name` in the report; `entry`: its entry in the registry, or None.
-    With `config_only` its weights, if it has any, are not looked at. `revision`: the commit of a repository that it
-    is, for the report.
+    """Judge the checkpoint in `folder`, called `name` in the report. entry: its entry in the registry, or None.
+    config_only: do not read its weights. revision: the commit of its repository, for the report.
 
     Returns {"path": name, "revision", "verdict": "dense", "fixed-topology", "activation-sparse", "both" or NOT_COUNTED,
     "reason": one sentence, "model_type", "format", "pattern" and "density" of the block matrices, "declared", "moe",
-    "relu", "keys", "parts", "matrices"}. The verdict is "activation-sparse" by the config alone, counted or not; it is
-    NOT_COUNTED where the config shows no sparse activation, the count no topology, and some block weights were not
+    "relu", "keys", "parts", "matrices"}. The verdict is "activation-sparse" from the config alone, counted or not; it
+    is NOT_COUNTED if the config shows no sparse activation, the count no topology, and some block weights were not
     counted.
 
-    declared: None, or as `declared.read` gives it, with "contradictions"; moe and relu: see `activation.judge`; keys:
-    None, or see `keys.held_against`; parts: part -> {"weights", "nonzeros"}; matrices: a row per matrix in order of
-    layers, `patterns.count` with "name", "part", "layer" or None, "module", "weights". Without weights, or where they
-    are packed, format, pattern, density and keys are None, and parts and matrices empty.
+    declared: None, or from `declared.read`, with "contradictions"; moe and relu: see `activation.judge`; keys: None, or
+    see `keys.held_against`; parts: part -> {"weights", "nonzeros"}; matrices: a row per matrix in order of layers,
+    `patterns.count` with "name", "part", "layer" or None, "module", "weights". Without weights, or if they are packed,
+    format, pattern, density and keys are None, and parts and matrices empty.
 
     Raises UserError for a folder without config.json, broken or pickled weights, a config that cannot be judged,
     and a topology file that is damaged or has other matrices.
@@ -116,23 +111,25 @@ def audit(folder, name=None, entry=None, config_only=False, revision=None) -> di
     if not isinstance(config, dict):
         raise UserError(f"{folder / 'config.json'}: found no fields, expected a Hugging Face model config")
     says = activation.judge(config, str(folder / "config.json"))
-    told, file = declared.read(folder, config, entry)
+    declaration, file = declared.read(folder, config, entry)
     why = "only the config was to be looked at" if config_only else _not_counted(folder)
     opened = None if why else reader.Checkpoint(folder)
     if file and opened:
         file = tensor_names.as_stored(config, file, opened.shapes)
-    says_pattern = told["pattern"] if told else None
-    asked = says_pattern if says_pattern and ":" in says_pattern else None
+    says_pattern = declaration["pattern"] if declaration else None
+    declared_groups = says_pattern if says_pattern and ":" in says_pattern else None
     rows, parts, violations, odd, uncounted, hidden = (
-        _count(opened, config.get("model_type"), file, asked) if opened else ([], {}, [], [], Counter(), 0)
+        _count(opened, config.get("model_type"), file, declared_groups)
+        if opened
+        else ([], {}, [], [], Counter(), 0)
     )
     sparsity = _sparsity(parts, ("block",))
     whole = sparsity is not None and not hidden
     fixed = sparsity is not None and sparsity > ZEROS
     form = opened.format if opened else None
     blocks = [(row["pattern"], row["density"]) for row in rows if row["part"] == "block"]
-    finest = None if sparsity is None else common_pattern(blocks, asked)
-    if told:
+    finest = None if sparsity is None else common_pattern(blocks, declared_groups)
+    if declaration:
         counted = {
             "format": form,
             "pattern": finest if fixed else "dense",
@@ -140,22 +137,24 @@ def audit(folder, name=None, entry=None, config_only=False, revision=None) -> di
             "sparsity": sparsity,
             "overall": _sparsity(parts, PARTS),
         }
-        told["contradictions"] = (
-            [] if sparsity is None else declared.contradictions(told, counted) + violations
+        declaration["contradictions"] = (
+            [] if sparsity is None else declared.contradictions(declaration, counted) + violations
         )
-    if file and sparsity and not told["contradictions"]:  # it says which weights are absent, however few
+    if (
+        file and sparsity and not declaration["contradictions"]
+    ):  # the file lists the absent weights, even a few
         fixed = fixed or file.nonzeros < file.weights
     pattern = finest if fixed or finest is None else "dense"
     return {
         "path": str(name or folder),
         "revision": revision,
         "verdict": _verdict(fixed, says, whole),
-        "reason": _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, told),
+        "reason": _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, declaration),
         "model_type": says["model_type"],
         "format": form,
         "pattern": pattern,
         "density": None if sparsity is None else 1 - sparsity,
-        "declared": told,
+        "declared": declaration,
         "moe": says["moe"],
         "relu": says["relu"],
         "keys": tensor_names.held_against(config, opened.shapes) if opened else None,
@@ -165,16 +164,16 @@ def audit(folder, name=None, entry=None, config_only=False, revision=None) -> di
 
 
 def compare(folders: list, reports: list[dict]) -> list[dict]:
-    """One row for every two of the `folders`, whose `audit` reports are given, with block matrices of equal names
-    and shapes: `patterns.relation` with "first" and "second", the paths of the two, and "first_sha256" and
-    "second_sha256", the hashes of their topologies, as topology files have them but for experts: those that are stored
-    one by one count by these names, those that are stored as one tensor are left out.
+    """One row for every two of the `folders` (with their `audit` reports) with block matrices of equal names and
+    shapes: `patterns.relation` with "first" and "second", their paths, and "first_sha256" and "second_sha256", the
+    hashes of their topologies as in topology files. Experts that are stored one by one count under these names; those
+    that are stored as one tensor are left out.
     """
     shapes = [
         {row["name"]: (row["rows"], row["columns"]) for row in report["matrices"] if row["part"] == "block"}
         for report in reports
     ]
-    found, hashes = [], {}
+    comparisons, hashes = [], {}
     for one, other in itertools.combinations(range(len(folders)), 2):
         if not shapes[one] or shapes[one] != shapes[other]:
             continue
@@ -185,8 +184,8 @@ def compare(folders: list, reports: list[dict]) -> list[dict]:
             if number not in hashes:
                 hashes[number] = zeros.topology_hash(opened[number], matrices)
             row |= {word: reports[number]["path"], f"{word}_sha256": hashes[number]}
-        found.append(row)
-    return found
+        comparisons.append(row)
+    return comparisons
 
 
 def part_of(name: str, shape) -> str:
@@ -212,9 +211,9 @@ def part_of(name: str, shape) -> str:
 
 
 def _not_counted(folder) -> str:
-    """Why no weight of the folder is counted, as a clause; "" where they are."""
-    found = {path.name for path in folder.glob("*.safetensors")} - {declared.TOPOLOGY}
-    if not found and not (folder / checkpoint.INDEX).is_file():
+    """Why no weight of the folder is counted, as a clause; "" if they are counted."""
+    weight_files = {path.name for path in folder.glob("*.safetensors")} - {declared.TOPOLOGY}
+    if not weight_files and not (folder / checkpoint.INDEX).is_file():
         other = sorted(
             path.name
             for path in folder.iterdir()
@@ -230,11 +229,11 @@ def _not_counted(folder) -> str:
 
 
 def _count(opened, model_type, file, pattern) -> tuple[list, dict, list, list, Counter, int]:
-    """(rows of matrices, parts, clauses on where the weights contradict a topology `file`, names of tensors that hold
-    no finite number somewhere, kind of tensor -> how many of them are not counted, how many of these may be weights of
+    """(rows of matrices, parts, clauses on contradictions between the weights and a topology `file`, names of tensors
+    with values that are not finite, kind of tensor -> number of uncounted ones, number of these that may be weights of
     blocks) of an open checkpoint.
 
-    pattern: the N:M that is declared of block matrices, or None.
+    pattern: the declared N:M of block matrices, or None.
     """
     rows, parts, violations, odd, uncounted, hidden = [], {}, [], [], Counter(), 0
     missing = next((name for name in file.shapes if name not in opened.shapes), None) if file else None
@@ -244,22 +243,22 @@ def _count(opened, model_type, file, pattern) -> tuple[list, dict, list, list, C
         )
     names = [name for name in opened.shapes if not name.endswith(reader.OF_QUANTISATION)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for found in pool.map(lambda name: _look(opened, name, model_type, file, pattern), names):
-            uncounted.update(found.get("uncounted", ()))
-            hidden += found.get("hidden", 0)
-            violations += found.get("violations", ())
-            odd += found.get("odd", ())
-            rows += found.get("rows", ())
-            if "part" in found:
-                tally = parts.setdefault(found["part"], {"weights": 0, "nonzeros": 0})
+        for result in pool.map(lambda name: _look(opened, name, model_type, file, pattern), names):
+            uncounted.update(result.get("uncounted", ()))
+            hidden += result.get("hidden", 0)
+            violations += result.get("violations", ())
+            odd += result.get("odd", ())
+            rows += result.get("rows", ())
+            if "part" in result:
+                tally = parts.setdefault(result["part"], {"weights": 0, "nonzeros": 0})
                 for key in tally:
-                    tally[key] += found[key]
+                    tally[key] += result[key]
     rows.sort(key=lambda row: -1 if row["layer"] is None else row["layer"])
     return rows, {part: parts[part] for part in PARTS if part in parts}, violations, odd, uncounted, hidden
 
 
 def _look(opened, name: str, model_type, file, pattern) -> dict:
-    """What `_count` adds up of one tensor: "part", "weights", "nonzeros", "rows", "odd" and "violations"; or
+    """The contribution of one tensor to `_count`: "part", "weights", "nonzeros", "rows", "odd" and "violations"; or
     "uncounted", as lists, and "hidden", whether it may be a weight of a block; {} for codes beside the weights."""
     shape, dtype = opened.shapes[name], opened.dtype_of(name)
     hidden = len(shape) > 1 and _in_block(name) and not BESIDE.search(name.rpartition(".")[2])
@@ -267,35 +266,35 @@ def _look(opened, name: str, model_type, file, pattern) -> dict:
         return {"uncounted": [f"type {dtype}, which is not read"], "hidden": hidden}
     if dtype == "I8" and name + ZERO_POINT in opened.shapes:
         exists = _exists(opened[name], opened[name + ZERO_POINT])
-        found = None if exists is None else zeros.packed(zeros.as_rows(exists))
+        packed_bits = None if exists is None else zeros.packed(zeros.as_rows(exists))
     elif dtype == "I8" or opened.torch_type(name).is_floating_point:
-        found = zeros.packed_in(opened, name)
+        packed_bits = zeros.packed_in(opened, name)
     else:
-        found = None  # codes of several weights in one number
-    if found is None:
+        packed_bits = None  # each number packs several weights
+    if packed_bits is None:
         return {"uncounted": [CODES], "hidden": hidden} if len(shape) > 1 else {}
     part = part_of(name, shape)
-    looked = {"part": part, "weights": math.prod(shape), "nonzeros": ones(found[0])}
-    looked["odd"] = [name] if found[2] else []
+    looked = {"part": part, "weights": math.prod(shape), "nonzeros": ones(packed_bits[0])}
+    looked["odd"] = [name] if packed_bits[2] else []
     if file and name in file.shapes:
-        looked["violations"] = _against(file, name, shape, found[0])
+        looked["violations"] = _against(file, name, shape, packed_bits[0])
     if part not in ("norm", "other") and len(shape) > 1:
         size = math.prod(shape[:-1]), shape[-1]
         if part == "block" and model_type in TRANSPOSED:
-            found, size = (zeros.turned(found[0], size[1]), *found[1:]), size[::-1]
-        row = zeros.described(found, *size, pattern if part == "block" else None)
+            packed_bits, size = (zeros.turned(packed_bits[0], size[1]), *packed_bits[1:]), size[::-1]
+        row = zeros.described(packed_bits, *size, pattern if part == "block" else None)
         looked["rows"] = [{**_place(name, part), "weights": looked["weights"], **row}]
     return looked
 
 
 def _in_block(name: str) -> bool:
-    """Whether a tensor lies in one of a list of blocks: a number stands among the words before its last."""
+    """Whether a tensor lies in one of a list of blocks: a number is among the words before its last."""
     return any(word.isdigit() for word in name.split(".")[:-1])
 
 
 def _exists(codes, zero_point):
-    """bool of the shape of `codes`: which weights are not zero where zero is stored as `zero_point`: one number, one a
-    row, or one a group of neighbours in a row; None for another shape of it."""
+    """bool of the shape of `codes`: the weights that differ from `zero_point`: one number, one per row, or one per
+    group of neighbours in a row; None for another shape of it."""
     if zero_point.numel() == 1:
         return codes != zero_point.flatten()
     if zero_point.ndim == codes.ndim - 1:
@@ -307,7 +306,7 @@ def _exists(codes, zero_point):
 
 
 def _against(file, name: str, shape, exists) -> list[str]:
-    """Clauses on a matrix of `shape` whose packed bits `exists` contradict the topology file's."""
+    """Clauses on contradictions between a matrix of `shape`, with packed bits `exists`, and the topology file."""
     if tuple(shape) != file.shapes[name]:
         raise UserError(
             f"{name}: the checkpoint's is {checkpoint.by(shape)}, the topology file's "
@@ -324,7 +323,7 @@ def _place(name: str, part: str) -> dict:
 
 
 def _sparsity(parts: dict, of) -> float | None:
-    """Share of zeros in some of the parts; None where they hold no weight."""
+    """Share of zeros in some of the parts; None if they hold no weight."""
     held = [parts[part] for part in of if part in parts]
     weights = sum(part["weights"] for part in held)
     return 1 - sum(part["nonzeros"] for part in held) / weights if weights else None
@@ -345,7 +344,7 @@ def _verdict(fixed: bool, says: dict, whole: bool) -> str:
     return "dense" if whole else NOT_COUNTED
 
 
-def _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, told) -> str:
+def _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, declaration) -> str:
     ways, moe = [], says["moe"]
     if moe:
         ways.append(f"MoE {moe['active_experts'] or 'some'} of {moe['experts']}")
@@ -360,7 +359,7 @@ def _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, to
     elif not whole:
         known = activation_sparse[0] if activation_sparse else "neither experts to choose from nor ReLU"
         reason = f"{known} by its config; whether its connections are fixed is not known: "
-        reason += f"{_says(told)}, and {_left(sparsity, why, uncounted)}"
+        reason += f"{_says(declaration)}, and {_left(sparsity, why, uncounted)}"
     elif activation_sparse:
         reason = f"{activation_sparse[0]}: {'' if sparsity else 'every weight exists; '}not a fixed topology"
     else:
@@ -380,12 +379,12 @@ def _reason(fixed, says, pattern, sparsity, rows, odd, why, uncounted, whole, to
     return f"{reason}; {says['note']}" if says["note"] else reason
 
 
-def _says(told: dict | None) -> str:
-    """Clause on what the checkpoint declares of its sparsity."""
-    if not told:
+def _says(declaration: dict | None) -> str:
+    """Clause on the sparsity that the checkpoint declares."""
+    if not declaration:
         return "it declares nothing"
-    share = "" if told["sparsity"] is None else f", sparsity {told['sparsity']:.1%}"
-    return f"it declares {told['pattern'] or 'no pattern'}{share} ({told['source']})"
+    share = "" if declaration["sparsity"] is None else f", sparsity {declaration['sparsity']:.1%}"
+    return f"it declares {declaration['pattern'] or 'no pattern'}{share} ({declaration['source']})"
 
 
 def _left(sparsity: float | None, why: str, uncounted: Counter) -> str:

@@ -1,8 +1,8 @@
-"""What a checkpoint says of its sparsity, to be held against the count: published declarations have been wrong.
+"""The sparsity that a checkpoint declares, for comparison with the count: published declarations have been wrong.
 
-Three places declare: a topology file beside the model; the sparsity block of config.json, which
-compressed-tensors writes (`sparsity_config` inside `quantization_config`, by its older name `compression_config`);
-an entry of the registry of published models. The first that is there is taken.
+Three places declare: a topology file beside the model; the sparsity block of config.json, which compressed-tensors
+writes (`sparsity_config` inside `quantization_config`, by its older name `compression_config`); an entry of the
+registry of published models. The first one that exists is used.
 """
 
 import re
@@ -15,18 +15,18 @@ from sparse_continual.topologies.density import implies, sparsity_agrees
 
 TOPOLOGY = "topology.safetensors"
 WORDS = ("dense", "unstructured", "structured")
-STRUCTURES = {"0:0": "unstructured"}  # another word of compressed-tensors for no structure
+STRUCTURES = {"0:0": "unstructured"}  # compressed-tensors' word for no structure
 
 
 def read(folder, config: dict, entry: dict | None) -> tuple[dict | None, topology_file.Bits | None]:
     """({"source", "format" or None, "pattern", "sparsity"} or None, the topology file or None) of the checkpoint in
     `folder`, with its parsed config.json and its entry in the registry or None.
 
-    The topology file is that in the folder, or beside a folder called "model", where the workflow puts it. In
-    config.json global_sparsity is a percentage; the sparsity block may stand in the config of the text model.
+    The topology file is in the folder, or beside a folder called "model", where the workflow puts it. In config.json
+    global_sparsity is a percentage; the sparsity block may be in the config of the text model.
 
-    Raises UserError when the topology file is damaged or its masks are not those that it records, and for a sparsity
-    block that cannot be read.
+    Raises UserError if the topology file is damaged or its masks differ from its record, and for a sparsity block that
+    cannot be read.
     """
     folder = Path(folder)
     beside = [folder] + ([folder.resolve().parent] if folder.resolve().name == "model" else [])
@@ -53,12 +53,12 @@ def _declared(source, form, pattern, sparsity) -> dict:
 
 def _fields(where: str, key: str, value) -> dict:
     if value is not None and not isinstance(value, dict):
-        raise UserError(f"{where}: {key} is {value!r:.40}, expected fields in braces; mend or remove it")
+        raise UserError(f"{where}: {key} is {value!r:.40}, expected fields in braces; correct or remove it")
     return value or {}
 
 
 def _read(where: str, block: dict) -> tuple:
-    """(format, pattern, sparsity) of a sparsity block; None for what it does not say."""
+    """(format, pattern, sparsity) of a sparsity block; None for a missing one."""
     form, structure, percent = (block.get(key) for key in ("format", "sparsity_structure", "global_sparsity"))
     number = isinstance(percent, int | float) and not isinstance(percent, bool)
     for key, value, right, expected in (
@@ -67,7 +67,7 @@ def _read(where: str, block: dict) -> tuple:
         ("global_sparsity", percent, number and 0 <= percent <= 100, "a percentage"),
     ):
         if value is not None and not right:
-            raise UserError(f"{where}: {key} is {value!r:.40}, expected {expected}; mend or remove it")
+            raise UserError(f"{where}: {key} is {value!r:.40}, expected {expected}; correct or remove it")
     return form, STRUCTURES.get(structure, structure), None if percent is None else percent / 100
 
 
@@ -79,25 +79,25 @@ def _is_pattern(structure) -> bool:
 
 
 def contradictions(declared: dict, counted: dict) -> list[str]:
-    """Clauses on where the count contradicts the declaration; [] where it does not.
+    """Clauses on contradictions between the declaration and the count; [] if there are none.
 
-    counted: {"format": as stored, "pattern", "finest": that of the zeros however few they are, "sparsity" of the block
-    weights, "overall" of all weights}. A declared N:M is contradicted where a group keeps more than N, or nothing is
-    sparse; "unstructured" where there is an N:M. How much is absent is for the sparsity to tell.
+    counted: {"format": as stored, "pattern", "finest": pattern of the zeros, even of a few, "sparsity" of the block
+    weights, "overall" of all weights}. A declared N:M is contradicted if a group keeps more than N, or nothing is
+    sparse; "unstructured" if there is an N:M. The amount is compared by the sparsity.
     """
-    found = []
+    clauses = []
     form, pattern, sparsity = declared["format"], declared["pattern"], declared["sparsity"]
     if form and form != counted["format"]:
-        found.append(f"says format {form}, stored as {counted['format']}")
-    # whole lines that are absent are no pattern of their own to the count: they can be any
+        clauses.append(f"says format {form}, stored as {counted['format']}")
+    # the count has no pattern for whole absent lines: they can have any pattern
     if pattern and pattern != "structured" and _is_wrong(pattern, sparsity, counted):
-        found.append(f"says {pattern}, counted {counted['pattern']}")
+        clauses.append(f"says {pattern}, counted {counted['pattern']}")
     if sparsity is not None and not sparsity_agrees(sparsity, counted["sparsity"], counted["overall"]):
-        found.append(
+        clauses.append(
             f"says sparsity {sparsity:.1%}, counted {counted['sparsity']:.1%} of the block weights and "
             f"{counted['overall']:.1%} of all"
         )
-    return found
+    return clauses
 
 
 def _is_wrong(pattern: str, sparsity, counted: dict) -> bool:

@@ -1,7 +1,7 @@
-"""Whether the tensors of a checkpoint are those of the model that its config.json names.
+"""Compare the tensors of a checkpoint with those of the model that its config.json names.
 
-The model is built by transformers on the meta device and given tensors of the checkpoint's names and shapes, without
-values: so older names and experts that are stored one by one find their places as they do when weights are loaded.
+transformers builds the model on the meta device and gets tensors with the checkpoint's names and shapes, without
+values. So older names, and experts that are stored one by one, find their places as they do when weights are loaded.
 """
 
 from contextlib import contextmanager
@@ -12,21 +12,21 @@ from sparse_continual.models.checkpoint import BLOCKS, by
 from sparse_continual.models.reader import OF_QUANTISATION
 from sparse_continual.topologies import file as topology_file
 
-NO_WEIGHT = (*OF_QUANTISATION, "rotary_emb.inv_freq")  # ends of names; none is a surplus
-JOINING = "conversion of the weights"  # in what transformers raises when tensors do not fit together
+NO_WEIGHT = (*OF_QUANTISATION, "rotary_emb.inv_freq")  # ends of names; such tensors are never surplus
+JOINING = "conversion of the weights"  # part of transformers' error when tensors do not fit together
 
 
 def held_against(config: dict, shapes: dict) -> dict | None:
-    """Tensors by name -> shape, held against the class of transformers that a parsed config.json names.
+    """Compare tensors, name -> shape, with the class of transformers that a parsed config.json names.
 
-    Returns {"model": name of the class, "missing": names that it needs, "surplus": names that it has no place for,
-    "misshapen": name and shape of tensors that it needs in another shape, "unjoined": whether tensors that it joins
-    into one do not fit together, as when an expert is missing; then nothing else is told}, names sorted. None where
-    transformers has no such class, or cannot build it. A weight that is tied to another is not missing.
+    Returns {"model": name of the class, "missing": names that it needs, "surplus": names without a place, "misshapen":
+    name and shape of tensors that it needs in another shape, "unjoined": whether tensors that it joins into one do not
+    fit together, as when an expert is missing (then the rest is empty)}, names sorted. None if transformers has no such
+    class, or cannot build it. A weight that is tied to another is not missing.
     """
     import torch
 
-    named, maker, made = _named(config)
+    named, maker, model_config = _named(config)
     if maker is None:
         return None
     tensors = {
@@ -34,72 +34,73 @@ def held_against(config: dict, shapes: dict) -> dict | None:
         for name, shape in shapes.items()
         if not name.endswith(NO_WEIGHT)
     }
-    found, unjoined = {"missing_keys": [], "unexpected_keys": [], "mismatched_keys": []}, False
+    mismatches, unjoined = {"missing_keys": [], "unexpected_keys": [], "mismatched_keys": []}, False
     try:
         with _quiet():
-            _, found = maker.from_pretrained(
+            _, mismatches = maker.from_pretrained(
                 None,
-                config=made,
+                config=model_config,
                 state_dict=tensors,
                 device_map="meta",
                 local_files_only=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
-    except Exception as error:  # whatever its constructor stumbles over
+    except Exception as error:  # the constructor can raise anything
         unjoined = JOINING in str(error)
         if not unjoined:
             return None
     return {
         "model": named,
-        "missing": sorted(found["missing_keys"]),
-        "surplus": sorted(found["unexpected_keys"]),
+        "missing": sorted(mismatches["missing_keys"]),
+        "surplus": sorted(mismatches["unexpected_keys"]),
         "misshapen": sorted(
-            f"{name} ({by(is_)}, expected {by(should)})" for name, is_, should in found["mismatched_keys"]
+            f"{name} ({by(is_)}, expected {by(should)})"
+            for name, is_, should in mismatches["mismatched_keys"]
         ),
         "unjoined": unjoined,
     }
 
 
 def as_stored(config: dict, file: topology_file.Bits, shapes: dict) -> topology_file.Bits:
-    """A topology `file`, which has the names of the model's parameters, by those of the checkpoint's tensors (name ->
-    shape): transformers stores some under other names, and experts that it keeps together one by one.
+    """A topology `file`, which has the names of the model's parameters, under the names of the checkpoint's tensors
+    (name -> shape): transformers stores some under other names, and experts of one parameter one by one.
 
-    As it is where all its names are those of tensors, transformers cannot build the model of the parsed config.json, or
-    the checkpoint stores several of its matrices as one.
+    Unchanged if all its names are those of tensors, if transformers cannot build the model of the parsed config.json,
+    or if the checkpoint stores several of its matrices as one.
     """
     if file.shapes.keys() <= shapes.keys():
         return file
     import torch
     from transformers.core_model_loading import revert_weight_conversion
 
-    _, maker, made = _named(config)
+    _, maker, model_config = _named(config)
     if maker is None:
         return file
     try:
         with torch.device("meta"):
-            model = maker(made)
-    except Exception:  # whatever its constructor stumbles over
+            model = maker(model_config)
+    except Exception:  # the constructor can raise anything
         return file
-    found = replace(file, shapes={}, bits={})
-    for name in file.shapes:  # one at a time: as bools they take eight times the memory
+    renamed = replace(file, shapes={}, bits={})
+    for name in file.shapes:  # one at a time: bools take eight times the memory of bits
         stored = {name: torch.from_numpy(file.mask(name))}
         for other, mask in (stored if name in shapes else revert_weight_conversion(model, stored)).items():
-            if other in found.shapes:
+            if other in renamed.shapes:
                 return file
-            found.shapes[other], found.bits[other] = tuple(mask.shape), topology_file.pack(mask.numpy())
-    return found
+            renamed.shapes[other], renamed.bits[other] = tuple(mask.shape), topology_file.pack(mask.numpy())
+    return renamed
 
 
 def _named(config: dict) -> tuple:
-    """(name of the class that a parsed config.json names, the class, its config), the latter two None where
-    transformers has none such."""
-    made, _ = activation.config_class(
+    """(name of the class that a parsed config.json names, the class, its config); the latter two are None if
+    transformers lacks it."""
+    model_config, _ = activation.config_class(
         {key: value for key, value in config.items() if key not in BLOCKS}, whole=True
     )
     named = config.get("architectures")
     named = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
-    return named, None if made is None else _class(named, type(made)), made
+    return named, None if model_config is None else _class(named, type(model_config)), model_config
 
 
 def _class(name: str, kind):
@@ -108,7 +109,7 @@ def _class(name: str, kind):
 
     try:
         maker = getattr(transformers, name, None)
-    except ImportError:  # of something that needs a library which is not here
+    except ImportError:  # the class needs a library that is not installed
         return None
     model = isinstance(maker, type) and issubclass(maker, transformers.PreTrainedModel)
     return maker if model and maker.config_class is kind else None
@@ -116,7 +117,7 @@ def _class(name: str, kind):
 
 @contextmanager
 def _quiet():
-    """Without the bars and the table that transformers writes: what they say is in the report."""
+    """Without transformers' progress bars and table: the report has their content."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

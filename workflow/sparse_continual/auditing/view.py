@@ -1,4 +1,4 @@
-"""Reports of `audit` to look at: on the terminal, as CSV, and as a figure."""
+"""Show reports of `audit`: on the terminal, as CSV, and as a figure."""
 
 import textwrap
 from io import BytesIO
@@ -10,7 +10,7 @@ from sparse_continual.files import write
 from sparse_continual.show import aligned, billions
 
 SHOWN = 3  # tensors named in a line
-WIDTH = 110  # letters of a line of words
+WIDTH = 110  # characters of a line of words
 COLUMNS = (
     "path",
     "name",
@@ -34,8 +34,8 @@ FORMS = (".png", ".svg", ".pdf")
 
 
 def as_text(reports: list[dict], pairs: list[dict]) -> str:
-    """Reports for the terminal: of each the verdict and why, then a line for each kind of matrix over all layers; at
-    the end a line for each of the `pairs` (`audit.compare`). Several reports are numbered.
+    """Reports for the terminal: for each the verdict and its reason, then a line per kind of matrix over all layers; at
+    the end a line per pair of `pairs` (`audit.compare`). Several reports are numbered.
     """
     numbers = {report["path"]: str(number) for number, report in enumerate(reports, 1)}
     pieces = []
@@ -102,7 +102,7 @@ def draw(reports: list[dict], path) -> None:
     """Write a figure to `path` (.png, .svg or .pdf): density of block matrices by layer and module, one panel per
     report that has counted ones.
 
-    Raises UserError for another ending, and when there is no report with a counted block matrix.
+    Raises UserError for another ending, and if no report has a counted block matrix.
     """
     from sparse_continual.figures import _style
 
@@ -125,7 +125,7 @@ def form_of(path) -> str:
 
 
 def _panels(reports: list[dict]):
-    """Density by layer (rows) and module (columns); each checkpoint has its own, so panels share no axes."""
+    """Density by layer (rows) and module (columns); each checkpoint has its own modules, so panels share no axes."""
     import pandas
 
     from sparse_continual.figures import _style
@@ -138,10 +138,10 @@ def _panels(reports: list[dict]):
     across = min(3, len(tables))
     down = -(-len(tables) // across)
     deepest = max(len(cells) for cells in tables)
-    made = _style.figure(
+    drawing = _style.figure(
         0.4 + down * min(4.5, 1.1 + 0.17 * deepest), "Density by layer and matrix, as counted"
     )
-    axes = list(made.subplots(down, across, squeeze=False).flat)
+    axes = list(drawing.subplots(down, across, squeeze=False).flat)
     names = _short([report["path"] for report in reports])
     for ax, cells, name in zip(axes, tables, names, strict=False):
         image = ax.imshow(cells, cmap=_style.SCORES, vmin=0, vmax=1, aspect="auto", interpolation="none")
@@ -153,9 +153,9 @@ def _panels(reports: list[dict]):
         ax.spines[:].set_visible(False)
     for ax in axes[len(tables) :]:
         ax.set_axis_off()
-    made.supylabel("layer", fontsize=8)
-    made.colorbar(image, ax=axes, label="density", aspect=30, pad=0.02)
-    return made
+    drawing.supylabel("layer", fontsize=8)
+    drawing.colorbar(image, ax=axes, label="density", aspect=30, pad=0.02)
+    return drawing
 
 
 def _mixture(moe: dict) -> str:
@@ -168,28 +168,28 @@ def _mixture(moe: dict) -> str:
     return words + "."
 
 
-def _declared(told: dict, counted: bool) -> str:
-    says = [told["pattern"] or "no pattern"]
-    if told["sparsity"] is not None:
-        says.append(f"sparsity {told['sparsity']:.1%}")
-    words = f"Declared by {told['source']}: {', '.join(says)}"
+def _declared(declaration: dict, counted: bool) -> str:
+    says = [declaration["pattern"] or "no pattern"]
+    if declaration["sparsity"] is not None:
+        says.append(f"sparsity {declaration['sparsity']:.1%}")
+    words = f"Declared by {declaration['source']}: {', '.join(says)}"
     if not counted:
         return f"{words}; not held against a count."
-    if not told["contradictions"]:
+    if not declaration["contradictions"]:
         return f"{words}; the count agrees."
-    return f"{words}; WRONG: it {'; it '.join(told['contradictions'])}."
+    return f"{words}; WRONG: it {'; it '.join(declaration['contradictions'])}."
 
 
-def _keys(found: dict) -> str:
+def _keys(mismatches: dict) -> str:
     amiss = [
-        f"{len(found[kind]):,} {kind} ({', '.join(found[kind][:SHOWN])}{', ...' if len(found[kind]) > SHOWN else ''})"
+        f"{len(names):,} {kind} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
         for kind in ("missing", "surplus", "misshapen")
-        if found[kind]
+        if (names := mismatches[kind])
     ]
-    if found["unjoined"]:
+    if mismatches["unjoined"]:
         amiss.append("tensors that it joins into one do not fit together, as when an expert is missing")
     words = f"WRONG: {'; '.join(amiss)}" if amiss else "none missing, none surplus"
-    return f"Tensors held against transformers' {found['model']}: {words}."
+    return f"Tensors held against transformers' {mismatches['model']}: {words}."
 
 
 def _table(report: dict) -> list[tuple]:
@@ -198,10 +198,10 @@ def _table(report: dict) -> list[tuple]:
         groups.setdefault((row["part"], row["module"]), []).append(row)
     lines = [(*HEADINGS, *LINES)]
     for part, tally in report["parts"].items():
-        own = {module: rows for (of, module), rows in groups.items() if of == part}
-        for module, rows in own.items():
+        modules = {module: rows for (of, module), rows in groups.items() if of == part}
+        for module, rows in modules.items():
             lines.append(_line(part, module, rows))
-        if not own:
+        if not modules:
             share = tally["nonzeros"] / tally["weights"] if tally["weights"] else 1.0
             lines.append((part, "", "", f"{tally['weights']:,}", f"{share:.4f}", *[""] * (len(LINES) + 3)))
     return lines
@@ -232,7 +232,7 @@ def _line(part: str, module: str, rows: list[dict]) -> tuple:
 
 
 def _short(paths: list[str]) -> list[str]:
-    """As many last parts of the paths as tell them apart."""
+    """The last parts of the paths, as many as make them different."""
     parts = [Path(path).parts for path in paths]
     for number in range(1, max(map(len, parts))):
         names = ["/".join(part[-number:]) for part in parts]

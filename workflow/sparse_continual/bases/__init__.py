@@ -1,1 +1,1 @@
-"""Where a base model comes from: generated, local, downloaded, published."""
+"""Sources of a base model: generated, local, downloaded, published."""

@@ -1,9 +1,8 @@
-"""Pickled weights made into safetensors, in a process of its own: `python -m sparse_continual.bases.convert`.
+"""Convert pickled weights to safetensors, in a separate process: `python -m sparse_continual.bases.convert`.
 
-A pickle is a program; torch reads it here with `weights_only=True`, which builds tensors and plain containers
-and nothing else, and a process of its own keeps what might go wrong away from the one that asked. Shards are
-mapped into memory and converted one by one. Tensors that share storage, as tied embeddings do, are written out
-each.
+A pickle is a program. torch reads it here with `weights_only=True`, which builds only tensors and plain containers, and
+the separate process isolates failures from the caller. Shards are mapped into memory and converted one by one. Tensors
+that share storage, as tied embeddings do, are each written in full.
 """
 
 import json
@@ -18,14 +17,14 @@ from sparse_continual.errors import UserError
 from sparse_continual.files import PART
 
 PICKLES = ("pytorch_model*.bin",)
-REFUSED = 3  # exit code when the one line on stderr is the reader's to mend
+REFUSED = 3  # exit code if the line on stderr is for the user
 
 
 def convert(source, target) -> None:
     """Write the checkpoint in `source` to the folder `target`, whole or not at all, its pickles as safetensors.
 
-    Everything else at the top of `source` (config, tokenizer, model code) is copied. Raises UserError when a
-    pickle holds anything but tensors by name, or is cut off, and when the disk is full.
+    Everything else at the top of `source` (config, tokenizer, model code) is copied. Raises UserError if a pickle holds
+    anything but named tensors, or is cut off, and if the disk is full.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -65,12 +64,12 @@ def _shard(number: int, count: int) -> str:
 
 
 def _apart(tensors: dict) -> dict:
-    """The tensors in memory that no two of them share, which safetensors asks for."""
-    apart, taken = {}, set()
+    """Copies of the tensors that share memory, because safetensors refuses shared memory."""
+    apart, storages = {}, set()
     for name, tensor in tensors.items():
         place = tensor.untyped_storage().data_ptr()
-        apart[name] = tensor.clone().contiguous() if place in taken else tensor.contiguous()
-        taken.add(place)
+        apart[name] = tensor.clone().contiguous() if place in storages else tensor.contiguous()
+        storages.add(place)
     return apart
 
 
@@ -80,20 +79,20 @@ def _read(pickle: Path) -> dict:
 
     try:
         mapped = zipfile.is_zipfile(pickle)  # files older than torch 1.6 cannot be mapped into memory
-        found = torch.load(pickle, map_location="cpu", weights_only=True, mmap=mapped)
+        tensors = torch.load(pickle, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch raises its own kinds, RuntimeError, EOFError and others for a bad file
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
-            f"{pickle.name}: not a pickle of tensors alone, or cut off ({reason}); nothing in it was run; "
+            f"{pickle.name}: not a pickle of tensors only, or cut off ({reason}); nothing in it was run; "
             "ask its authors for safetensors"
         ) from None
-    for name, value in found.items() if isinstance(found, dict) else [(pickle.name, found)]:
+    for name, value in tensors.items() if isinstance(tensors, dict) else [(pickle.name, tensors)]:
         if not isinstance(value, torch.Tensor):
             raise UserError(
-                f"{pickle.name}: {name!r} is a {type(value).__name__}, expected tensors by their names; "
+                f"{pickle.name}: {name!r} is a {type(value).__name__}, expected named tensors; "
                 "ask its authors for safetensors"
             )
-    return found
+    return tensors
 
 
 if __name__ == "__main__":

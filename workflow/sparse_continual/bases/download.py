@@ -1,16 +1,16 @@
 """Files of a model repository on the Hugging Face hub, through huggingface_hub: chosen, fetched, verified.
 
-The files go to the cache that all programs of the reader share (HF_HOME) and are used there: what is there
-already is not fetched again and needs no network; HF_HUB_OFFLINE=1 forbids all requests. The token is the
-reader's own (HF_TOKEN, or `hf auth login`). A connection that is cut is taken up again where it broke, five
-times; of a process that was killed, whole files stay, and a file that it was at is begun anew.
+The files go to the cache that all programs of the user share (HF_HOME) and are used there: files in the cache are not
+fetched again and need no network; HF_HUB_OFFLINE=1 forbids all requests. The token is the user's own (HF_TOKEN, or `hf
+auth login`). A broken connection is resumed up to five times. After a killed process whole files stay, and a partial
+file is fetched again from its start.
 
-Small files come first, so that a closed or unsuitable repository is refused before gigabytes are fetched;
-then the disk is asked for room. Sizes are compared with the hub's listing, and so is the SHA-256 of every
-file that the hub keeps one of, which all weights are (huggingface_hub itself compares sizes only). A file
-that differs is removed from the cache. Small files that the hub keeps no SHA-256 of go by their size alone.
+Small files come first, so that a closed or unsuitable repository is refused before gigabytes are fetched; then the free
+disk space is checked. Sizes are compared with the hub's listing, and so is the SHA-256 of every file for which the hub
+has one, which includes all weights (huggingface_hub itself compares only sizes). A file that differs is removed from
+the cache. For small files without a SHA-256 on the hub only the size is checked.
 
-Every failure is a UserError of one line: repository and revision, what happened, how to mend it.
+Every failure is a UserError of one line: repository and revision, the cause, and the fix.
 """
 
 import errno
@@ -34,22 +34,22 @@ SMALL = ("*.json", "tokenizer*", "*.model", "merges.txt", "vocab.txt", "*.jinja"
 CODE = ("*.py",)
 WEIGHTS = ("*.safetensors",)
 CONFIGS = ("config.json", "*_config.json")
-OTHER_COPIES = ("consolidated*",)  # the same weights again, in their author's own format
+OTHER_COPIES = ("consolidated*",)  # the same weights in their author's own format
 MASKS = ("*.npz",)
-ONLY = {"masks": MASKS, "config": ("config.json",)}  # kind -> what is fetched in place of weights
+ONLY = {"masks": MASKS, "config": ("config.json",)}  # kind -> files that are fetched instead of weights
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # not for a process that opens pickles
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # hidden from the process that opens pickles
 
 
 def check_name(repo: str) -> None:
-    """Raise UserError when `repo` cannot be owner/name of a repository; no network is used."""
+    """Raise UserError if `repo` cannot be owner/name of a repository; no network is used."""
     part = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
     if not re.fullmatch(f"{part}/{part}", repo) or ".." in repo or "--" in repo:
         raise UserError(f"hub: repo is {repo!r}, expected owner/name")
 
 
 def check_commit(repo: str, revision: str) -> None:
-    """Raise UserError when `revision` is no whole commit hash; no network is used."""
+    """Raise UserError if `revision` is not a whole commit hash; no network is used."""
     if not COMMIT.fullmatch(revision):
         raise UserError(
             f"hub: revision of {repo} is {revision!r}, expected the 40 hex digits of a commit, because "
@@ -68,47 +68,47 @@ def fetch(
 ) -> Path:
     """The folder with the verified files of `repo` at `revision`: config, tokenizer and weights.
 
-    revision: commit, branch or tag; None is the default branch. The folder is that of the commit in the
-    cache; or `folder`, made anew, where the repository offers pickled weights alone and `convert_pickles`
-    allows to convert them there, in a process of their own. kind "masks" fetches `.npz` masks, with whatever
-    small files lie beside them, and kind "config" config.json and its like (`CONFIGS`) alone, for models too
-    large to download. Model code (`*.py`) is fetched with `trust_remote_code` alone; without it, a model that
-    transformers itself does not know is refused, unless it is not `to_load`, but only to be read.
+    revision: commit, branch or tag; None is the default branch. The folder is that of the commit in the cache; or a new
+    `folder`, if the repository offers only pickled weights and `convert_pickles` allows a separate process to convert
+    them there. kind: "masks" fetches `.npz` masks with the small files beside them; "config" fetches only config.json
+    and similar files (`CONFIGS`), for models too large to download. Model code (`*.py`) is fetched only with
+    `trust_remote_code`; without it, a model that transformers itself does not know is refused, unless it is not
+    `to_load`, but only to be read.
 
-    Raises UserError, one line, for everything that the reader can mend.
+    Raises UserError, one line, for every failure that the user can fix.
     """
     check_name(repo)
     name = f"hub: {repo} at {revision or 'its default branch'}"
-    with _told(name, repo):
+    with _as_one_line(name, repo):
         commit, files, path = _listing(name, repo, revision, kind)
         offline = path is not None
         weights, pickled = _choose(files, kind)
         _refuse_weights(name, files, weights, kind, pickled and not convert_pickles)
         small = _small(files, kind, CODE if trust_remote_code else ())
         if not offline:
-            path = _take(repo, commit, small)
+            path = _download(repo, commit, small)
         if to_load and kind == "weights":
             _refuse_code(name, path, trust_remote_code)
         if not offline:
             _refuse_full_disk(name, path, [files[file] for file in weights], folder if pickled else None)
-            path = _take(repo, commit, small + weights)
+            path = _download(repo, commit, small + weights)
         for file in small + weights:
             _verify(name, path / file, files[file])
     return _converted(name, path, Path(folder)) if pickled else path
 
 
 def record(folder) -> dict[str, dict]:
-    """{file: {"bytes", "sha256"}} of the files that were fetched into `folder`; each is read once."""
+    """{file: {"bytes", "sha256"}} of the fetched files in `folder`; each is read once."""
     kinds = SMALL + CODE + WEIGHTS + convert.PICKLES + MASKS
-    found = sorted(path for path in Path(folder).iterdir() if path.is_file() and _matches(path.name, kinds))
-    return {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in found}
+    fetched = sorted(path for path in Path(folder).iterdir() if path.is_file() and _matches(path.name, kinds))
+    return {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in fetched}
 
 
 def planned(entry: dict) -> dict:
-    """What downloading an entry of the registry will take, found without any request to the hub.
+    """The size and conditions of the download of a registry entry, without a request to the hub.
 
-    {"bytes" (declared, or None), "licence", "gated", "token": whether the reader has one, "cached": whether
-    all files of this revision are in the cache, "free": bytes on the cache's disk}.
+    {"bytes" (declared, or None), "licence", "gated", "token": whether the user has one, "cached": whether all files of
+    this revision are in the cache, "free": bytes on the cache's disk}.
     """
     from huggingface_hub import constants, get_token
 
@@ -123,10 +123,10 @@ def planned(entry: dict) -> dict:
 
 
 def cached(repo: str, revision: str | None, kind: str = "weights") -> Path | None:
-    """The folder in the cache with the files that `fetch` takes of `repo` at `revision`, or None.
+    """The folder in the cache with the files that `fetch` needs of `repo` at `revision`, or None.
 
-    No request is made. What belongs there is read from the hub's listing where the cache holds it; programs
-    that fetch single files leave none, and then what is there counts as all.
+    Makes no request. The hub's listing in the cache names the needed files; programs that fetch single files leave no
+    listing, and then the cached files count as complete.
     """
     from huggingface_hub import get_cached_repo_tree, snapshot_download
     from huggingface_hub.errors import CachedRepoTreeNotFoundError, LocalEntryNotFoundError
@@ -141,12 +141,12 @@ def cached(repo: str, revision: str | None, kind: str = "weights") -> Path | Non
     except CachedRepoTreeNotFoundError:
         listed = held
     weights, _ = _choose(listed, kind)
-    wanted = {*weights, *_small(listed, kind)}
-    return path if weights and wanted <= held else None
+    needed = {*weights, *_small(listed, kind)}
+    return path if weights and needed <= held else None
 
 
 def _listing(name: str, repo: str, revision: str | None, kind: str):
-    """(commit, {file: its entry}, None) as the hub lists the top folder; where the hub is out of reach,
+    """(commit, {file: its entry}, None) from the hub's listing of the top folder; if the hub cannot be reached,
     (commit, {file: None}, folder) of the cache."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
@@ -169,18 +169,18 @@ def _listing(name: str, repo: str, revision: str | None, kind: str):
         if path is None:
             raise UserError(
                 f"{name}: not in the Hugging Face cache and not downloadable ({_first_line(error)}); "
-                "run this where there is a network"
+                "run this with a network"
             ) from None
         return path.name, dict.fromkeys(file.name for file in path.iterdir()), path
 
 
 def _top(entries) -> dict:
-    """{file: entry} of the files in the top folder of a listing."""
+    """{file: entry} of the files at the top of a listing."""
     return {entry.path: entry for entry in entries if hasattr(entry, "size") and "/" not in entry.path}
 
 
 def _choose(files, kind: str) -> tuple[list[str], bool]:
-    """Which of the `files` are the weights (or what else the `kind` is), and whether these are pickles."""
+    """(those of `files` that hold the weights, or the `kind`; whether they are pickles)."""
     if kind in ONLY:
         return [file for file in files if _matches(file, ONLY[kind])], False
     whole = [file for file in files if _matches(file, WEIGHTS) and not _matches(file, OTHER_COPIES)]
@@ -189,7 +189,7 @@ def _choose(files, kind: str) -> tuple[list[str], bool]:
 
 
 def _small(files, kind: str, more=()) -> list[str]:
-    """Which of the `files` come with what `_choose` chose, `more` patterns included."""
+    """Those of `files` that accompany the weights, and those that match the patterns `more`."""
     patterns = (CONFIGS if kind == "config" else SMALL) + more
     return [file for file in files if _matches(file, patterns)]
 
@@ -198,28 +198,28 @@ def _matches(file: str, patterns) -> bool:
     return any(fnmatch(file, pattern) for pattern in patterns)
 
 
-def _take(repo: str, commit: str, files: list[str]) -> Path:
+def _download(repo: str, commit: str, files: list[str]) -> Path:
     """The folder of `commit` in the cache, with `files` in it."""
     from huggingface_hub import snapshot_download
 
-    wanted = [glob.escape(file) for file in files]
+    patterns = [glob.escape(file) for file in files]
     try:
-        return Path(snapshot_download(repo, revision=commit, allow_patterns=wanted))
-    except RuntimeError as error:  # what hf_xet raises for whatever breaks on its way
+        return Path(snapshot_download(repo, revision=commit, allow_patterns=patterns))
+    except RuntimeError as error:  # hf_xet raises it for every failure
         raise OSError(_first_line(error)) from error
 
 
 def _refuse_weights(name: str, files, weights: list[str], kind: str, pickles_forbidden: bool) -> None:
     if pickles_forbidden:
         raise UserError(
-            f"{name}: offers pickled weights alone ({weights[0]}), which can run code when they are read; "
-            "allow them to be converted to safetensors, as plain tensors and in a process of their own, with "
+            f"{name}: offers only pickled weights ({weights[0]}), which can run code when they are read; "
+            "to allow their conversion to safetensors, as plain tensors and in a separate process, set "
             "convert_pickles: true"
         )
     if not weights:
         expected = {"masks": "masks (*.npz)", "config": "config.json"}.get(kind, "safetensors weights")
-        found = ", ".join(sorted(files)[:5]) or "nothing"
-        raise UserError(f"{name}: offers no {expected}; found {found}; name a commit that has {expected}")
+        listed = ", ".join(sorted(files)[:5]) or "nothing"
+        raise UserError(f"{name}: offers no {expected}; found {listed}; name a commit that has {expected}")
 
 
 def _refuse_code(name: str, folder: Path, trusted: bool) -> None:
@@ -239,13 +239,13 @@ def _refuse_code(name: str, folder: Path, trusted: bool) -> None:
         )
     if not trusted:
         raise UserError(
-            f"{name}: its architecture ({kind}) is built by the repository's own code alone, and no code was "
+            f"{name}: its architecture ({kind}) needs the repository's own code, and no code was "
             "fetched; read that code, then allow it for this model with trust_remote_code: true"
         )
 
 
 def _refuse_full_disk(name: str, path: Path, weights: list, folder) -> None:
-    """Raise UserError when the weights that the cache lacks, or converted ones in `folder`, do not fit."""
+    """Raise UserError if the missing weights, or converted ones in `folder`, do not fit on the disk."""
     from huggingface_hub import constants
 
     cache = constants.HF_HUB_CACHE
@@ -279,26 +279,26 @@ def _words(size: int) -> str:
 
 
 def _verify(name: str, file: Path, entry) -> None:
-    """Raise UserError when `file` in the cache is not what the hub lists; it is removed then."""
-    found = file.stat().st_size
-    if entry is not None and found != entry.size:
+    """Raise UserError, and remove `file` from the cache, if it differs from the hub's listing."""
+    size = file.stat().st_size
+    if entry is not None and size != entry.size:
         _remove(file)
         raise UserError(
-            f"{name}: {file.name} has {found} bytes, and the hub lists {entry.size}; "
-            "it was removed from the cache; run this again to fetch it anew"
+            f"{name}: {file.name} has {size} bytes, but the hub lists {entry.size}; "
+            "it was removed from the cache; run this again to fetch it"
         )
-    blob = Path(os.readlink(file)).name if file.is_symlink() else ""  # what the hub calls the content
+    blob = Path(os.readlink(file)).name if file.is_symlink() else ""  # the hub's name of the content
     expected = entry.lfs.sha256 if entry is not None and entry.lfs else blob
     if SHA256.fullmatch(expected) and (digest := sha256_of(file)) != expected:
         _remove(file)
         raise UserError(
-            f"{name}: {file.name} has SHA-256 {digest}, and the hub lists {expected}; "
-            "it was removed from the cache; run this again to fetch it anew"
+            f"{name}: {file.name} has SHA-256 {digest}, but the hub lists {expected}; "
+            "it was removed from the cache; run this again to fetch it"
         )
 
 
 def _remove(file: Path) -> None:
-    """Remove a file of the cache with everything that its link leads to."""
+    """Remove a file of the cache and the targets of its link."""
     links = [file]
     while links[-1].is_symlink():
         links.append(links[-1].parent / os.readlink(links[-1]))
@@ -307,7 +307,7 @@ def _remove(file: Path) -> None:
 
 
 def _converted(name: str, source: Path, folder: Path) -> Path:
-    """`folder` with the safetensors that a process of its own made of the pickles in `source`."""
+    """`folder` with the safetensors that a separate process made from the pickles in `source`."""
     import sparse_continual
 
     environment = {key: value for key, value in os.environ.items() if key not in SECRETS}
@@ -323,7 +323,7 @@ def _converted(name: str, source: Path, folder: Path) -> Path:
     if done.returncode < 0:
         raise UserError(
             f"{name}: converting its pickles was killed by signal {-done.returncode}; a shard and its copy must fit "
-            "into memory: give the job more"
+            "into memory: increase the job's memory"
         )
     if done.returncode:
         raise RuntimeError(done.stderr)
@@ -331,38 +331,36 @@ def _converted(name: str, source: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def _told(name: str, repo: str):
-    """Turn what huggingface_hub, the network and the disk raise into one line that says how to mend it."""
+def _as_one_line(name: str, repo: str):
+    """Turn errors of huggingface_hub, the network and the disk into one line with the fix."""
     from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError
 
     try:
         yield
     except (OSError, HTTPError) as error:
         if isinstance(error, LocalEntryNotFoundError) and error.__cause__:
-            error = error.__cause__  # why there was no file
-        raise UserError(f"{name}: {_mending(error, repo)}") from None
+            error = error.__cause__  # the reason why there was no file
+        raise UserError(f"{name}: {_cause_and_fix(error, repo)}") from None
 
 
-def _mending(error: Exception, repo: str) -> str:
-    """What happened, and what the reader can do about it."""
+def _cause_and_fix(error: Exception, repo: str) -> str:
+    """The cause of a failure, and what the user can do."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
     if isinstance(error, HfHubHTTPError):
-        return _answered(error, repo)
+        return _refusal(error, repo)
     place, number = constants.HF_HUB_CACHE, getattr(error, "errno", None)
     if number == errno.ENOSPC:
         free = _words(_free(place))
         return f"the disk of {place} is full ({free} free); make room there, or choose another with HF_HOME"
     if number in NOT_WRITABLE:
-        return (
-            f"the cache cannot be written ({_first_line(error)}); mend that, or choose another with HF_HOME"
-        )
-    return f"the download broke off ({_first_line(error)}); run this again: whole files are kept"
+        return f"the cache cannot be written ({_first_line(error)}); fix that, or choose another with HF_HOME"
+    return f"the download stopped ({_first_line(error)}); run this again: whole files are kept"
 
 
-def _answered(error, repo: str) -> str:
-    """What a refusal by the hub means, and what the reader can do about it."""
+def _refusal(error, repo: str) -> str:
+    """The meaning of a refusal by the hub, and what the user can do."""
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 

@@ -1,4 +1,4 @@
-"""What a base that the workflow did not make is, found by loading it once."""
+"""Facts of a base that the workflow did not make, found by loading it once."""
 
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import load_model, load_tokenizer
@@ -7,11 +7,10 @@ from sparse_continual.models.shape import shape_of
 
 
 def facts_of(folder, trust_remote_code=False) -> dict:
-    """{"folder" (to be used in place), "trust_remote_code", "shape", "parameters", "model_type"} of a
-    checkpoint that loads.
+    """{"folder" (used in place), "trust_remote_code", "shape", "parameters", "model_type"} of a loadable checkpoint.
 
-    Raises UserError when weights or tokenizer cannot be loaded or do not fit each other, and when the model is another
-    than the one that is planned with.
+    Raises UserError if weights or tokenizer cannot be loaded or do not fit each other, and if the model differs from
+    the plan's.
     """
     tokenizer = load_tokenizer(folder, trust_remote_code)
     model = load_model(folder, trust_remote_code=trust_remote_code)
@@ -29,13 +28,13 @@ def facts_of(folder, trust_remote_code=False) -> dict:
 
 
 def check_vocabulary(folder, tokenizer, rows: int) -> None:
-    """Raise UserError when `tokenizer` gives a token an id that the embedding of the checkpoint, of `rows`, lacks."""
+    """Raise UserError if a token of `tokenizer` has no row in the checkpoint's embedding of `rows` rows."""
     if len(tokenizer) > rows:
         raise UserError(
             f"{folder}: the tokenizer has {len(tokenizer)} tokens, the embedding {rows} rows; "
             "expected at least as many rows as tokens; copy the tokenizer that belongs to these weights"
         )
-    # ids may leave gaps, so that fewer tokens than rows still have too high ones
+    # ids may have gaps, so fewer tokens than rows can still have an id that is too high
     token, highest = max(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
     if highest >= rows:
         raise UserError(

@@ -1,13 +1,13 @@
-"""MaskLLM's published masks: an .npz file of bits, to be put on the dense model that they were learned for.
+"""MaskLLM's published masks: an .npz file of bits for the dense model on which they were learned.
 
     P.weight.mask    uint8 [ceil(weights / 8)]: the whole matrix in row-major order, bit-packed in numpy's default,
                      big order: weight i is bit 7 - i % 8 of byte i // 8
 
-Weights are kept as they are and the others set to zero. Source: NVlabs/MaskLLM (arXiv 2409.17481),
-`tool_compress_mask.py` and `eval_llama_ppl.py`, which also hold what is checked here: at most two of every four
-neighbours are kept, and a share of half of all within 0.0001.
+Kept weights do not change; the others become zero. Source: NVlabs/MaskLLM (arXiv 2409.17481), `tool_compress_mask.py`
+and `eval_llama_ppl.py`, which make the same checks as here: at most two of every four neighbours are kept, and the kept
+share is a half within 0.0001.
 
-A matrix outside the decoder's blocks, such as the head, may have a mask of ones alone: it is left whole.
+A matrix outside the decoder's blocks, such as the head, may have a mask of ones only: it stays dense.
 
 Nothing in such a file is run: it is read without pickles. Limits: 2:4 masks.
 """
@@ -24,15 +24,15 @@ from sparse_continual.models.checkpoint import by
 from sparse_continual.models.reader import DENSE, Checkpoint, rewrite
 
 END = ".mask"
-KEPT, OF = 2, 4  # of so many neighbours
-SHORT = 1e-4  # share of all weights that may be missing to a half
+KEPT, OF = 2, 4  # kept weights per group of neighbours
+SHORT = 1e-4  # accepted deficit of the kept share
 
 
 def masks(file):
     """Iterator of (parameter name, uint8 bits as stored), one matrix in memory at a time.
 
-    Raises UserError naming the file, and the entry where it is one: no whole .npz file, an entry that is no flat
-    array of bytes (a pickled object among them), or whose name is not that of a parameter's mask.
+    Raises UserError naming the file, and the entry if there is one: a file that is not a whole .npz, an entry that is
+    not a flat array of bytes (such as a pickled object), or whose name is not that of a parameter's mask.
     """
     with _opened(file) as entries:
         for key in entries.files:
@@ -46,7 +46,7 @@ def _opened(file):
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{file}: not a whole .npz file of masks ({error}); copy the file again") from None
     if not isinstance(entries, np.lib.npyio.NpzFile):
-        raise UserError(f"{file}: holds one array alone; expected an .npz file of masks")
+        raise UserError(f"{file}: holds only one array; expected an .npz file of masks")
     with entries:
         yield entries
 
@@ -59,23 +59,23 @@ def _named(file, key: str) -> str:
 
 def _bits(file, key: str, entries) -> np.ndarray:
     try:
-        found = entries[key]
+        array = entries[key]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{file}: entry {key!r} cannot be read ({error}); expected bits, without pickled objects"
         ) from None
-    if found.dtype != np.uint8 or found.ndim != 1:
+    if array.dtype != np.uint8 or array.ndim != 1:
         raise UserError(
-            f"{file}: entry {key!r} is {found.dtype} of {list(found.shape)}, expected a flat uint8"
+            f"{file}: entry {key!r} is {array.dtype} of {list(array.shape)}, expected a flat uint8"
         )
-    return found
+    return array
 
 
 def unpack(where: str, bits: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """bool[rows, columns] of one matrix's bits.
 
-    Raises UserError naming `where` when the bits are not as many as the weights, fill up their last byte with other
-    than zeros, or are not 2:4.
+    Raises UserError naming `where` if the number of bits differs from that of the weights, if the last byte is not
+    padded with zeros, or if the mask is not 2:4.
     """
     weights = math.prod(shape)
     if len(shape) != 2 or shape[1] % OF:
@@ -100,8 +100,7 @@ def unpack(where: str, bits: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _is_whole(name: str, bits: np.ndarray, shape) -> bool:
-    """Whether the bits of a matrix outside the decoder's blocks, whose parameters have a number in their names, are
-    all set."""
+    """Whether all bits of a matrix outside the decoder's blocks are set (names in blocks contain a number)."""
     weights = math.prod(shape)
     if any(word.isdigit() for word in name.split(".")) or len(bits) != -(-weights // 8):
         return False
@@ -110,11 +109,11 @@ def _is_whole(name: str, bits: np.ndarray, shape) -> bool:
 
 
 def apply_masks(base_folder, file, out) -> None:
-    """Write the checkpoint in `base_folder` to the new folder `out`, with the weights that the masks of `file` leave
-    out set to zero; `out` appears whole or not at all.
+    """Write the checkpoint in `base_folder` to the new folder `out`, with zeros where the masks of `file` are zero;
+    `out` appears whole or not at all.
 
-    Raises UserError when the masks do not fit the base (a parameter that it lacks or that is stored another way,
-    another shape), as `masks` and `unpack` do, and as `models.reader.decode` does.
+    Raises UserError if the masks do not fit the base (a missing parameter, one that is stored in another way, another
+    shape), as `masks` and `unpack` do, and as `models.reader.decode` does.
     """
     import torch
 
@@ -131,7 +130,7 @@ def apply_masks(base_folder, file, out) -> None:
             unpack(f"{file}: {name}", bits, base.shapes[name])
             keys[name] = name + END
     if not keys:
-        raise UserError(f"{file}: no mask in it that leaves out a weight")
+        raise UserError(f"{file}: found no mask that removes a weight")
     with _opened(file) as entries:
 
         def masked(name, tensor):

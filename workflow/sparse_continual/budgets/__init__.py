@@ -1,1 +1,1 @@
-"""Arithmetic on config alone: what a condition costs, and the shapes of its fair dense controls."""
+"""Arithmetic on config alone: the costs of a condition, and the shapes of its fair dense controls."""

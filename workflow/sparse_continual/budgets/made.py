@@ -1,4 +1,4 @@
-"""What of a condition only its checkpoint tells: shape and weights that exist, once made, or as declared before."""
+"""Shape and existing weights of a condition's checkpoint: counted, or declared before a download."""
 
 import csv
 
@@ -9,7 +9,7 @@ from sparse_continual.topologies.density import common_pattern
 
 
 def known(row: dict) -> dict:
-    """A row of `Study.priced` with the shape of a model that was downloaded, and what was counted in it."""
+    """A row of `Study.priced` with the shape of a downloaded model and the counts of its weights."""
     if row["shape"] is None:
         row = {**row, "shape": _shape(row)}
     if "densities" in row:
@@ -21,17 +21,17 @@ def known(row: dict) -> dict:
 
 
 def _shape(row: dict) -> dict:
-    """The shape of the model that was made, with FLOPs of the rows that are to be priced."""
-    made = read_manifest(row["model"])
-    if not made["shape"].get("counted"):
-        return made["shape"]
+    """The shape of the model, with FLOPs for the rows that are priced."""
+    manifest = read_manifest(row["model"])
+    if not manifest["shape"].get("counted"):
+        return manifest["shape"]
     rows = {row["row_tokens"], *(text["tokens"] for text in [(row["making"] or {}).get("text")] if text)}
-    return shape_of(made["folder"], made.get("trust_remote_code", False), rows)
+    return shape_of(manifest["folder"], manifest["trust_remote_code"], rows)
 
 
 def declared(row: dict, shape: dict, facts: dict) -> dict | None:
-    """The row before anything was downloaded: `shape`, {} when not known, and what the registry says (`facts`:
-    pattern and sparsity) of a topology that is to be counted. None where too little is known for a price."""
+    """The row before a download: `shape`, {} if not known, and the registry's `facts` (pattern and sparsity) of a
+    topology that will be counted. None if too little is known for a price."""
     if not shape:
         return None
     row = {**row, "shape": shape}

@@ -1,4 +1,4 @@
-"""What `snakemake plan` prints: what is planned, what it costs and can show, and what the data lost on the way in."""
+"""The output of `snakemake plan`: the design, its costs, its power, and the items lost when data were built."""
 
 import csv
 from pathlib import Path
@@ -15,33 +15,39 @@ from sparse_continual.streams.tasks import HANDLING
 from sparse_continual.training.arithmetic import Shape, forward_flops, training_flops
 
 DECLARED = " declared"
-UNCOUNTED = "declared: as the registry of published checkpoints has it, until it is counted in the weights."
+UNCOUNTED = "declared: as in the registry of published checkpoints, until it is counted in the weights."
 WORDS = ("stream", "condition", "base", "topology", "pattern", "shape", "matched_to", "matched_on")
 
 
 def plan_text(study, budget=None, streams=()) -> str:
     """The plan of `study` as plain text.
 
-    budget: path of budget.csv; streams: manifest of the first block's tasks of every stream. Without them
-    conditions are priced by what is declared of models that were not downloaded yet, and marked so.
+    budget: path of budget.csv; streams: for every stream, the manifest of the first block's tasks. Without them,
+    models that are not downloaded are priced by their declarations, and marked so.
     """
     parts = [*_downloads(study)]
     rows = _rows(verified(budget)) if budget else _declared(study)
     for place, name in enumerate(study.streams):
-        own = [row for row in rows if row["stream"] == name]
+        stream_rows = [row for row in rows if row["stream"] == name]
         unknown = [
-            condition for condition in study.conditions if condition not in [r["condition"] for r in own]
+            condition
+            for condition in study.conditions
+            if condition not in [r["condition"] for r in stream_rows]
         ]
         parts += [
             f"Study {study.name}, stream {name}: {len(study.conditions)} conditions x {len(study.blocks)} blocks x "
             f"{len(study.tasks(name))} tasks; {len(study.tuning_blocks)} tuning blocks, "
             f"{len(study.study['tuning']['learning_rates'])} learning rates each.",
             "",
-            *([table(own), ""] if own else []),
+            *([table(stream_rows), ""] if stream_rows else []),
             *_unknown(study),
-            *([UNCOUNTED, ""] if any(row["pattern"].endswith(DECLARED) for row in own) else []),
-            *_at_most(study, own),
-            *([f"Not priced before their checkpoint is there: {', '.join(unknown)}.", ""] if unknown else []),
+            *([UNCOUNTED, ""] if any(row["pattern"].endswith(DECLARED) for row in stream_rows) else []),
+            *_at_most(study, stream_rows),
+            *(
+                [f"Not priced before their checkpoint is downloaded: {', '.join(unknown)}.", ""]
+                if unknown
+                else []
+            ),
             *(_losses(read_manifest(streams[place])["folder"]) if budget else []),
             *(f"Block {block}: {' > '.join(study.order(name, block))}" for block in study.blocks),
             "",
@@ -52,7 +58,7 @@ def plan_text(study, budget=None, streams=()) -> str:
 
 
 def _unknown(study) -> list[str]:
-    """One line for every base of the study whose FLOPs are not known, with why; then an empty one."""
+    """One line with the reason for every base whose FLOPs are not known; then an empty line."""
     bases = dict.fromkeys(study.condition(name)["base"] for name in study.conditions)
     lines = [
         f"Base {base}: FLOPs and hours are not known, shown as ?, because {why}."
@@ -63,9 +69,7 @@ def _unknown(study) -> list[str]:
 
 
 def _at_most(study, rows: list[dict]) -> list[str]:
-    """What of the nonzeros of `rows` is an upper bound: N:M, and whole heads and channels, of a base that may lack
-    weights already.
-    """
+    """A note on nonzeros that are an upper bound: N:M, heads or channels, on a base that may already be sparse."""
     bounded = []
     for row in rows:
         pattern = study.config["topologies"][row["topology"]].get("pattern", "dense")
@@ -74,47 +78,47 @@ def _at_most(study, rows: list[dict]) -> list[str]:
     if not bounded:
         return []
     return [
-        f"At most so many nonzeros: {', '.join(bounded)}. Weights that the base lacks already stay absent, also in "
-        "groups of N:M and in heads and channels that stay.",
+        f"Nonzeros are upper bounds: {', '.join(bounded)}. Weights that the base lacks already stay absent, also in "
+        "groups of N:M and in kept heads and channels.",
         "",
     ]
 
 
 def _downloads(study) -> list[str]:
-    """What must be downloaded, or was: size, licence, gating, whether a token is there, and the disk's room."""
-    lines, wanted, written = [("base", "repository", "commit", "size", "licence", "gated", "state")], {}, []
+    """Downloads, planned or done: size, licence, gating, whether a token exists, and the free disk space."""
+    lines, needed, written = [("base", "repository", "commit", "size", "licence", "gated", "state")], {}, []
     first = {study.condition(name)["base"]: name for name in reversed(study.conditions)}
     for base, condition in reversed(first.items()):
-        made = Path(study.model(condition, study.blocks[0]).manifest).exists()
+        exists = Path(study.model(condition, study.blocks[0]).manifest).exists()
         for one in study.downloads(base):
             gated = {True: "yes", False: "no", None: "not known"}[one["gated"]]
             state = "in the cache" if one["cached"] else "to be downloaded"
             cells = [_bytes([one["bytes"]]), one["licence"] or "not stated", gated, state]
             lines.append((base, one["repo"], one["revision"][:8], *cells))
-            written.append(0 if made else one["written"])
-            wanted[one["repo"], one["revision"]] = one
-    if not wanted:
+            written.append(0 if exists else one["written"])
+            needed[one["repo"], one["revision"]] = one
+    if not needed:
         return []
-    free = next(iter(wanted.values()))["free"]
-    lacking = [one for one in wanted.values() if not one["cached"]]
-    copies = f", {_bytes(written)} to be made of it in {STORE}" if any(size != 0 for size in written) else ""
-    told = [
-        "Downloads. Nothing is downloaded for a plan; `snakemake download` fetches what is not in the cache.",
+    free = next(iter(needed.values()))["free"]
+    lacking = [one for one in needed.values() if not one["cached"]]
+    copies = f", {_bytes(written)} to write into {STORE}" if any(size != 0 for size in written) else ""
+    output = [
+        "Downloads. A plan downloads nothing; `snakemake download` fetches everything that is not in the cache.",
         *aligned(lines, left=(0, 1, 2, 4, 5, 6)),
         f"Disk: {_bytes([one['bytes'] for one in lacking])} to download into the cache, where {number(free)}B are "
         f"free{copies}.",
     ]
-    if any(one["token"] for one in wanted.values()):
-        told.append("Token: there.")
+    if any(one["token"] for one in needed.values()):
+        output.append("Token: found.")
     elif any(one["gated"] for one in lacking):
-        told.append("Token: none, and gated repositories need one: run `hf auth login`, or set HF_TOKEN.")
+        output.append("Token: none, but gated repositories need one: run `hf auth login`, or set HF_TOKEN.")
     else:
-        told.append("Token: none, and none is needed as far as is known.")
-    return [*told, ""]
+        output.append("Token: none; as far as is known, none is needed.")
+    return [*output, ""]
 
 
 def _bytes(sizes: list) -> str:
-    """The sum of sizes, as far as they are known."""
+    """The sum of the known sizes."""
     total = f"{number(sum(size or 0 for size in sizes))}B"
     if None not in sizes:
         return total
@@ -122,22 +126,22 @@ def _bytes(sizes: list) -> str:
 
 
 def _declared(study) -> list[dict]:
-    """Rows of budget.csv before models are downloaded, of the conditions of which enough is declared."""
+    """Rows of budget.csv before models are downloaded, for the conditions whose declarations allow a price."""
     facts, rows = study.published(), []
     for stream in study.streams:
-        found = [
+        conditions = [
             declared(row, study.shape(row["condition"]), facts.get(row["base"], {}))
             for row in priced(study, stream)
         ]
-        found = [row for row in found if row]
-        for row, given in zip(price(found), found, strict=True):
-            counted = "densities" in given
+        conditions = [row for row in conditions if row]
+        for row, condition in zip(price(conditions), conditions, strict=True):
+            counted = "densities" in condition
             rows.append({"stream": stream, **row, "pattern": row["pattern"] + DECLARED * counted})
     return rows
 
 
 def _preparation(phases: list[dict]) -> str:
-    """What is trained before any stream: pretraining and recovery, each model once; teachers apart."""
+    """Trainings before any stream: pretraining and recovery, each model once; teachers separately."""
     trainings = [phase | _phase_costs(phase) for phase in phases if phase["shape"]]
     total = sum(phase["hours"] or 0 for phase in trainings)
     count = f"{len(trainings)} trainings of bases (pretraining, recovery)"
@@ -148,7 +152,7 @@ def _preparation(phases: list[dict]) -> str:
     if taught:
         flops, total = (sum(phase[key] for phase in taught) for key in ("teacher_flops", "teacher_hours"))
         lines.append(
-            f"Beside them the forward passes of the teachers of {len(taught)} recoveries: {number(flops)}FLOP, "
+            f"In addition, forward passes of the teachers of {len(taught)} recoveries: {number(flops)}FLOP, "
             f"{total:.2f} hours."
         )
     return "\n".join(lines)
@@ -165,13 +169,13 @@ def _phase_costs(phase: dict) -> dict:
     return {
         "hours": hours(phase["steps"], training),
         "teacher_flops": phase["steps"] * forward,
-        # as of the FLOPs, a third of a step's fixed time; at tiny size 0.4 of a step was measured in all
+        # a forward pass is a third of a step's FLOPs, and of its fixed time; at tiny size 0.4 of a step was measured
         "teacher_hours": hours(phase["steps"], forward, step_seconds=STEP_SECONDS / 3),
     }
 
 
 def _methods(topologies: list[dict]) -> list[str]:
-    """What the methods themselves have pass through their models, each topology's once, and all that are made."""
+    """The cost of the pruning methods: a row per topology, and the total."""
     lines, total, unknown = (
         [("topology", "base", "method", "models", "forward", "backward", "FLOP each", "FLOP")],
         0,
@@ -198,7 +202,7 @@ def _methods(topologies: list[dict]) -> list[str]:
 
 
 def _power(study) -> list[str]:
-    """What the planned blocks can show of the study's claims."""
+    """The power of the planned blocks for the study's claims."""
     from sparse_continual.verdicts.findings import power_rows
     from sparse_continual.verdicts.registration import in_words, path_of, pilot_of
 
@@ -218,7 +222,7 @@ def _power(study) -> list[str]:
 
 
 def _rows(path) -> list[dict]:
-    """Rows of budget.csv, numbers as numbers, None where not known; names stay text, whatever they look like."""
+    """Rows of budget.csv; numbers as numbers, None if not known; names stay text, even if they look like numbers."""
     with open(path, encoding="utf-8", newline="") as handle:
         return [
             {key: value if key in WORDS else float(value) if value else None for key, value in row.items()}
@@ -227,7 +231,7 @@ def _rows(path) -> list[dict]:
 
 
 def _losses(folder) -> list[str]:
-    """One line per task whose source counted what was done to its items."""
+    """One line per task whose source counted changes of its items."""
     lines = []
     for task in read_json(folder / "tasks.json"):
         counted = {key: task["facts"][key] for key in HANDLING if key in task["facts"]}

@@ -1,9 +1,9 @@
-"""What every condition costs, before anything is made: one row each, and a table for the terminal.
+"""The costs of every condition, before anything is made: one row each, and a table for the terminal.
 
-The hours are an estimate of training on the streams and of the trials of learning rates, without pretraining
-(budgets/plan.py adds it) and scoring: per step a fixed time, which is all there is at tiny size, plus executed
-FLOPs over throughput. The defaults are those of one thread of a current server CPU in float32, by which a
-step of 16 x 128 tokens at 1M to 15M weights comes out within a third; give your own for other machines.
+The hours estimate training on the streams and the trials of learning rates, without pretraining (budgets/plan.py adds
+it) and scoring: per step a fixed time, which dominates at tiny size, plus executed FLOPs over throughput. The defaults
+are those of one thread of a current server CPU in float32. With them a step of 16 x 128 tokens at 1M to 15M weights is
+within a third of the measured time; set your own for other machines.
 """
 
 from sparse_continual.budgets.pruning import NOTHING, making
@@ -22,25 +22,24 @@ from sparse_continual.training.arithmetic import (
 )
 
 THROUGHPUT = 7e10  # FLOP/s
-STEP_SECONDS = 0.013  # of Python, launches, optimiser per training step
+STEP_SECONDS = 0.013  # of Python, launches and optimiser per training step
 TOKEN = 4  # bytes of a token in a replay buffer: int32
 
 
 def price(conditions: list[dict], throughput=THROUGHPUT, step_seconds=STEP_SECONDS) -> list[dict]:
     """One row of plain data per condition.
 
-    A condition: condition, base, topology, pattern ("dense" for dense), sparsity (None for dense and N:M),
-    whole (how many blocks a structured pattern leaves whole), mechanism (its settings, whose kind's file has
-    the price), locked, writes (all | masked | random) and `like` ({pattern, sparsity, whole} that the writes
-    take, unless all), ends (frozen | trained), shape (keys of `Shape`; a matched control's own), row_tokens,
-    answer_tokens, train_items (rows of a task), steps (per task), batch_size, tasks, blocks, tuning_steps (of
-    all trials), asked_steps (of all references, repeats and savings that the study asks for; they count in
-    `hours` alone), match (None or {to, on, error}), making ({topology, text}, what `making` takes, or None
-    where no method makes the topology). Where `nonzeros` is given, as of weights that were counted, `pattern`
-    is a word about them.
+    A condition: condition, base, topology, pattern ("dense" for dense), sparsity (None for dense and N:M), whole
+    (number of blocks that a structured pattern skips), mechanism (its settings; its file has the price), locked, writes
+    (all | masked | random) and `like` ({pattern, sparsity, whole} of the written places, unless all), ends (frozen |
+    trained), shape (keys of `Shape`; a matched control's own), row_tokens, answer_tokens, train_items (rows of a task),
+    steps (per task), batch_size, tasks, blocks, tuning_steps (of all trials), asked_steps (of all references, repeats
+    and savings of the study; they count only in `hours`), match (None or {to, on, error}), making ({topology, text},
+    the arguments of `making`, or None if no method makes the topology). If `nonzeros` is given, from counted weights,
+    `pattern` only describes them.
 
-    Tokens of training are upper bounds: rows are counted at their greatest length. Theoretical FLOPs count weights that
-    exist; an unlocked model's absent weights exist from its first step. FLOPs and hours are None where the FLOPs of a
+    Tokens of training are upper bounds: rows count with their greatest length. Theoretical FLOPs count existing
+    weights; an unlocked model's absent weights exist from its first step. FLOPs and hours are None if the FLOPs of a
     base of another family are not known.
     """
     return [_row(condition, throughput, step_seconds) for condition in conditions]
@@ -114,21 +113,21 @@ def hours(steps: int, step_flops: float, throughput=THROUGHPUT, step_seconds=STE
 
 
 def _planned(shape: Shape, c: dict) -> int:
-    """Weights that stay of a shape under {pattern, sparsity, whole}."""
-    sizes, sparsity = matrices(shape.settings()), c.get("sparsity")
+    """Number of kept weights of a shape under {pattern, sparsity, whole}."""
+    sizes, sparsity = matrices(shape.settings()), c["sparsity"]
     if c["pattern"] == "structured":
         return sum(kept_weights(sizes, shape.kv_heads, sparsity, "masked", c["whole"], 0).values())
     return kept_total(sizes, c["pattern"], sparsity)
 
 
 def _written(shape: Shape, c: dict, existing: int) -> int:
-    """Prunable weights that training writes to, where it writes to weights."""
+    """Number of prunable weights that training writes to, for mechanisms that write to weights."""
     return existing if c["writes"] == "all" else _planned(shape, c["like"])
 
 
 def _flops(shape: Shape, sizes: Sizes, existing: int, mechanism: Price) -> dict[str, float | None]:
-    """Theoretical and executed FLOPs per token, forward and in training, and those that a mechanism executes once per
-    task; None where they are not known."""
+    """Theoretical and executed FLOPs per token, forward and in training, and the FLOPs that a mechanism executes once
+    per task; None if they are not known."""
     kinds = {"theoretical": existing, "executed": None}
     try:
         return {
@@ -146,15 +145,15 @@ def _flops(shape: Shape, sizes: Sizes, existing: int, mechanism: Price) -> dict[
 
 
 def unknown_flops(shape: dict) -> list[str]:
-    """Why FLOPs of a counted `shape` are not known, each reason once; [] where they are."""
-    found = (shape.get("counted") or {}).get("flops", {}).values()
-    return list(dict.fromkeys(why for why in found if isinstance(why, str)))
+    """Why FLOPs of a counted `shape` are not known, each reason once; [] if they are known."""
+    counts = (shape.get("counted") or {}).get("flops", {}).values()
+    return list(dict.fromkeys(why for why in counts if isinstance(why, str)))
 
 
 def describe(shape: Shape) -> str:
     """A shape in a few characters: widths of hidden states and MLP, layers, query/key-value heads.
 
-    Of a base whose matrices are not those of a Llama of these widths: its model_type, width of hidden states, layers.
+    For a base whose matrices differ from those of a Llama of these widths: model_type, width of hidden states, layers.
     """
     if shape.counted and not _llama_like(shape):
         return f"{shape.family} {shape.hidden_size} L{shape.layers}"
@@ -194,7 +193,7 @@ def table(rows: list[dict]) -> str:
         if r["state_bytes"] or r["task_flops"]
     ]
     lines = [
-        "Models. nonzeros: existing weights of block linears; the made topologies must have exactly these.",
+        "Models. nonzeros: existing weights of block linears; the topologies must have exactly these.",
         *aligned(models, left=(0, 1, 2, 7)),
         "",
         "Costs. FLOPs per token: th(eoretical) by existing weights, ex(ecuted) by dense kernels. Hours with tuning.",

@@ -1,4 +1,4 @@
-"""What a topology's method has pass through the model that it is made of: tokens, and FLOPs of these passes alone."""
+"""Tokens and FLOPs of the passes through a model while its topology is made."""
 
 from sparse_continual.errors import UserError
 from sparse_continual.pruning.cost import planned
@@ -10,9 +10,9 @@ NOTHING = dict.fromkeys(("method_forward_tokens", "method_backward_tokens", "met
 def making(topology: dict, shape: Shape, text: dict | None) -> dict[str, float]:
     """method_forward_tokens, method_backward_tokens (through all blocks) and method_flops of one model.
 
-    topology: settings as `pruning.cost.planned` takes them; text: {sequences, tokens, written} of what is read,
-    None where nothing is. FLOPs are executed ones, those of the dense model, None where they are not known; embeddings,
-    head and norms get no gradient.
+    topology: settings as for `pruning.cost.planned`; text: {sequences, tokens, written} of the text that is read, None
+    if none is. FLOPs are executed ones, those of the dense model, None if they are not known; embeddings, head and
+    norms get no gradient.
     """
     if not text:
         return NOTHING

@@ -1,4 +1,4 @@
-"""What a job asks the scheduler for, from the price of what it makes: memory, time, GPUs.
+"""The resources of a job, from the price of its result: memory, time, GPUs.
 
 Memory is 1.3 times the planned bytes plus 2 GB for the libraries; time is four times the planned hours and at least
 half an hour. Both grow with the attempt. Planned hours count training and method passes as `budgets.price` does, and
@@ -15,14 +15,12 @@ from sparse_continual.runs.tables import SECONDARY
 from sparse_continual.training.arithmetic import Shape, forward_flops, parameters, training_flops
 
 LIBRARIES = 2000  # megabytes
-TABLES = 1500  # megabytes of a job that reads and writes tables, figures, pages or token rows alone
+TABLES = 1500  # megabytes of a job that only reads and writes tables, figures, pages or token rows
 SHORTEST = 30  # minutes
 LARGE = 5e8  # parameters from which training and scoring ask for a GPU
-LOADED = 8  # bytes for a parameter: its float32 weight, and the one that is read from disk
+LOADED = 8  # bytes per parameter: its float32 weight, and the copy that is read from disk
 TRAINED = 20  # LOADED, a float32 gradient and AdamW's two moments
-METHOD = (
-    28  # LOADED, and what a method that trains keeps of a weight: gradients and moments of masks and weights
-)
+METHOD = 28  # LOADED, and the data of a method that trains: gradients and moments of masks and weights
 COPY = 4  # one more float32 model: a teacher
 
 
@@ -43,12 +41,12 @@ def gpus(study, entity) -> int:
 
 
 def table_megabytes(attempt: int = 1) -> int:
-    """Memory of a job that reads and writes tables, figures, pages or token rows alone."""
+    """Memory of a job that only reads and writes tables, figures, pages or token rows."""
     return attempt * TABLES
 
 
 def table_minutes(attempt: int = 1) -> int:
-    """Wall time of a job that reads and writes tables, figures or pages alone."""
+    """Wall time of a job that only reads and writes tables, figures or pages."""
     return attempt * SHORTEST
 
 
@@ -57,7 +55,7 @@ def _bytes_each(entity) -> int:
     if entity.stage == "models":
         return TRAINED if "pretraining" in settings else LOADED
     if entity.stage == "topologies":
-        recovery = settings.get("recovery") or {}
+        recovery = settings["recovery"] or {}
         prunes = settings["topology"]["method"] != "dense"
         return (METHOD if prunes else TRAINED) + COPY * ("distillation" in recovery)
     return LOADED if entity.stage == "scores" else TRAINED
@@ -73,7 +71,7 @@ def _kept_bytes(study, entity) -> int:
 
 
 def planned_hours(study, entity) -> float:
-    """Hours of one worker that making `entity` takes; 0 for what trains nothing and for a model not downloaded yet."""
+    """Hours of one worker to make `entity`; 0 if nothing is trained, and for a model that is not downloaded yet."""
     shape = study.shape_of_model(entity)
     if not shape:
         return 0.0
@@ -161,13 +159,13 @@ def _price(study, run, shape: Shape) -> tuple[Price, Sizes]:
 def _trained(shape: Shape, training: dict, row_tokens: int) -> float:
     try:
         flops = training_flops(shape, row_tokens)
-    except UserError:  # of a base of another family whose FLOPs are not known
+    except UserError:  # a base of another family whose FLOPs are not known
         flops = 6 * parameters(shape)["total"]
     return hours(training["steps"], flops * training["batch_size"] * row_tokens)
 
 
 def _scored(study, stream: str, shape: Shape) -> float:
-    """Every task's test rows after every task, and before the first."""
+    """Hours of scoring every task's test rows after every task and before the first."""
     sizes, tasks = study.sizes(stream), len(study.tasks(stream))
     try:
         flops = forward_flops(shape, sizes["row_tokens"])["total"]

@@ -1,14 +1,14 @@
 """Shapes of the matched dense controls: as many weights, or as many FLOPs per token, as a sparse model.
 
-Vocabulary, tying, head size, and if at all possible the ratio of key-value heads and depth stay the
-parent's (reach is counted in layers). The number of heads, and with it hidden_size, and intermediate_size
-shrink; the key-value heads' ratio gives way (to the nearest divisor), and after it depth, only when
-nothing is found otherwise. Among candidates within 1 % of the target the one with least
+Vocabulary, tying, head size, and if possible the ratio of key-value heads and depth stay the parent's (reach is counted
+in layers). The number of heads, and with it hidden_size, and intermediate_size shrink. The key-value heads' ratio
+changes (to the nearest divisor), and then depth, only if nothing else fits. Among candidates within 1 % of the target,
+the control has the least
 
     J = |e| / 0.01 + |ln((f'/h') / (f/h))| / 0.10
 
-is taken; ties go to the larger hidden_size, then intermediate_size. Embeddings are not matched: a narrower
-control has smaller ones, which the price table shows.
+Ties go to the larger hidden_size, then intermediate_size. Embeddings are not matched: a narrower control has smaller
+ones, as the price table shows.
 """
 
 from dataclasses import dataclass, replace
@@ -17,13 +17,13 @@ from math import floor, log
 from sparse_continual.errors import UserError
 from sparse_continual.training.arithmetic import Shape, forward_flops, parameters
 
-TOLERANCE = 0.01  # relative mismatch that is accepted
-ASPECT = 0.35  # |ln| of the change of intermediate_size / hidden_size beyond which a control is refused
+TOLERANCE = 0.01  # accepted relative mismatch
+ASPECT = 0.35  # greatest accepted |ln| of the change of intermediate_size / hidden_size
 
 
 @dataclass(frozen=True)
 class Control:
-    """One candidate: its shape, what it has of the matched quantity, relative error e, aspect change, J."""
+    """One candidate: its shape, its amount of the matched quantity, relative error e, aspect change, J."""
 
     shape: Shape
     got: int
@@ -66,20 +66,20 @@ def control(parent: Shape, nonzeros: int, on: str, tokens: int = 0, head: float 
             return forward_flops(shape, tokens, head=head)["total"]
     else:
         raise UserError(f"match on {on!r}: expected 'nonzeros' or 'flops'")
-    seen = []
+    candidates = []
     depth = parent.layers
     for depths, same_ratio in (([depth], True), ([depth], False), ([depth - 1, depth + 1], False)):
-        seen += [c for n in depths if n for c in _candidates(parent, n, same_ratio, target, measure)]
-        seen.sort(key=lambda c: (c.cost, -c.shape.hidden_size, -c.shape.intermediate_size))
-        accepted = [c for c in seen if c.accepted]
+        candidates += [c for n in depths if n for c in _candidates(parent, n, same_ratio, target, measure)]
+        candidates.sort(key=lambda c: (c.cost, -c.shape.hidden_size, -c.shape.intermediate_size))
+        accepted = [c for c in candidates if c.accepted]
         if accepted:
             return accepted[0]
     raise UserError(
         f"no dense control matches {target:,} {on} within {100 * TOLERANCE:g} % at an aspect within "
         f"{ASPECT:g} of the base's (hidden_size {parent.hidden_size}, intermediate_size "
         f"{parent.intermediate_size}); the three best: "
-        + "; ".join(str(c) for c in seen[:3])
-        + ". Change the base's shape or the sparsity, or leave this control out"
+        + "; ".join(str(c) for c in candidates[:3])
+        + ". Change the base's shape or the sparsity, or remove this control"
     )
 
 
@@ -89,7 +89,7 @@ def _candidates(parent: Shape, layers: int, same_ratio: bool, target: int, measu
     `same_ratio`: the head counts that keep the parent's ratio of key-value heads exactly; else the others.
     """
     step = _step(parent)
-    found = []
+    controls = []
     for heads in range(1, parent.heads + 1):
         exact = heads * parent.kv_heads % parent.heads == 0
         if parent.hidden_size * heads % parent.heads or (exact != same_ratio and layers == parent.layers):
@@ -102,8 +102,8 @@ def _candidates(parent: Shape, layers: int, same_ratio: bool, target: int, measu
         low, high = ((target * (1 + e) - empty) / slope / step for e in (-TOLERANCE, TOLERANCE))
         middle = floor((target - empty) / slope / step)
         for multiple in range(max(1, min(floor(low), middle)), max(1, floor(high) + 1, middle + 1) + 1):
-            found.append(_rate(replace(base, intermediate_size=step * multiple), parent, target, measure))
-    return found
+            controls.append(_rate(replace(base, intermediate_size=step * multiple), parent, target, measure))
+    return controls
 
 
 def _rate(shape: Shape, parent: Shape, target: int, measure) -> Control:
@@ -113,13 +113,13 @@ def _rate(shape: Shape, parent: Shape, target: int, measure) -> Control:
 
 
 def _step(parent: Shape) -> int:
-    """What intermediate_size is a multiple of: finer where one step would be more than the tolerance."""
+    """The step of intermediate_size: finer if one step would exceed the tolerance."""
     total = parameters(parent)["total"]
     return 4 if total < 10e6 else 8 if total <= 1e9 else 128
 
 
 def _kv_heads(parent: Shape, heads: int) -> int:
-    """The parent's ratio of key-value heads where it divides, else the divisor of `heads` nearest to it."""
-    wanted = heads * parent.kv_heads / parent.heads
+    """The parent's ratio of key-value heads if it divides, else the divisor of `heads` nearest to it."""
+    target = heads * parent.kv_heads / parent.heads
     divisors = [n for n in range(1, heads + 1) if heads % n == 0]
-    return min(divisors, key=lambda n: (abs(n - wanted), -n))
+    return min(divisors, key=lambda n: (abs(n - target), -n))

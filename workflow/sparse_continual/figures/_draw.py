@@ -1,4 +1,4 @@
-"""Draw a figure by its name and write it in three forms whose bytes depend on tables and settings alone."""
+"""Draw a figure by its name and write it in three formats; the bytes depend only on tables and settings."""
 
 import io
 from pathlib import Path
@@ -6,18 +6,18 @@ from pathlib import Path
 from sparse_continual import files, registry, tables
 from sparse_continual.figures._style import style
 
-# Without dates or versions of the day: equal tables give equal bytes.
+# Without dates or versions: equal tables give equal bytes.
 _METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
 
 
 def draw(name: str, paths: list[str], settings: dict, outputs: list[str]) -> None:
     """Write figure `name` from the tables at `paths` (in any order) to `outputs` (.svg, .pdf, .png)."""
     figure = registry.load("figures", name)
-    found = {Path(path).stem: tables.read(path) for path in paths}
+    frames = {Path(path).stem: tables.read(path) for path in paths}
     with style():
-        made = figure.draw(found, settings)
+        drawing = figure.draw(frames, settings)
         for path in outputs:
             form = Path(path).suffix[1:]
             content = io.BytesIO()
-            made.savefig(content, format=form, metadata=_METADATA[form])
+            drawing.savefig(content, format=form, metadata=_METADATA[form])
             files.write(path, content.getvalue())

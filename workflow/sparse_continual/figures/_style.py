@@ -1,9 +1,8 @@
-"""One look for all figures: sizes, colours, marks, panels.
+"""One style for all figures: sizes, colours, marks, panels.
 
-Every figure is as wide as one column of print (3.4 in) with text of 7 or 8 pt. Colours are those of
-Okabe and Ito, which stay apart under the common colour-blindnesses, and images use cividis, which does
-so too; but no colour says anything alone: marks differ in shape and filling, lines in their dashes, so
-that a grey print says the same.
+Every figure has the width of one column of print (3.4 in) and text of 7 or 8 pt. Colours are those of Okabe and Ito,
+which are distinct under the common colour-blindnesses; images use cividis, which is too. No information is in colour
+alone: marks differ in shape and filling, lines in their dashes, so that a grey print shows the same.
 """
 
 import math
@@ -22,7 +21,7 @@ SCORES = "cividis"
 LABELS = {metric: f"{metric.replace('_', ' ')}\n(points)" for metric in PRIMARY}
 
 _RC = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so glyphs are alike on every machine
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so glyphs are the same on every machine
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -47,7 +46,7 @@ _RC = {
 
 @contextmanager
 def style():
-    """Matplotlib with the project's settings alone, whatever the user's own matplotlibrc says."""
+    """Matplotlib with only the project's settings, independent of the user's own matplotlibrc."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -59,7 +58,7 @@ def style():
 def wrapped(words: str, width: int) -> str:
     """`words` over lines of at most `width` letters, broken after spaces, underscores and hyphens.
 
-    What is longer than a line without any of them is broken where the line ends.
+    A longer word is broken at the end of the line.
     """
     lines, line = [], ""
     for piece in re.split(r"(?<=[ _-])", words):
@@ -80,50 +79,50 @@ def _lines(words: str) -> int:
 def figure(height: float, title: str):
     """An empty figure of one column's width and a height in inches, its title above at the left.
 
-    A long title takes more lines, for which the figure grows.
+    A long title takes more lines; the figure grows by these lines.
     """
     from matplotlib.figure import Figure
 
     words = wrapped(title, 50)
-    made = Figure(figsize=(COLUMN, height + 0.15 * (_lines(words) - 1)), layout="constrained")
-    made.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.03, hspace=0.04)
-    made.suptitle(words, x=0.01, ha="left")
-    return made
+    drawing = Figure(figsize=(COLUMN, height + 0.15 * (_lines(words) - 1)), layout="constrained")
+    drawing.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.03, hspace=0.04)
+    drawing.suptitle(words, x=0.01, ha="left")
+    return drawing
 
 
 def panels(names: list[str], title: str, height: float, xlabel: str, ylabel: str, legend: int = 0):
     """(figure, {name: axes}): one titled panel per name with shared axes, at most three in a row.
 
-    `height` is that of one row in inches, without the names; `xlabel` stands below every column,
-    and room is left for a legend of so many rows.
+    `height` is that of one row in inches, without the names; `xlabel` is below every column, with room for a legend of
+    `legend` rows.
     """
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
     titles = {name: wrapped(name, 42 // columns) for name in names}
     height += 0.12 * max(_lines(words) for words in titles.values())
-    made = figure(0.55 + rows * height + 0.16 * legend, title)
-    grid = made.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    drawing = figure(0.55 + rows * height + 0.16 * legend, title)
+    grid = drawing.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     axes = dict(zip(names, grid.flat, strict=False))
     for name, ax in axes.items():
         ax.set_title(titles[name], fontsize=7)
     for ax in list(grid.flat)[len(names) :]:
         ax.set_axis_off()
     for column, ax in enumerate(grid[-1]):
-        lowest = ax if ax.axison else grid[-2][column]  # the panel above a gap carries ticks and label
+        lowest = ax if ax.axison else grid[-2][column]  # above a gap, the panel gets ticks and label
         lowest.xaxis.set_tick_params(labelbottom=True)
         lowest.set_xlabel(xlabel, fontsize=7)
-    made.supylabel(ylabel, fontsize=8)
-    return made, axes
+    drawing.supylabel(ylabel, fontsize=8)
+    return drawing, axes
 
 
 def empty(title: str, sentence: str):
-    """A figure that says why there is nothing to draw."""
+    """A figure with a sentence why there is nothing to draw."""
     words = wrapped(sentence, 54)
-    made = figure(0.7 + 0.15 * _lines(words), title)
-    ax = made.subplots()
+    drawing = figure(0.7 + 0.15 * _lines(words), title)
+    ax = drawing.subplots()
     ax.set_axis_off()
     ax.text(0.5, 0.5, words, ha="center", va="center", color=GREY)
-    return made
+    return drawing
 
 
 PART = {"type": "string", "description": "all, or the name of a part of the items", "default": "all"}
@@ -145,24 +144,24 @@ def of_part(scores, part: str, figure: str):
 
 def of_stream(rows, settings: dict):
     """The rows of a table of the whole study on the stream `settings["stream"]`, between it and another, or none."""
-    return rows.loc[[found == "" or settings["stream"] in found.split(" - ") for found in rows.stream]]
+    return rows.loc[[names == "" or settings["stream"] in names.split(" - ") for names in rows.stream]]
 
 
 def curve(values, level: float, differences):
     """(x, mean, lower, upper) of `values`, a series by (x, block): one interval of the mean per x.
 
-    The unit is that of every statistic, the base where blocks share bases: the table of `differences`
-    says which block has which.
+    The unit is that of every statistic, the base if blocks share bases: the table of `differences` has the base of each
+    block.
     """
     from sparse_continual.statistics import contrasts, paired
 
     bases = dict(zip(differences.block, differences.base, strict=True))
-    found = []
-    for x, own in values.dropna().groupby(level=0):
-        blocks = dict(zip(own.index.get_level_values(1), own, strict=True))
+    points = []
+    for x, column in values.dropna().groupby(level=0):
+        blocks = dict(zip(column.index.get_level_values(1), column, strict=True))
         units, _ = contrasts.units(blocks, {block: bases.get(block, block) for block in blocks})
-        found.append((x, float(units.mean()), *paired.interval(units, level)))
-    return tuple(zip(*found, strict=True)) if found else ((), (), (), ())
+        points.append((x, float(units.mean()), *paired.interval(units, level)))
+    return tuple(zip(*points, strict=True)) if points else ((), (), (), ())
 
 
 def primary(contrasts):
@@ -171,7 +170,7 @@ def primary(contrasts):
 
 
 def true(column):
-    """A column of `true` and `false`, however it was read, as booleans; what is empty is not true."""
+    """A column of `true` and `false` as booleans, in any type it was read; empty cells are False."""
     return column.map(tables.true).astype(bool)
 
 
@@ -182,21 +181,21 @@ def schema(title: str, **own: dict) -> dict:
 
 
 def spread(n: int, width: float = 0.5) -> list[float]:
-    """Offsets of n dots around a row, fixed so that a figure is the same each time."""
+    """Offsets of n dots around a row, fixed so that the figure is always the same."""
     return [width * ((k + 0.5) / n - 0.5) for k in range(n)]
 
 
 def interval(ax, y: float, lower: float, upper: float, **look) -> None:
-    """A horizontal interval; nothing where it is not defined (one block, no variance)."""
+    """A horizontal interval; nothing if it is not defined (one block, no variance)."""
     if not (math.isnan(lower) or math.isnan(upper)):
         ax.plot([lower, upper], [y, y], solid_capstyle="butt", **look)
 
 
 def fit(ax, points, intervals, upright: bool = False) -> None:
-    """Limits of x that hold 0, all `points`, and `intervals` as far as three times the points' range.
+    """Limits of x that contain 0, all `points`, and `intervals` up to three times the points' range.
 
-    `intervals` are (y, lower, upper). An interval of few blocks can be so wide that nothing else could be
-    seen; one that goes on beyond the limits ends in an arrow head. With `upright` ones, x and y change roles.
+    `intervals` are (y, lower, upper). An interval of few blocks can be so wide that it would hide everything else; if
+    it exceeds the limits, it ends in an arrow head. With `upright`, x and y change roles.
     """
     known = [0.0, *(float(point) for point in points if not math.isnan(point))]
     reach = max(3 * (max(known) - min(known)), 0.01)
@@ -215,7 +214,7 @@ def fit(ax, points, intervals, upright: bool = False) -> None:
 
 
 def logarithmic(ax) -> None:
-    """Make x logarithmic, once all is drawn, with at most four ticks as plain numbers, clear of the edges."""
+    """Make x logarithmic after all is drawn, with at most four ticks as plain numbers, away from the edges."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     ax.set_xscale("log")
@@ -230,7 +229,7 @@ def logarithmic(ax) -> None:
 
 def labels(names: list[str], below: list[str] | None = None, width: int = 20, least: float = 0) -> tuple:
     """(pairs, heights): names of rows with a few words `below` each, broken at `width` letters, and the
-    inches that each row needs for them, at `least` so many."""
+    inches that each row needs for them, at least `least`."""
     pairs = [
         (wrapped(name, width), wrapped(words, width))
         for name, words in zip(names, below or [""] * len(names), strict=True)
@@ -267,15 +266,15 @@ def name_rows(ax, pairs: list, heights: list[float], right: bool = False) -> Non
 
 
 def groups(ax, of: list[str], heights: list[float]) -> None:
-    """Thin lines between rows of these heights where what they are `of` changes."""
+    """Thin lines between rows of these heights where the values `of` change."""
     for row in range(1, len(of)):
         if of[row] != of[row - 1]:
             ax.axhline(sum(heights[:row]), color=PALE, linewidth=0.6)
 
 
-def legend(made, handles, across: int) -> None:
+def legend(drawing, handles, across: int) -> None:
     """A legend below the figure (or subfigure), `across` entries in a row."""
-    made.legend(
+    drawing.legend(
         handles=handles,
         loc="outside lower center",
         ncols=min(across, len(handles)),

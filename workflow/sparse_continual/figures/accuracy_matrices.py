@@ -24,14 +24,14 @@ def draw(tables, settings):
         return _style.empty(settings["title"], "No condition of this study was scored.")
     scores = _style.of_part(tables["scores"], settings["part"], "accuracy_matrices")
     names = list(dict.fromkeys(scores.condition))
-    made, axes = _style.panels(names, settings["title"], 1.0, "position of task", "tasks trained")
+    drawing, axes = _style.panels(names, settings["title"], 1.0, "position of task", "tasks trained")
     for name, ax in axes.items():
         cells = scores[scores.condition == name].pivot_table(
             index="after", columns="position", values="score"
         )
         image = _image(ax, cells.to_numpy())
-    made.colorbar(image, ax=list(axes.values()), label="share right", fraction=0.03, aspect=30, pad=0.01)
-    return made
+    drawing.colorbar(image, ax=list(axes.values()), label="share right", fraction=0.03, aspect=30, pad=0.01)
+    return drawing
 
 
 def _image(ax, R):

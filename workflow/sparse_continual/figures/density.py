@@ -1,7 +1,7 @@
 """Density by layer and matrix of every sparse topology, mean over blocks.
 
-Density is the number of weights that exist over the number of places. Limit: under an N:M pattern it
-is the same everywhere by construction, and the figure is then a check.
+Density is the number of existing weights over the number of places. Limit: under an N:M pattern it is the same
+everywhere by construction, and the figure is only a check.
 """
 
 from sparse_continual.figures import _style
@@ -17,17 +17,17 @@ CAPTION = (
 def draw(tables, settings):
     title = settings["title"]
     densities = tables["densities"]
-    # whole matrices may be left dense in a topology that lacks weights elsewhere
+    # a topology may leave whole matrices dense
     densities = densities[densities.topology.isin(densities.topology[densities.pattern != "dense"])]
     if densities.empty:
         return _style.empty(title, "No topology of this study has absent weights.")
     names = list(dict.fromkeys(densities.topology))
     layers = densities.layer.nunique()
-    made, axes = _style.panels(names, title, min(4.5, 0.9 + 0.17 * layers), "", "layer")
+    drawing, axes = _style.panels(names, title, min(4.5, 0.9 + 0.17 * layers), "", "layer")
     for name, ax in axes.items():
-        own = densities[densities.topology == name]
-        modules = list(dict.fromkeys(own.module))
-        cells = own.pivot_table(index="layer", columns="module", values="density")[modules]
+        rows = densities[densities.topology == name]
+        modules = list(dict.fromkeys(rows.module))
+        cells = rows.pivot_table(index="layer", columns="module", values="density")[modules]
         image = ax.imshow(cells, cmap=_style.SCORES, vmin=0, vmax=1, aspect="auto", interpolation="none")
         if len(names) == 1 and layers <= 12:
             _numbers(ax, cells.to_numpy())
@@ -37,8 +37,8 @@ def draw(tables, settings):
         ax.tick_params(length=0)
         for spine in ax.spines.values():
             spine.set_visible(False)
-    made.colorbar(image, ax=list(axes.values()), label="density", aspect=20, pad=0.02)
-    return made
+    drawing.colorbar(image, ax=list(axes.values()), label="density", aspect=20, pad=0.02)
+    return drawing
 
 
 def _numbers(ax, cells):

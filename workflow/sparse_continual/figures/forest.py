@@ -1,8 +1,8 @@
 """Forest plot of the study's claims: estimate, intervals and verdict of each.
 
-One row per claim, in the order of the study's list. The word at the right is the verdict of the whole rule
-(adjusted test, exact test, learning gate, equivalence), so an interval that leaves zero out may still
-stand beside "not distinguished". Limit: claims that are joined from others have no estimate of their own.
+One row per claim, in the order of the study's list. The word at the right is the verdict of the whole rule (adjusted
+test, exact test, learning gate, equivalence), so an interval that excludes zero may still have the verdict "not
+distinguished". Limit: claims that combine others have no estimate of their own.
 """
 
 import math
@@ -36,7 +36,7 @@ def draw(tables, settings):
     title = settings["title"]
     if claims.empty:
         return _style.empty(title, "This study makes no claims on this stream.")
-    # a level, the whole forgetting of an arm, is so much larger than a difference that it has its own axis
+    # a level, the whole forgetting of an arm, is far larger than a difference, so it has its own axis
     level = claims.estimand == "level"
     groups = [
         (claims[chosen].to_dict("records"), words)
@@ -46,8 +46,8 @@ def draw(tables, settings):
     written = [_words(rows) for rows, _ in groups]
     tall = [sum(heights) + 0.45 for *_, heights in written]
     phases = [phase for phase in dict.fromkeys(claims.phase) if phase not in ("", "confirmatory")]
-    made = _style.figure(0.3 + sum(tall) + 0.13 * bool(phases), title)
-    axes = made.subplots(len(groups), 1, squeeze=False, height_ratios=tall)[:, 0]
+    drawing = _style.figure(0.3 + sum(tall) + 0.13 * bool(phases), title)
+    axes = drawing.subplots(len(groups), 1, squeeze=False, height_ratios=tall)[:, 0]
     for ax, (rows, words), (names, verdicts, heights) in zip(axes, groups, written, strict=True):
         _panel(ax, rows, heights)
         _style.name_rows(ax, names, heights)
@@ -55,11 +55,11 @@ def draw(tables, settings):
         ax.set_xlabel(words)
     if phases:
         axes[-1].set_xlabel(f"{groups[-1][1]}\n{' and '.join(phases)}, not confirmatory")
-    return made
+    return drawing
 
 
 def _words(rows: list[dict]) -> tuple[list, list, list]:
-    """What stands left and right of the rows, and their heights."""
+    """The words left and right of the rows, and the rows' heights."""
     names, left = _style.labels([row["claim"] for row in rows], [_about(row) for row in rows])
     counts = [f"{row['n']:.0f} {row['unit']}{'s' * (row['n'] > 1)}" if row["n"] > 0 else "" for row in rows]
     verdicts, right = _style.labels([row["verdict"] for row in rows], counts, width=16)
@@ -94,7 +94,7 @@ def _row(ax, y, row):
 
 
 def _about(row: dict) -> str:
-    """What the claim is about: its contrast and metric, or how it is made from others."""
+    """The subject of the claim: its contrast and metric, or how it combines others."""
     if row["rule"] == "all_of":
         return "all of its parts"
     words = ", ".join(word for word in (row["contrast"], row["metric"].replace("_", " ")) if word)

@@ -1,8 +1,8 @@
 """Interactions: the four means of every 2 x 2, and how far they are from adding up.
 
-A contrast of two against two, (a - b) - (c - d), asks whether what leads from b to a on one side leads
-as far on the other: a mechanism on sparse and on dense weights, or masked writes on both. Limit: the
-intervals of the four means say nothing about the interaction, which is paired by block and has its own.
+A contrast of two against two, (a - b) - (c - d), asks whether the step from b to a on one side is as large as on the
+other: a mechanism on sparse and on dense weights, or masked writes on both. Limit: the intervals of the four means say
+nothing about the interaction, which is paired by block and has its own.
 """
 
 from sparse_continual.figures import _style
@@ -37,8 +37,8 @@ def draw(tables, settings):
         1.95 if across[name] == 2 else 1.85 + 0.13 * sum(1 + text.count("\n") for text in legends[name])
         for name in names
     ]
-    made = _style.figure(0.25 + sum(heights), title)
-    parts = made.subfigures(len(names), 1, squeeze=False, height_ratios=heights)[:, 0]
+    drawing = _style.figure(0.25 + sum(heights), title)
+    parts = drawing.subfigures(len(names), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, name in zip(parts, names, strict=True):
         part.suptitle(_style.wrapped(name, 50), fontsize=8, x=0.01, ha="left")
         axes = part.subplots(1, 2)
@@ -48,7 +48,7 @@ def draw(tables, settings):
             _panel(ax, words[name], means, row.iloc[0] if len(row) else None)
             ax.set_ylabel(_style.LABELS[metric])
         _legend(part, legends[name], across[name])
-    return made
+    return drawing
 
 
 def _pairs(row) -> list[tuple[str, str]]:
@@ -59,11 +59,11 @@ def _pairs(row) -> list[tuple[str, str]]:
 
 def _panel(ax, pairs, means, row) -> None:
     for pair, look, shift in zip(pairs, _PAIRS, (-0.07, 0.07), strict=True):
-        own = 100 * means.loc[list(pair), ["mean", "lower", "upper"]].to_numpy()
+        points = 100 * means.loc[list(pair), ["mean", "lower", "upper"]].to_numpy()
         places = [shift, 1 + shift]
-        for x, (_, lower, upper) in zip(places, own, strict=True):
+        for x, (_, lower, upper) in zip(places, points, strict=True):
             ax.plot([x, x], [lower, upper], color=look["color"], linewidth=0.8)
-        ax.plot(places, own[:, 0], ms=4.5, mew=0.9, **look)
+        ax.plot(places, points[:, 0], ms=4.5, mew=0.9, **look)
     if row is not None:
         _interaction(ax, 100 * means.loc[pairs[0][1], "mean"], 100 * row[["mean", "lower", "upper"]])
     ax.set_xticks([0, 1], ["without", "with"])
@@ -72,7 +72,7 @@ def _panel(ax, pairs, means, row) -> None:
 
 
 def _interaction(ax, observed: float, of) -> None:
-    """Where the first pair would end if effects added up, and the interval of the distance to it."""
+    """The end of the first pair if effects added up, and the interval of the distance to it."""
     look = {"color": _style.BLACK, "linewidth": 0.8}
     ax.plot([1.3, 1.3], [observed - of["upper"], observed - of["lower"]], **look)
     ax.plot(1.3, observed - of["mean"], "x", color=_style.BLACK, ms=5, mew=1.2)

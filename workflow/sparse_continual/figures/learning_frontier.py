@@ -1,8 +1,8 @@
 """Forgetting against learning over the grid of learning rates, one panel per condition.
 
-The learning rate moves forgetting far more than topology does, so the whole frontier is shown and not
-only the chosen point. Values are validation scores of the tuning blocks, which enter no test. Limit:
-few tuning blocks and a shorter stream: shapes can be compared, not small differences.
+The learning rate changes forgetting far more than topology does, so the whole frontier is shown and not only the chosen
+point. Values are validation scores of the tuning blocks, which are not part of any test. Limit: few tuning blocks and a
+shorter stream: shapes can be compared, not small differences.
 """
 
 from sparse_continual.figures import _style
@@ -26,7 +26,7 @@ def draw(tables, settings):
     ].mean()
     means = (100 * means).reset_index().sort_values("learning_rate", kind="stable")
     names = list(dict.fromkeys(frontier.condition))
-    made, axes = _style.panels(names, title, 1.0, "learning (points)", "forgetting (points)")
+    drawing, axes = _style.panels(names, title, 1.0, "learning (points)", "forgetting (points)")
     for name, ax in axes.items():
         for other in names:
             line = means[means.condition == other]
@@ -43,7 +43,7 @@ def draw(tables, settings):
             )
     low, high = next(iter(axes.values())).get_ylim()
     next(iter(axes.values())).set_ylim(low, high + 0.18 * (high - low))  # room for the words
-    return made
+    return drawing
 
 
 FIGURE = Figure(draw, caption=CAPTION, tables=("statistics/frontier",), section="gates", order=10)

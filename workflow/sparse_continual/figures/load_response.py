@@ -1,7 +1,7 @@
 """Differences against load: bits to be stored per nonzero weight.
 
-With few facts per nonzero nothing ever competes for room, so the sign of an effect may depend on the
-load. Limit: streams of other loads differ in their number of facts, and hence of steps, too.
+With few facts per nonzero weight nothing competes for room, so the sign of an effect may depend on the load. Limit:
+streams of other loads also differ in their number of facts, and so in steps.
 """
 
 from sparse_continual.figures import _style
@@ -26,26 +26,26 @@ def draw(tables, settings):
     if loads.groupby("contrast").bits_per_nonzero.nunique().max() < 2 or loads.empty:
         return _style.empty(title, "The streams of this study have one load: there is no response to show.")
     names = list(dict.fromkeys(loads.contrast))
-    made, axes = _style.panels(names, title, 1.0, "bits / nonzero", "difference (points)", legend=1)
+    drawing, axes = _style.panels(names, title, 1.0, "bits / nonzero", "difference (points)", legend=1)
     for name, ax in axes.items():
         ax.axhline(0, color=_style.GREY, linewidth=0.8)
         for number, (metric, look) in enumerate(_LOOKS.items()):
-            own = loads[(loads.contrast == name) & (loads.metric == metric)]
-            _line(ax, own.sort_values("bits_per_nonzero"), look, 1.06 ** (2 * number - 1))
+            rows = loads[(loads.contrast == name) & (loads.metric == metric)]
+            _line(ax, rows.sort_values("bits_per_nonzero"), look, 1.06 ** (2 * number - 1))
         ax.set_xscale("log")
     _ticks(next(iter(axes.values())), sorted(set(loads.bits_per_nonzero)))
-    _legend(made)
-    return made
+    _legend(drawing)
+    return drawing
 
 
-def _line(ax, own, look, shift) -> None:
-    x = own.bits_per_nonzero * shift
-    ax.vlines(x, 100 * own.lower, 100 * own.upper, color=look["color"], linewidth=0.8)
-    ax.plot(x, 100 * own["mean"], ms=4, mew=0.9, **{**look, "linewidth": 0.9})
+def _line(ax, rows, look, shift) -> None:
+    x = rows.bits_per_nonzero * shift
+    ax.vlines(x, 100 * rows.lower, 100 * rows.upper, color=look["color"], linewidth=0.8)
+    ax.plot(x, 100 * rows["mean"], ms=4, mew=0.9, **{**look, "linewidth": 0.9})
 
 
 def _ticks(ax, loads) -> None:
-    """Ticks at the loads themselves where they stand apart, for all panels."""
+    """Ticks at the loads themselves if they are far enough apart, for all panels."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     kept = [loads[0]]
@@ -58,14 +58,14 @@ def _ticks(ax, loads) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda load, _: f"{load:.2g}"))
 
 
-def _legend(made) -> None:
+def _legend(drawing) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D([], [], ms=4, mew=0.9, label=metric.replace("_", " "), **{**look, "linewidth": 0.9})
         for metric, look in _LOOKS.items()
     ]
-    _style.legend(made, handles, across=2)
+    _style.legend(drawing, handles, across=2)
 
 
 FIGURE = Figure(draw, caption=CAPTION, study_tables=("loads",), order=30)

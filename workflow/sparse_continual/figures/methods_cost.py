@@ -1,8 +1,7 @@
-"""Seconds and memory that every topology took: to prune, to pretrain under its mask, to recover.
+"""Seconds and memory of every topology: to prune, to pretrain under its mask, to recover.
 
-Limit: times are those of one machine, with whatever else ran on it, and of one size of model; how both grow is
-measured in benchmarks/pruning.md. In models of a few megabytes the memory of a process that grows and shrinks is
-that of libraries as much as that of a method.
+Limit: times are those of one machine with its other load, and of one size of model; benchmarks/pruning.md measures how
+both grow. In models of a few megabytes the libraries' share of a process's memory is as large as the method's.
 """
 
 from sparse_continual.figures import _style
@@ -28,28 +27,28 @@ def draw(tables, settings):
         return _style.empty(settings["title"], "No topology of this study was measured.")
     rows, heights = _style.labels(names, least=0.2)
     at = dict(zip(names, _style.places(heights), strict=True))
-    made = _style.figure(1.0 + sum(heights), settings["title"])
-    axes = made.subplots(1, 2, sharey=True)
+    drawing = _style.figure(1.0 + sum(heights), settings["title"])
+    axes = drawing.subplots(1, 2, sharey=True)
     shown = [stage for stage in STEPS if stage in set(costs.stage)]
     columns = (("seconds", 1, "seconds"), ("added_bytes", 1e6, "memory added\n(MB)"))
     for ax, (column, unit, label) in zip(axes, columns, strict=True):
         for y in at.values():
             ax.axhline(y, color=_style.PALE, linewidth=0.4, zorder=0)
         for stage in shown:
-            own = costs[costs.stage == stage].groupby("topology", sort=False)[column].median() / unit
+            medians = costs[costs.stage == stage].groupby("topology", sort=False)[column].median() / unit
             marker, face, edge, _ = STEPS[stage]
-            y = [at[name] for name in own.index]
-            ax.plot(own, y, marker, ms=5, mfc=face, mec=edge, mew=1.0, linestyle="")
+            y = [at[name] for name in medians.index]
+            ax.plot(medians, y, marker, ms=5, mfc=face, mec=edge, mew=1.0, linestyle="")
         ax.set_xlabel(label)
     _style.logarithmic(axes[0])
     axes[1].set_xlim(left=0)
     axes[1].locator_params(axis="x", nbins=4)
     _style.name_rows(axes[0], rows, heights)
-    _legend(made, shown)
-    return made
+    _legend(drawing, shown)
+    return drawing
 
 
-def _legend(made, shown):
+def _legend(drawing, shown):
     from matplotlib.lines import Line2D
 
     looks = [STEPS[stage] for stage in shown]
@@ -57,7 +56,7 @@ def _legend(made, shown):
         Line2D([], [], linestyle="", marker=marker, ms=5, mfc=face, mec=edge, label=name)
         for marker, face, edge, name in looks
     ]
-    _style.legend(made, handles, across=3)
+    _style.legend(drawing, handles, across=3)
 
 
 # the one section of the page that shows times

@@ -1,8 +1,8 @@
 """Perplexity of every topology before pruning, after it and after recovery, beside the errors of its matrices.
 
-Rows of a topology at init have no dots for what comes before its pretraining: the model knew nothing yet. Limit: a
-method that trains while it prunes has read more text than the others when it arrives at "pruned", and what it learnt
-counts as error of its matrices; what methods cost is another figure.
+Topologies at init have no dots before their pretraining: the model knew nothing yet. Limit: a method that trains while
+it prunes has read more text than the others when it arrives at "pruned", and what it learnt counts as error of its
+matrices; another figure shows the costs of methods.
 """
 
 from sparse_continual.figures import _style
@@ -30,36 +30,40 @@ CAPTION = (
 
 
 def draw(tables, settings):
-    found, errors = tables["perplexities"], tables["layer_errors"]
-    names = list(dict.fromkeys(found.topology))
+    perplexities, errors = tables["perplexities"], tables["layer_errors"]
+    names = list(dict.fromkeys(perplexities.topology))
     if not names:
         return _style.empty(settings["title"], "No topology of this study was measured.")
-    at_init = set(found[found.stage == "trained"].topology)
-    later = found.stage.isin(("trained", "recovered"))
-    found = found[later | ~found.topology.isin(at_init)]
+    at_init = set(perplexities[perplexities.stage == "trained"].topology)
+    later = perplexities.stage.isin(("trained", "recovered"))
+    perplexities = perplexities[later | ~perplexities.topology.isin(at_init)]
     errors = errors[~errors.topology.isin(at_init)]
     rows, heights = _style.labels(names, least=0.2)
     at = dict(zip(names, _style.places(heights), strict=True))
-    made = _style.figure(1.0 + sum(heights), settings["title"])
-    left, right = made.subplots(1, 2, sharey=True)
-    shown = [stage for stage in STAGES if stage in set(found.stage)]
+    drawing = _style.figure(1.0 + sum(heights), settings["title"])
+    left, right = drawing.subplots(1, 2, sharey=True)
+    shown = [stage for stage in STAGES if stage in set(perplexities.stage)]
     for ax in (left, right):
         for y in at.values():
             ax.axhline(y, color=_style.PALE, linewidth=0.4, zorder=0)
     for stage in shown:
-        own = found[found.stage == stage].groupby("topology", sort=False).perplexity.apply(_geometric)
-        _mark(left, stage, own, [at[name] for name in own.index])
+        stage_means = (
+            perplexities[perplexities.stage == stage]
+            .groupby("topology", sort=False)
+            .perplexity.apply(_geometric)
+        )
+        _mark(left, stage, stage_means, [at[name] for name in stage_means.index])
     for name, of in errors.groupby("topology", sort=False):
         means = of.groupby("matrix").error.mean()
-        positive = means[means > 0]  # a matrix that lost nothing has no place on the scale
+        positive = means[means > 0]  # a matrix without error has no place on a logarithmic scale
         right.plot(positive, [at[name]] * len(positive), "o", color=_style.SKY, ms=2.5, mew=0, alpha=0.6)
         right.plot(means.median(), at[name], "|", color=_style.BLACK, ms=8, mew=1.4)
     for ax, label in ((left, "perplexity"), (right, "error of a matrix")):
         _style.logarithmic(ax)
         ax.set_xlabel(label)
     _style.name_rows(left, rows, heights)
-    _legend(made, shown)
-    return made
+    _legend(drawing, shown)
+    return drawing
 
 
 def _geometric(values):
@@ -73,7 +77,7 @@ def _mark(ax, stage, x, y):
     ax.plot(x, y, marker, ms=size, mfc=face, mec=edge, mew=1.0, linestyle="")
 
 
-def _legend(made, shown):
+def _legend(drawing, shown):
     from matplotlib.lines import Line2D
 
     handles = []
@@ -81,7 +85,7 @@ def _legend(made, shown):
         marker, size, face, edge = STAGES[stage]
         look = {"marker": marker, "ms": size, "mfc": face, "mec": edge}
         handles.append(Line2D([], [], linestyle="", label=NAMES[stage], **look))
-    _style.legend(made, handles, across=2)
+    _style.legend(drawing, handles, across=2)
 
 
 FIGURE = Figure(

@@ -1,8 +1,8 @@
 """Dots per block: the paired difference of every contrast, for both primary metrics.
 
-Each contrast is an estimand of its own and is never pooled with another. Nothing is judged here: which
-differences are findings is for the claims to say. Limit: levels of single arms are left to the figure
-of the primary metrics, whose scale they need.
+Each contrast is an estimand of its own and is never pooled with another. Nothing is judged here: the claims decide
+which differences are findings. Limit: levels of single arms are in the figure of the primary metrics, because they need
+its scale.
 """
 
 from sparse_continual.figures import _style
@@ -28,8 +28,8 @@ def draw(tables, settings):
     below = ["" if of == name else of.replace("_", " ") for name, of in estimands.items()]
     names, heights = _style.labels(list(estimands), below, least=0.29)
     at = dict(zip(estimands, _style.places(heights), strict=True))
-    made = _style.figure(1.1 + sum(heights), title)
-    axes = made.subplots(1, 2, sharey=True)
+    drawing = _style.figure(1.1 + sum(heights), title)
+    axes = drawing.subplots(1, 2, sharey=True)
     differences = tables["differences"]
     for ax, metric in zip(axes, _style.PRIMARY, strict=True):
         dots = differences[(differences.metric == metric) & (differences.scale == "raw")]
@@ -45,8 +45,8 @@ def draw(tables, settings):
         ax.set_xlabel(_style.LABELS[metric])
         ax.spines["left"].set_visible(False)
     _style.name_rows(axes[0], names, heights)
-    _legend(made, contrasts)
-    return made
+    _legend(drawing, contrasts)
+    return drawing
 
 
 def _row(ax, y, row, dots):
@@ -60,7 +60,7 @@ def _row(ax, y, row, dots):
     ax.plot(100 * row["mean"], y, "o", mfc=_style.BLACK if row["passed"] else "white", mec=_style.BLACK, ms=5)
 
 
-def _legend(made, contrasts):
+def _legend(drawing, contrasts):
     from matplotlib.lines import Line2D
 
     handles = [
@@ -77,7 +77,7 @@ def _legend(made, contrasts):
         handles.append(
             Line2D([], [], color=_style.BLACK, linewidth=0.8, linestyle="--", label="bootstrap-t, if skewed")
         )
-    _style.legend(made, handles, across=2)
+    _style.legend(drawing, handles, across=2)
 
 
 FIGURE = Figure(

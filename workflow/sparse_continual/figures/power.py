@@ -1,8 +1,8 @@
-"""The smallest difference that the study can see, against the number of blocks.
+"""The smallest difference that the study can detect, against the number of blocks.
 
-For a paired t test at the level divided by the number of separate claims, with a power of 80 %: with the
-SD that the plan assumed, with a pilot's, and with those of the study itself. Limit: the observed SDs
-are estimates; power from them describes the study's precision and excuses no result.
+For a paired t test at the level divided by the number of separate claims, with a power of 80 %: with the SD that the
+plan assumed, with a pilot's, and with those of the study itself. Limit: the observed SDs are estimates; power from them
+describes the study's precision and excuses no result.
 """
 
 import math
@@ -27,33 +27,33 @@ _HATCH = {"facecolor": "none", "edgecolor": _style.PALE, "hatch": "////", "linew
 
 
 def draw(tables, settings):
-    found = _style.of_stream(tables["power"], settings)
-    found = found[found.sd > 0]
+    rows = _style.of_stream(tables["power"], settings)
+    rows = rows[rows.sd > 0]
     title = settings["title"]
-    if found.empty:
+    if rows.empty:
         return _style.empty(title, "No claim is tested on this stream, or no SD is known.")
-    n, level, tests = int(found.n.max()), found.level.iloc[0], int(found.tests.max())
+    n, level, tests = int(rows.n.max()), rows.level.iloc[0], int(rows.tests.max())
     unit = _unit(max(20, math.ceil(2.2 * n)), level / tests)
-    metrics = {metric.replace("_", " "): metric for metric in found.metric}
+    metrics = {metric.replace("_", " "): metric for metric in rows.metric}
     axis = "detectable\ndifference (points)"
-    made, axes = _style.panels(list(metrics), title, 1.35, "blocks", axis, legend=3)
+    drawing, axes = _style.panels(list(metrics), title, 1.35, "blocks", axis, legend=3)
     top = 0
     for name, ax in axes.items():
-        own = found[found.metric == metrics[name]]
+        metric_rows = rows[rows.metric == metrics[name]]
         for source, (_, look) in _SOURCES.items():
-            sds = 100 * own[own.source == source].sd
+            sds = 100 * metric_rows[metric_rows.source == source].sd
             if len(sds):
                 _curve(ax, unit, sds, look)
                 top = max(top, sds.median() * unit[min(max(n, 4), 8)])
         ax.axvspan(0, _reached(level) - 0.5, **_HATCH)
         ax.axvline(n, color=_style.BLACK, linewidth=0.7)
-        for effect in dict.fromkeys(100 * own.effect.dropna()):
+        for effect in dict.fromkeys(100 * metric_rows.effect.dropna()):
             ax.axhline(effect, color=_style.BLACK, linewidth=0.8, linestyle=":")
             top = max(top, effect)
     ax.set_ylim(0, 1.25 * top)
     ax.set_xlim(min(unit), max(unit))
-    _legend(made, [source for source in _SOURCES if source in set(found.source)], n, tests)
-    return made
+    _legend(drawing, [source for source in _SOURCES if source in set(rows.source)], n, tests)
+    return drawing
 
 
 def _unit(most: int, level: float) -> dict[int, float]:
@@ -77,7 +77,7 @@ def _curve(ax, unit: dict, sds, look: dict) -> None:
     ax.plot(list(unit), [sds.median() * size for size in unit.values()], **look)
 
 
-def _legend(made, sources, n: int, tests: int) -> None:
+def _legend(drawing, sources, n: int, tests: int) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -88,7 +88,7 @@ def _legend(made, sources, n: int, tests: int) -> None:
         Line2D([], [], color=_style.BLACK, linewidth=0.8, linestyle=":", label="wished difference"),
         Patch(label="exact test too coarse", **_HATCH),
     ]
-    _style.legend(made, handles, across=2)
+    _style.legend(drawing, handles, across=2)
 
 
 FIGURE = Figure(draw, caption=CAPTION, study_tables=("power",), section="power", order=10)

@@ -33,15 +33,15 @@ def draw(tables, settings):
         return _style.empty(settings["title"], "No condition of this study was scored.")
     names, heights = _style.labels(conditions, least=0.22)
     at = _style.places(heights)
-    made = _style.figure(0.9 + sum(heights), settings["title"])
-    axes = made.subplots(1, 2, sharey=True)
+    drawing = _style.figure(0.9 + sum(heights), settings["title"])
+    axes = drawing.subplots(1, 2, sharey=True)
     for ax, metric, colour in zip(axes, _style.PRIMARY, (_style.RED, _style.BLUE), strict=True):
         dots, wide = [], []
         for row, name in zip(at, conditions, strict=True):
-            own = 100 * values[(values.condition == name) & (values.metric == metric)].value
+            points = 100 * values[(values.condition == name) & (values.metric == metric)].value
             look = {"color": colour, "alpha": 0.45, "ms": 3, "mew": 0}
-            ax.plot(own, [row + dy for dy in _style.spread(len(own), 0.1)], "o", **look)
-            dots += list(own)
+            ax.plot(points, [row + dy for dy in _style.spread(len(points), 0.1)], "o", **look)
+            dots += list(points)
             for of in summary[(summary.condition == name) & (summary.metric == metric)].to_dict("records"):
                 wide.append((row, 100 * of["lower"], 100 * of["upper"]))
                 _style.interval(ax, *wide[-1], color=colour)
@@ -52,7 +52,7 @@ def draw(tables, settings):
             ax.axhline(row, color=_style.PALE, linewidth=0.4, zorder=0)
         ax.set_xlabel(_style.LABELS[metric] + ("" if scale == "raw" else ",\ncorrected"))
     _style.name_rows(axes[0], names, heights)
-    return made
+    return drawing
 
 
 FIGURE = Figure(draw, caption=CAPTION, tables=("statistics/metrics", "statistics/summary"), order=10)

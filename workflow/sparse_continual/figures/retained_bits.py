@@ -37,8 +37,8 @@ def draw(tables, settings):
         for name in names
         for quantity, (_, unit) in _QUANTITIES.items()
     }
-    made = _style.figure(0.8 + 1.05 * len(names), title)
-    grid = made.subplots(len(names), 3, squeeze=False, sharex=True, sharey="col")
+    drawing = _style.figure(0.8 + 1.05 * len(names), title)
+    grid = drawing.subplots(len(names), 3, squeeze=False, sharex=True, sharey="col")
     for axes, name in zip(grid, names, strict=True):
         for ax, quantity in zip(axes, _QUANTITIES, strict=True):
             for other in names:
@@ -53,18 +53,18 @@ def draw(tables, settings):
         axes[0].set_ylabel(_style.wrapped(name, 12), fontsize=7)
     last = int(retention.after.max())
     grid[0][0].set_xticks([0, last // 2, last])
-    made.supxlabel("tasks trained", fontsize=8)
-    return made
+    drawing.supxlabel("tasks trained", fontsize=8)
+    return drawing
 
 
 def _ratio(slopes, condition: str, quantity: str) -> str:
     """The slopes' ratio and its simultaneous interval, in words for above a panel."""
-    found = slopes[(slopes.condition == condition) & (slopes.quantity == quantity)]
-    found = found[["ratio", "simultaneous_lower", "simultaneous_upper"]].dropna(subset=["ratio"])
-    if found.empty:
+    rows = slopes[(slopes.condition == condition) & (slopes.quantity == quantity)]
+    rows = rows[["ratio", "simultaneous_lower", "simultaneous_upper"]].dropna(subset=["ratio"])
+    if rows.empty:
         return ""
-    ratio, lower, upper = found.iloc[0]
-    interval = "" if found.isna().any(axis=None) else f"\n[{lower:.2f}, {upper:.2f}]"
+    ratio, lower, upper = rows.iloc[0]
+    interval = "" if rows.isna().any(axis=None) else f"\n[{lower:.2f}, {upper:.2f}]"
     return f"{ratio:.2f}{interval}".replace("-", "−")
 
 

@@ -1,6 +1,6 @@
-"""What is left of every contrast when one block, one position or one task is left out.
+"""Every contrast with one block, one position or one task left out.
 
-Limit: leaving out shows how much hangs on a single one; it is no test, and n is one smaller each time.
+Limit: leaving out shows how much depends on a single one; it is not a test, and n is one smaller each time.
 """
 
 from sparse_continual.figures import _style
@@ -22,49 +22,49 @@ _ROWS = {
 
 
 def draw(tables, settings):
-    found = tables["sensitivity"]
-    found = _style.primary(found[found.estimand != "level"])
+    estimates = tables["sensitivity"]
+    estimates = _style.primary(estimates[estimates.estimand != "level"])
     title = settings["title"]
-    if not found["mean"].notna().any():
+    if not estimates["mean"].notna().any():
         return _style.empty(title, "Nothing could be left out: too few blocks, or no contrasts between arms.")
-    estimands = dict(zip(found.contrast, found.estimand, strict=True))
+    estimands = dict(zip(estimates.contrast, estimates.estimand, strict=True))
     below = ["" if of == name else of.replace("_", " ") for name, of in estimands.items()]
     names, heights = _style.labels(list(estimands), below, least=0.48)
-    made = _style.figure(1.1 + sum(heights), title)
-    axes = made.subplots(1, 2, sharey=True)
+    drawing = _style.figure(1.1 + sum(heights), title)
+    axes = drawing.subplots(1, 2, sharey=True)
     for ax, metric in zip(axes, _style.PRIMARY, strict=True):
-        rows = found[found.metric == metric]
+        rows = estimates[estimates.metric == metric]
         ax.axvline(0, color=_style.GREY, linewidth=0.8)
         wide = []
         for y, name in zip(_style.places(heights), estimands, strict=True):
             for number, left_out in enumerate(_ROWS):
-                own = rows[(rows.contrast == name) & (rows.left_out == left_out)]
-                if len(own):
-                    wide.append(_row(ax, y - 0.165 + 0.11 * number, left_out, own))
+                contrast_rows = rows[(rows.contrast == name) & (rows.left_out == left_out)]
+                if len(contrast_rows):
+                    wide.append(_row(ax, y - 0.165 + 0.11 * number, left_out, contrast_rows))
         _style.fit(ax, 100 * rows["mean"], wide)
         _style.groups(ax, list(estimands), heights)
         ax.set_xlabel(_style.LABELS[metric])
         ax.spines["left"].set_visible(False)
     _style.name_rows(axes[0], names, heights)
-    _legend(made)
-    return made
+    _legend(drawing)
+    return drawing
 
 
-def _row(ax, y, left_out, own) -> tuple[float, float, float]:
+def _row(ax, y, left_out, whole) -> tuple[float, float, float]:
     """One row of marks; returns (y, lower, upper) of its line."""
-    lower, upper = 100 * own.lower.min(), 100 * own.upper.max()
+    lower, upper = 100 * whole.lower.min(), 100 * whole.upper.max()
     full = left_out == "none"
     _style.interval(
         ax, y, lower, upper, color=_style.BLACK if full else _style.GREY, linewidth=2 if full else 0.7
     )
-    clear = (own.lower > 0) | (own.upper < 0)
-    for rows, face in ((own[~clear], "white"), (own[clear], _style.BLACK)):
+    clear = (whole.lower > 0) | (whole.upper < 0)
+    for rows, face in ((whole[~clear], "white"), (whole[clear], _style.BLACK)):
         look = {"mfc": face, "mec": _style.BLACK, "mew": 0.6, "ms": 5 if full else 3}
         ax.plot(100 * rows["mean"], [y] * len(rows), _ROWS[left_out][0], **look)
     return y, lower, upper
 
 
-def _legend(made):
+def _legend(drawing):
     from matplotlib.lines import Line2D
 
     handles = []
@@ -78,7 +78,7 @@ def _legend(made):
             "ms": 5 if full else 3,
         }
         handles.append(Line2D([], [], marker=marker, label=words if full else f"without {words}", **look))
-    _style.legend(made, handles, across=2)
+    _style.legend(drawing, handles, across=2)
 
 
 FIGURE = Figure(draw, caption=CAPTION, tables=("statistics/sensitivity",), section="sensitivity", order=10)

@@ -1,8 +1,8 @@
 """Specification curve: one contrast under every secondary choice of metric, scale, items and estimator.
 
-Exploratory: the choices were not all equally defensible in advance and share their data, so the share of
-them that leaves zero out is no test. Knob: `contrast`. Source: Simonsohn, Simmons and Nelson,
-"Specification curve analysis", Nature Human Behaviour 4 (2020).
+Exploratory: the choices were not all equally defensible in advance and share their data, so the share of them whose
+interval excludes zero is not a test. Knob: `contrast`. Source: Simonsohn, Simmons and Nelson, "Specification curve
+analysis", Nature Human Behaviour 4 (2020).
 """
 
 from sparse_continual.errors import UserError
@@ -29,28 +29,38 @@ _CHOICES = ("metric", "scale", "part", "estimator")
 
 
 def draw(tables, settings):
-    found, title = tables["specification"], settings["title"]
-    found = found[(found.estimand != "level") & found["mean"].notna()]
-    if found.empty:
+    specifications, title = tables["specification"], settings["title"]
+    specifications = specifications[(specifications.estimand != "level") & specifications["mean"].notna()]
+    if specifications.empty:
         return _style.empty(title, "No contrast between arms has more than one specification.")
-    known = list(dict.fromkeys(found.contrast))
+    known = list(dict.fromkeys(specifications.contrast))
     name = settings["contrast"] or known[0]
     if name not in known:
         raise UserError(
             f"figures.specification.contrast: found {name!r}, expected one of {', '.join(known)}"
             f"{nearest(name, known)}"
         )
-    found = found[found.contrast == name]
+    specifications = specifications[specifications.contrast == name]
     choices = [
-        (of, value) for of in _CHOICES if found[of].nunique() > 1 for value in dict.fromkeys(found[of])
+        (of, value)
+        for of in _CHOICES
+        if specifications[of].nunique() > 1
+        for value in dict.fromkeys(specifications[of])
     ]
-    found = found.sort_values("mean", kind="stable")
-    parts = [rows for rows in (found[found.scale != "bits"], found[found.scale == "bits"]) if len(rows)]
+    specifications = specifications.sort_values("mean", kind="stable")
+    parts = [
+        rows
+        for rows in (
+            specifications[specifications.scale != "bits"],
+            specifications[specifications.scale == "bits"],
+        )
+        if len(rows)
+    ]
     names, _ = _style.labels([value.replace("_", " ") for _, value in choices], width=24)
     heights = [0.13 * (name.count("\n") + 1) for name, _ in names]
-    made = _style.figure(2.15 + sum(heights), title)
-    widths = [max(len(rows), 0.3 * len(found)) for rows in parts]
-    grid = made.subplots(
+    drawing = _style.figure(2.15 + sum(heights), title)
+    widths = [max(len(rows), 0.3 * len(specifications)) for rows in parts]
+    grid = drawing.subplots(
         2,
         len(parts),
         squeeze=False,
@@ -63,7 +73,7 @@ def draw(tables, settings):
         _dashboard(below, rows, choices, heights)
     _style.name_rows(grid[1][0], names, heights)
     grid[0][0].set_title(_style.wrapped(f"{name}, exploratory", 34), loc="left", fontsize=8)
-    return made
+    return drawing
 
 
 def _curve(ax, rows) -> None:

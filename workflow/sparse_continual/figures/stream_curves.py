@@ -1,8 +1,8 @@
 """Scores along the stream, one panel per condition: each task, the average over seen tasks, the base.
 
-Lines are means over blocks by position, bands t intervals over blocks. Knobs: `part`, `level`. Limits:
-means of curves hide blocks that collapse, which the report lists; a band is for each number of tasks by
-itself; intervals of two conditions say nothing about their difference, which is paired by block.
+Lines are means over blocks by position, bands t intervals over blocks. Knobs: `part`, `level`. Limits: means of curves
+hide blocks that collapse, which the report lists; a band holds for each number of tasks by itself; intervals of two
+conditions say nothing about their difference, which is paired by block.
 """
 
 from sparse_continual.figures import _style
@@ -25,27 +25,27 @@ def draw(tables, settings):
         return _style.empty(settings["title"], "No condition of this study was scored.")
     stream = _style.of_part(scores, settings["part"], "stream_curves")
     names = list(dict.fromkeys(stream.condition))
-    made, axes = _style.panels(names, settings["title"], 1.0, "tasks trained", "share right", legend=2)
+    drawing, axes = _style.panels(names, settings["title"], 1.0, "tasks trained", "share right", legend=2)
     how = settings["level"], tables["differences"]
     shades = matplotlib.colormaps["viridis"]
     for name, ax in axes.items():
-        own = stream[stream.condition == name]
-        cells = own.pivot_table(index="after", columns="position", values="score")
+        rows = stream[stream.condition == name]
+        cells = rows.pivot_table(index="after", columns="position", values="score")
         T = len(cells.columns)
         for position in cells.columns:
             shade = shades(0.9 * (position - 1) / max(1, T - 1))
             curve = cells[position]
             ax.plot(curve.index[position:], curve.iloc[position:], color=shade, linewidth=0.7)
             ax.plot(curve.index[: position + 1], curve.iloc[: position + 1], ":", color=shade, linewidth=0.5)
-        seen = own[own.position <= own.after].groupby(["after", "block"]).score.mean()
-        _band(ax, _style.curve(seen, *how), color=_style.BLACK, linewidth=1.8)
+        trained_tasks = rows[rows.position <= rows.after].groupby(["after", "block"]).score.mean()
+        _band(ax, _style.curve(trained_tasks, *how), color=_style.BLACK, linewidth=1.8)
         base = scores[(scores.condition == name) & (scores.position == 0) & (scores.part == "all")]
         base = base.groupby(["after", "block"]).score.mean()
         _band(ax, _style.curve(base, *how), color=_style.ORANGE, linewidth=1.4, linestyle="--")
         ax.set_ylim(-0.02, 1.02)
         ax.set_xticks(range(0, T + 1, max(1, T // 3)))
-    _legend(made, shades)
-    return made
+    _legend(drawing, shades)
+    return drawing
 
 
 def _band(ax, curve, **look) -> None:
@@ -54,7 +54,7 @@ def _band(ax, curve, **look) -> None:
     ax.plot(after, mean, **look)
 
 
-def _legend(made, shades):
+def _legend(drawing, shades):
     from matplotlib.lines import Line2D
 
     lines = [
@@ -64,7 +64,7 @@ def _legend(made, shades):
         Line2D([], [], color=shades(0.9), linewidth=0.9, label="last task"),
         Line2D([], [], color=_style.GREY, linestyle=":", linewidth=0.8, label="not yet trained"),
     ]
-    _style.legend(made, lines, across=3)
+    _style.legend(drawing, lines, across=3)
 
 
 FIGURE = Figure(

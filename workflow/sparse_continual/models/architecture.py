@@ -1,7 +1,7 @@
-"""What the model of a config.json consists of and computes, counted on transformers' own class on the meta device.
+"""The parameters and FLOPs of a config.json's model, counted on transformers' own class on the meta device.
 
 No weights are read or made. Run as `python -m sparse_continual.models.architecture` it answers one request in JSON
-(`answer`), so that a process that must stay light can ask (models/shape.py).
+(`answer`), so that a process without torch can ask (models/shape.py).
 
 Conventions of FLOPs are those of torch's FlopCounterMode: a multiply-add is 2, products and convolutions count, and
 everything else (elementwise operations, norms, softmax, copies) counts nothing.
@@ -17,8 +17,9 @@ from sparse_continual.errors import UserError
 from sparse_continual.models.checkpoint import BLOCKS
 from sparse_continual.models.load import EXPERTS, block_list, matrix_of, prunable
 
-OPERATIONS = 300_000  # of one pass; beyond them (a scan of token after token) counting would take minutes
-# operations of aten that hold no products, beside elementwise ones and views
+# greatest number of operations of one pass: more (a scan token by token) would take minutes to count
+OPERATIONS = 300_000
+# operations of aten without products, besides elementwise ones and views
 CHEAP = frozenset(
     """
     _fused_rms_norm _fused_rms_norm_backward _local_scalar_dense _log_softmax _log_softmax_backward_data _softmax
@@ -36,12 +37,8 @@ CHEAP = frozenset(
     upsample_nearest1d value_selecting_reduction_backward var var_mean zero_ zeros zeros_like
     """.split()
 )
-OTHER_PARTS = (
-    "vision_config",
-    "audio_config",
-    "image_config",
-    "speech_config",
-)  # fields of models that see or hear
+# fields of models that process images or sound
+OTHER_PARTS = ("vision_config", "audio_config", "image_config", "speech_config")
 
 
 class Unknown(Exception):
@@ -49,12 +46,12 @@ class Unknown(Exception):
 
 
 def answer(request: dict) -> dict:
-    """{"counts": what `count` finds, if asked; "flops": {tokens: what `flops` finds, or why nothing}}.
+    """{"counts": result of `count`, if requested; "flops": {tokens: result of `flops`, or why it is unknown}}.
 
-    request: {config: parsed config.json; name: of it in messages; code: the folder with the model's own code, which
-    is then run, or None; counts: whether to count; lengths: tokens of the rows that FLOPs are counted for}.
+    request: {config: parsed config.json; name: its name in messages; code: the folder with the model's own code, which
+    is then run, or None; counts: whether to count; lengths: tokens of the rows to count FLOPs for}.
 
-    Raises UserError, one line, when the config is not that of a causal language model that a study can price.
+    Raises UserError, one line, if the config is not that of a causal language model that a study can price.
     """
     model = build(request["config"], request["name"], request["code"])
     return {
@@ -66,43 +63,43 @@ def answer(request: dict) -> dict:
 def build(config: dict, name: str, code=None):
     """The causal language model of a parsed `config` on the meta device, with eager attention, in eval mode.
 
-    `name` of the config in messages; `code`: folder of the model's own code, which is run. Raises UserError for one
-    that transformers cannot build, that is no text model, or that has an encoder.
+    name: of the config in messages; code: folder of the model's own code, which is run. Raises UserError for a config
+    that transformers cannot build, that is not a text model, or that has an encoder.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers import __version__ as version
 
     trusted = code is not None
-    own = {key: value for key, value in config.items() if key not in BLOCKS}
+    fields = {key: value for key, value in config.items() if key not in BLOCKS}
     refused = None
     with tempfile.TemporaryDirectory() as folder, _quiet():
         try:
             if not trusted:
-                (Path(folder) / "config.json").write_text(json.dumps(own), encoding="utf-8")
-            made = AutoConfig.from_pretrained(
+                (Path(folder) / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+            built_config = AutoConfig.from_pretrained(
                 code or folder, local_files_only=True, trust_remote_code=trusted
             )
             for block in BLOCKS:
-                if hasattr(made, block):
-                    delattr(made, block)
-            refused = _refused(made)
+                if hasattr(built_config, block):
+                    delattr(built_config, block)
+            refused = _refused(built_config)
             if refused is None:
                 with torch.random.fork_rng(devices=[]), torch.device("meta"):
                     model = AutoModelForCausalLM.from_config(
-                        made, trust_remote_code=trusted, attn_implementation="eager", dtype=torch.float32
+                        built_config,
+                        trust_remote_code=trusted,
+                        attn_implementation="eager",
+                        dtype=torch.float32,
                     )
-        except Exception as error:  # config classes and constructors raise whatever they stumble over
+        except Exception as error:  # config classes and constructors can raise anything
             lines = str(error).strip().splitlines() or [""]
-            said = (
-                next((line.strip() for line in lines[1:] if line.strip()), "")
-                if lines[0].endswith(":")
-                else ""
-            )
+            more = [line.strip() for line in lines[1:] if line.strip()] if lines[0].endswith(":") else []
+            reason = " ".join([lines[0], *more[:1]])
             raise UserError(
                 f"{name}: transformers {version} cannot build a causal language model from it "
-                f"({type(error).__name__}: {f'{lines[0]} {said}'.strip():.300}); expected the config.json of a decoder "
-                "that this version of transformers knows without code of the repository's own"
+                f"({type(error).__name__}: {reason.strip():.300}); expected the config.json of a "
+                "decoder that this version of transformers knows without code of the repository's own"
             ) from None
     if refused is None and model.get_output_embeddings() is None:
         refused = f"{type(model).__name__} has no head over the vocabulary"
@@ -112,9 +109,9 @@ def build(config: dict, name: str, code=None):
 
 
 def _refused(config) -> str | None:
-    """What a study cannot take of a model of this `config`, or None."""
+    """Why a study cannot use a model of this `config`, or None."""
     if getattr(config, "is_encoder_decoder", False):
-        return f"model_type {config.model_type!r} has an encoder beside its decoder"
+        return f"model_type {config.model_type!r} has an encoder besides its decoder"
     parts = [key for key in vars(config) if key.startswith(OTHER_PARTS) and getattr(config, key) is not None]
     if parts or config.get_text_config(decoder=True) is not config:
         return f"model_type {config.model_type!r} is a model of several parts (text, images, sound)"
@@ -122,14 +119,14 @@ def _refused(config) -> str | None:
 
 
 def count(model, name: str) -> dict:
-    """What the `model` of a config called `name` holds.
+    """The sizes and matrices of the `model` of a config called `name`.
 
     Returns {model_type, sizes, parameters, matrices}. sizes: hidden_size, intermediate_size, layers, heads, kv_heads,
-    vocabulary, tied, head_size; None for those that the config does not have. parameters: values by group: prunable,
-    embedding, head (0 if tied), norms (with their biases), biases, other, total. matrices: name -> [outputs, inputs] of
-    those that may be pruned, in model order.
+    vocabulary, tied, head_size; None for those that the config lacks. parameters: values by group: prunable, embedding,
+    head (0 if tied), norms (with their biases), biases, other, total. matrices: name -> [outputs, inputs] of the
+    prunable ones, in model order.
 
-    Raises UserError for a mixture of experts, and when nothing can be pruned (`models.load.prunable`).
+    Raises UserError for a mixture of experts, and if nothing can be pruned (`models.load.prunable`).
     """
     config = model.config
     experts = next(
@@ -180,7 +177,7 @@ def count(model, name: str) -> dict:
 
 
 def _whole(config, key: str) -> int | None:
-    """A field of a config where it is one positive integer for all blocks."""
+    """A field of a config if it is one positive integer for all blocks; else None."""
     try:
         value = getattr(config, key, None)
     except Exception:  # of transformers: a field that differs from block to block
@@ -199,30 +196,30 @@ def flops(model, tokens: int) -> dict:
     """FLOPs of one row of `tokens` through a `model` on the meta device, all weights counted.
 
     Returns {body: forward up to the head; head: forward of the head at all positions; trained: forward and backward of
-    the body where everything is trained; frozen: where the prunable matrices alone are; blocks: backward of all blocks,
-    each for itself with its input fixed; unread: names of the matrices whose input needs no gradient in `frozen`;
-    readings: most different inputs that one block's matrices read}.
+    the body if everything is trained; frozen: if only the prunable matrices are; blocks: backward of all blocks, each
+    by itself with its input fixed; unread: names of the matrices whose input needs no gradient in `frozen`; readings:
+    greatest number of different inputs to one block's matrices}.
 
-    Raises Unknown when an operation is neither counted nor known to hold no products, when a matrix does not read
-    every token once, and when a pass fails without values.
+    Raises Unknown for an operation that is neither counted nor known to hold no products, for a matrix that does not
+    read every token once, and for a pass that fails without values.
     """
     linears = prunable(model)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     body, head, backward = _passes(model, tokens, linears)[:3]
-    found = {"body": body, "head": head, "trained": body + backward - 2 * head}
+    result = {"body": body, "head": head, "trained": body + backward - 2 * head}
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     for module in linears.values():
         module.weight.requires_grad_(True)
     *_, backward, reads = _passes(model, tokens, linears)
-    found["frozen"] = body + backward - head
+    result["frozen"] = body + backward - head
     inputs, unread = {}, []
     for name, calls in reads.items():
         if [rows for rows, _, _ in calls] != [tokens]:
             raise Unknown(
                 f"{name} reads {' + '.join(str(rows) for rows, _, _ in calls) or 'none'} of the {tokens} tokens of a "
-                "row, and sparse FLOPs are known where every matrix reads every token once"
+                "row, but sparse FLOPs are known only if every matrix reads every token once"
             )
         ((_, needs, tensor),) = calls
         inputs.setdefault(name.split(block_list(model)[0] + ".")[1].split(".")[0], set()).add(tensor)
@@ -230,20 +227,20 @@ def flops(model, tokens: int) -> dict:
             unread.append(name)
     with _apart(model) as outputs:
         *_, backward, _ = _passes(model, tokens, linears, outputs)
-    return found | {"blocks": backward, "unread": unread, "readings": max(map(len, inputs.values()))}
+    return result | {"blocks": backward, "unread": unread, "readings": max(map(len, inputs.values()))}
 
 
 def _passes(model, tokens: int, linears: dict, outputs=None) -> tuple:
     """(FLOPs of the body forward, of the head forward, of the backward pass, reads) of one row.
 
-    reads: name of a matrix -> [(rows that it read, whether its input needs a gradient, which tensor that was)].
-    The backward pass begins at `outputs`, filled while the model runs, or at the logits. Raises Unknown.
+    reads: name of a matrix -> [(rows that it read, whether its input needs a gradient, id of its input tensor)].
+    The backward pass starts at `outputs`, filled while the model runs, or at the logits. Raises Unknown.
     """
     import torch
 
     ids = torch.zeros(1, tokens, dtype=torch.long, device="meta")
     try:
-        # most look at positions where there is no mask, the others at the mask
+        # most models use positions if there is no mask, the others use the mask
         return _pass({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, model, linears, outputs)
     except Unknown:
         raise
@@ -253,13 +250,13 @@ def _passes(model, tokens: int, linears: dict, outputs=None) -> tuple:
         return _pass({"input_ids": ids}, model, linears, outputs)
     except Unknown:
         raise
-    except Exception as error:  # code that looks at values, of which there are none here
-        said = (str(error).splitlines() or [""])[0]
-        raise Unknown(f"a pass without values fails ({type(error).__name__}: {said:.120})") from None
+    except Exception as error:  # code that reads values, which do not exist here
+        reason = (str(error).splitlines() or [""])[0]
+        raise Unknown(f"a pass without values fails ({type(error).__name__}: {reason:.120})") from None
 
 
-def _pass(given: dict, model, linears: dict, outputs) -> tuple:
-    """`_passes` on the inputs `given`; raises whatever the model's code does."""
+def _pass(inputs: dict, model, linears: dict, outputs) -> tuple:
+    """`_passes` on `inputs`; raises any error of the model's code."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -280,12 +277,12 @@ def _pass(given: dict, model, linears: dict, outputs) -> tuple:
     handles = [
         m.register_forward_pre_hook(reading(name, matrix_of(m).shape[1])) for name, m in linears.items()
     ]
-    # where the body ends; some classes pass it by and call its parts: there the last linear is the head
+    # the end of the body; some classes skip it and call its parts: then the last linear is the head
     handles.append(model.base_model.register_forward_hook(mark))
     handles.append(model.get_output_embeddings().register_forward_pre_hook(mark))
     try:
         with operations, FlopCounterMode(display=False) as counter, torch.enable_grad(), _quiet():
-            logits = model(**given, use_cache=False).logits
+            logits = model(**inputs, use_cache=False).logits
             forward = counter.get_total_flops()
             ends = [logits] if outputs is None else [one for one in outputs if one.requires_grad]
             torch.autograd.backward(ends, [torch.ones_like(one) for one in ends])
@@ -300,12 +297,12 @@ def _pass(given: dict, model, linears: dict, outputs) -> tuple:
             f"torch's counter of FLOPs does not know its operations {', '.join(sorted(operations.unknown))}"
         )
     if not marks or model.base_model is model:
-        raise Unknown("its head is not apart from its body")
+        raise Unknown("its head is not separate from its body")
     return marks[0], forward - marks[0], total - forward, reads
 
 
 def _operations():
-    """A dispatch mode whose `unknown` are the names of operations that may hold products nobody counts.
+    """A dispatch mode whose `unknown` are the names of operations that may hold uncounted products.
 
     Raises Unknown after OPERATIONS.
     """
@@ -343,7 +340,8 @@ def _operations():
 
 @contextmanager
 def _apart(model):
-    """While it lasts, every block's input is fixed, so that gradients stay in it; yields the list of their outputs."""
+    """Context in which every block's input is fixed, so that gradients stay inside; yields the list of their
+    outputs."""
     import torch
 
     outputs, handles = [], []
@@ -369,7 +367,7 @@ def _apart(model):
 
 @contextmanager
 def _quiet():
-    """Without the warnings that transformers writes about fields and missing kernels."""
+    """Without transformers' warnings about fields and missing kernels."""
     import warnings
 
     from transformers.utils import logging
@@ -387,10 +385,10 @@ def _quiet():
 def main() -> None:
     """Answer the request on standard input; the last line of standard output is the answer, or {"refused": why}."""
     try:
-        found = answer(json.load(sys.stdin))
+        result = answer(json.load(sys.stdin))
     except UserError as error:
-        found = {"refused": str(error)}
-    print("\n" + json.dumps(found), flush=True)
+        result = {"refused": str(error)}
+    print("\n" + json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

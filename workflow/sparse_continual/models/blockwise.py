@@ -1,8 +1,8 @@
-"""One decoder block after the other on the calibration rows, once for all methods.
+"""Run the decoder blocks one after the other on the calibration rows, once for all methods.
 
-A block, still dense, reads what the pruned blocks before it put out; all its matrices are measured in one
-pass; then they are pruned and the block's outputs are computed again for the next. Besides the weights, one
-block's statistics and the hidden states of all rows are in memory.
+A block, still dense, reads the outputs of the pruned blocks before it. One pass measures all its matrices; then they
+are pruned, and the block's outputs are recomputed for the next block. Besides the weights, one block's statistics and
+the hidden states of all rows are in memory.
 """
 
 import re
@@ -17,8 +17,8 @@ from sparse_continual.models.load import matrix_of
 
 
 class Block:
-    """`name`, `module`; `linears`: weight name -> module, those to be pruned, in model order;
-    `inputs`: hidden states [1, tokens, width] that enter it, one tensor per row.
+    """`name`, `module`; `linears`: weight name -> module of the matrices to prune, in model order; `inputs`: hidden
+    states [1, tokens, width] at the block's start, one tensor per row.
     """
 
     def __init__(self, name, module, linears, inputs, calls):
@@ -26,31 +26,32 @@ class Block:
         self.outputs = None
 
     def run(self, row: int):
-        """Output states [1, tokens, width] for one row, by the weights as they are now."""
+        """Output states [1, tokens, width] for one row, with the present weights."""
         args, kwargs = self.calls[row]
         out = self.module(self.inputs[row], *args, **kwargs)
         return out[0] if isinstance(out, tuple) else out
 
     def run_all(self) -> None:
-        """Fix what the next block reads: the outputs by the weights as they are now, whatever comes after."""
+        """Fix the next block's inputs: the outputs with the present weights, whatever changes later."""
         self.outputs = [self.run(row) for row in range(len(self.inputs))]
 
     def measure(self, new_statistics, rows=None) -> dict:
-        """Name -> statistics of a matrix's inputs over `rows` (all by default); matrices that read the very same
-        tensor share theirs.
+        """Name -> statistics of a matrix's inputs over `rows` (all by default); matrices with the same input tensor
+        share theirs.
 
-        `new_statistics(columns, device)` makes an object whose `add(inputs [..., columns])` is called once a row.
+        `new_statistics(columns, device)` makes an object whose `add(inputs [..., columns])` is called once per row.
 
         Raises UserError naming a matrix that no calibration token reached (an expert).
         """
         statistics, leader, first = {}, {}, {}
-        calls, seen, once = Counter(), set(), False  # `once`: the first row called every matrix, and once
+        calls, inputs_seen = Counter(), set()
+        once = False  # whether the first row called every matrix exactly once
 
         def hook(name, linear):
             def record(module, args):
                 inputs = args[0]
                 calls[name] += 1
-                seen.add(name)
+                inputs_seen.add(name)
                 if name not in leader:
                     leader[name] = next((other for other, read in first.items() if read is inputs), name)
                     first[name] = inputs
@@ -60,7 +61,7 @@ class Block:
                     statistics[name] = statistics[leader[name]]
                 if leader[name] == name:
                     statistics[name].add(inputs)
-                if once and len(seen) == len(self.linears):
+                if once and len(inputs_seen) == len(self.linears):
                     raise _Read
 
             return record
@@ -68,7 +69,7 @@ class Block:
         handles = [m.register_forward_pre_hook(hook(name, m)) for name, m in self.linears.items()]
         try:
             for row in range(len(self.inputs)) if rows is None else rows:
-                seen.clear()
+                inputs_seen.clear()
                 with suppress(_Read):
                     self.run(row)
                 once = once or set(calls.values()) == {1} and len(calls) == len(self.linears)
@@ -78,26 +79,26 @@ class Block:
         for name in self.linears:
             if name not in statistics:
                 raise UserError(
-                    f"{name}: no calibration token reached this matrix; give more sequences, or choose a method that "
-                    "reads none where the block does not call it as a linear"
+                    f"{name}: no calibration token reached this matrix; use more sequences, or choose a method that "
+                    "reads no text if the block does not call it as a linear"
                 )
         return statistics
 
 
 def blocks(model, linears: dict, rows):
-    """Yield a Block for every decoder block that holds one of `linears`; once the caller goes on, the block's
-    outputs by its weights as they are by then (or were at `run_all`) become the inputs of the next.
+    """Yield a Block for every decoder block that holds one of `linears`. When the caller continues, the block's outputs
+    with its weights at that time (or at `run_all`) become the inputs of the next.
 
-    rows: 1-D tensors of token ids; [] where the caller measures nothing.
+    rows: 1-D tensors of token ids; [] if the caller measures nothing.
     """
-    found = {}
+    by_block = {}
     for name in linears:
-        found.setdefault(block_of(name), []).append(name)
-    modules = [model.get_submodule(block) for block in found]
+        by_block.setdefault(block_of(name), []).append(name)
+    modules = [model.get_submodule(block) for block in by_block]
     inputs, calls = _record_calls(model, modules, rows)
-    for number, (name, names) in enumerate(found.items()):
-        own = {name: linears[name] for name in names}
-        block = Block(name, modules[number], own, inputs, calls[number])
+    for number, (name, names) in enumerate(by_block.items()):
+        block_linears = {name: linears[name] for name in names}
+        block = Block(name, modules[number], block_linears, inputs, calls[number])
         yield block
         if number + 1 < len(modules):
             if block.outputs is None:
@@ -106,20 +107,20 @@ def blocks(model, linears: dict, rows):
 
 
 def block_of(name: str) -> str:
-    """Name of the decoder block that a parameter belongs to, up to the first number: "model.layers.0"."""
+    """Name of a parameter's decoder block, up to the first number: "model.layers.0"."""
     return re.match(r".*?\.\d+(?=\.)", name)[0]
 
 
 class _Read(Exception):
-    """All inputs that are asked for are known; the rest of the pass would tell nothing new."""
+    """All needed inputs are recorded; the rest of the pass is not needed."""
 
 
 def _record_calls(model, modules, rows):
     """(inputs of the first block, per row; other arguments, per block and row).
 
-    Arguments such as masks and rotary tables depend on a row's length alone in the usual models, and one dense
-    pass per length tells them all. That is not taken on trust: the first two rows of a length pass the whole
-    model, and if they are given different arguments, every row does.
+    In the usual models, arguments such as masks and rotary tables depend only on a row's length, so one dense pass per
+    length is enough. This is checked: the first two rows of a length pass the whole model, and if they get different
+    arguments, every row does.
     """
     inputs, calls = [], [[] for _ in modules]
     lengths, whole = {}, True  # length -> numbers of its rows that passed the whole model
@@ -155,7 +156,7 @@ def _record_calls(model, modules, rows):
 
 
 def _same(one, other) -> bool:
-    """Whether two nests of arguments are equal."""
+    """Whether two nested structures of arguments are equal."""
     if torch.is_tensor(one):
         return torch.is_tensor(other) and one.shape == other.shape and torch.equal(one, other)
     if isinstance(one, (tuple, list)):

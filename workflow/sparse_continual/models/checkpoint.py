@@ -1,8 +1,7 @@
-"""What the JSON files and tensor headers of a checkpoint folder show: no torch, no weights read.
+"""Check the JSON files and tensor headers of a checkpoint folder: no torch, no weights read.
 
-Used at every start of the workflow, so that a broken checkpoint is refused in milliseconds, before
-anything expensive. What only the model class can tell (missing or mismatched tensors) is checked
-when the weights are loaded, in `models.load`.
+Every start of the workflow uses this, so that a broken checkpoint is refused in milliseconds, before anything
+expensive. Checks that need the model class (missing or mismatched tensors) run when `models.load` loads the weights.
 """
 
 import hashlib
@@ -16,21 +15,21 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-PACKED = ".weight_packed"  # ends the names of weights that are packed by the bit, several in an integer
-PARTS = ("shape", "bitmask", "compressed")  # what stands in a file for a weight stored as bits and values
-REDUNDANT = "row_offsets"  # may stand beside them
-BLOCKS = ("quantization_config", "compression_config")  # of config.json; the second is the older name
+PACKED = ".weight_packed"  # end of the names of bit-packed weights, several in an integer
+PARTS = ("shape", "bitmask", "compressed")  # tensors of a weight that is stored as bits and values
+REDUNDANT = "row_offsets"  # optional tensor of such a weight
+BLOCKS = ("quantization_config", "compression_config")  # in config.json; the second is the older name
 HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors format itself
 MIB = 1 << 20
-WHOLE = 256 * MIB  # bytes up to which a file's fingerprint is that of all its bytes
-SAMPLES = 64  # of a MiB each, of a larger file
+WHOLE = 256 * MIB  # greatest size of a file whose fingerprint covers all bytes
+SAMPLES = 64  # samples of a MiB each, of a larger file
 
 
 def check_checkpoint(folder) -> None:
-    """Raise UserError for everything that makes `folder` no loadable safetensors checkpoint with a tokenizer.
+    """Raise UserError if `folder` is not a loadable safetensors checkpoint with a tokenizer.
 
-    Looked at: the folder, `config.json`, the weight files' names, sizes and headers (a truncated file
-    is found by its header), the shards and tensors that an index names, and the tokenizer's files.
+    Checked: the folder, `config.json`, the weight files' names, sizes and headers (which show a truncated file), the
+    shards and tensors that an index names, and the tokenizer's files.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -56,9 +55,9 @@ def entries(folder) -> dict[str, dict]:
 
     `begin` and `end` are places in the file, in bytes.
 
-    Raises UserError for broken files, and for a tensor that is not where the index places it.
+    Raises UserError for broken files, and for a tensor that is missing where the index places it.
     """
-    folder, found = Path(folder), {}
+    folder, located = Path(folder), {}
     placed = {} if (folder / SINGLE).is_file() else None
     for file in weight_files(folder):
         header = read_header(file)
@@ -66,30 +65,30 @@ def entries(folder) -> dict[str, dict]:
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             begin, end = entry["data_offsets"]
             place = {"file": file, "begin": start + begin, "end": start + end}
-            found[name] = place | {"dtype": entry["dtype"], "shape": tuple(entry["shape"])}
+            located[name] = place | {"dtype": entry["dtype"], "shape": tuple(entry["shape"])}
     if placed is None:
         placed = read_json(folder / INDEX)["weight_map"]
     for name, shard in placed.items():
-        if name not in found or found[name]["file"].name != shard:
+        if name not in located or located[name]["file"].name != shard:
             raise UserError(
                 f"{folder / shard}: no tensor {name!r}, which {INDEX} places there; copy the checkpoint again"
             )
-    return found
+    return located
 
 
-def parameters(found: dict[str, dict]) -> dict[str, dict[str, str]]:
-    """Parameter name -> {part: tensor name} for the tensors `found` by `entries`, in the order of the files.
+def parameters(tensors: dict[str, dict]) -> dict[str, dict[str, str]]:
+    """Parameter name -> {part: tensor name} for `tensors`, the result of `entries`, in the order of the files.
 
-    A tensor that is stored as it is has the one part "". One that is stored as bits and values has the parts
-    `PARTS` (`models.formats`); it is the parameter P.weight whether they are called P.bitmask or, by older
-    releases of the library, P.weight.bitmask.
+    A plainly stored tensor has the one part "". A tensor that is stored as bits and values has the parts `PARTS`
+    (`models.formats`); it is the parameter P.weight whether they are called P.bitmask or, in older releases of the
+    library, P.weight.bitmask.
 
-    Raises UserError for weights packed by the bit, and for a parameter of which a part is missing.
+    Raises UserError for bit-packed weights, and for a parameter with a missing part.
     """
-    stems = {name.removesuffix(".bitmask") for name in found if name.endswith(".bitmask")}
-    stems |= {name.removesuffix(".compressed") for name in found if name.endswith(".compressed")}
+    stems = {name.removesuffix(".bitmask") for name in tensors if name.endswith(".bitmask")}
+    stems |= {name.removesuffix(".compressed") for name in tensors if name.endswith(".compressed")}
     named = {}
-    for name, entry in found.items():
+    for name, entry in tensors.items():
         stem, _, part = name.rpartition(".")
         if name.endswith(PACKED):
             raise UserError(
@@ -103,12 +102,12 @@ def parameters(found: dict[str, dict]) -> dict[str, dict[str, str]]:
             named.setdefault(whole, {})[part] = name
     for whole, parts in named.items():
         if "" in parts and len(parts) > 1:
-            raise UserError(f"{found[parts['']]['file']}: {whole!r} is stored twice: as it is, and as bits")
+            raise UserError(f"{tensors[parts['']]['file']}: {whole!r} is stored twice: plainly, and as bits")
         lacking = [part for part in PARTS if part not in parts]
         if "" not in parts and lacking:
             one = next(iter(parts.values()))
             raise UserError(
-                f"{found[one]['file']}: tensor {one!r} needs one ending in .{lacking[0]} beside it, and there is "
+                f"{tensors[one]['file']}: tensor {one!r} needs one ending in .{lacking[0]} beside it, and there is "
                 "none; copy the checkpoint again"
             )
     return named
@@ -117,8 +116,8 @@ def parameters(found: dict[str, dict]) -> dict[str, dict[str, str]]:
 def quantisation_of(config: dict) -> str | None:
     """The quantisation that a parsed `config.json` declares, or None for plain weights.
 
-    Pruned checkpoints carry a compressed-tensors block with a sparsity declaration alone; their
-    weights are plain, zeros included, so it does not count.
+    Pruned checkpoints have a compressed-tensors block with only a sparsity declaration; their weights are plain, zeros
+    included, so it does not count.
     """
     for key in BLOCKS:
         block = config.get(key)
@@ -131,9 +130,9 @@ def quantisation_of(config: dict) -> str | None:
 
 
 def is_scaled_float8(config: dict) -> bool:
-    """Whether a quantisation block declares float8 weights with one scale a matrix or a row, and no more.
+    """Whether a quantisation block declares exactly float8 weights with one scale per matrix or row.
 
-    Such weights are values times scale. How activations were to be rounded is not looked at.
+    Such weights are values times scale. The rounding of activations is not checked.
     """
     blocks = [config[key] for key in BLOCKS if config.get(key)]
     weights = [
@@ -157,7 +156,7 @@ def is_scaled_float8(config: dict) -> bool:
 def weight_files(folder) -> list[Path]:
     """The safetensors files that loading `folder` reads: the single one, or the shards of its index.
 
-    Raises UserError when there are none, naming pickled weights where those are what is offered.
+    Raises UserError when there are none, naming pickled weights if the folder offers only those.
     """
     folder = Path(folder)
     if (folder / SINGLE).is_file():
@@ -187,15 +186,15 @@ def weight_files(folder) -> list[Path]:
             "expected safetensors; convert to safetensors"
         )
     others = sorted(p.name for p in folder.glob("*.safetensors"))
-    found = f"found {others[0]}" if others else "found no safetensors file"
-    raise UserError(f"{folder}: {found}; expected {SINGLE}, or shards with {INDEX}")
+    problem = f"found {others[0]}" if others else "found no safetensors file"
+    raise UserError(f"{folder}: {problem}; expected {SINGLE}, or shards with {INDEX}")
 
 
 def read_header(file) -> dict[str, dict]:
     """Tensor name -> {"dtype", "shape", "data_offsets"} of a safetensors file, its length checked.
 
-    Raises UserError when the file cannot be read, is shorter than its header says (naming the first tensor
-    that is cut off), longer, or no safetensors file at all.
+    Raises UserError if the file cannot be read, is shorter than its header says (naming the first tensor that is cut
+    off), longer, or not a safetensors file.
     """
     file = Path(file)
     size = file.stat().st_size
@@ -210,7 +209,7 @@ def read_header(file) -> dict[str, dict]:
         ) from None
     if not whole:
         raise UserError(
-            f"{file}: truncated or no safetensors file: {size} bytes do not hold its header; copy the file again"
+            f"{file}: truncated or not a safetensors file: {size} bytes do not hold its header; copy the file again"
         )
     try:
         header = json.loads(text)
@@ -237,7 +236,7 @@ def read_header(file) -> dict[str, dict]:
 
 
 def _is_entry(dtype, shape, data_offsets) -> bool:
-    """Whether these are the members of a header's entry: a type's name, sizes, first byte and the byte after."""
+    """Whether these are valid members of a header's entry: a type's name, sizes, first byte and the byte after."""
     begin, end = data_offsets
     numbers = all(type(number) is int and number >= 0 for number in (*shape, begin, end))
     return isinstance(dtype, str) and numbers and begin <= end
@@ -246,10 +245,10 @@ def _is_entry(dtype, shape, data_offsets) -> bool:
 def fingerprint_of(folder) -> dict[str, str]:
     """File name -> hex SHA-256 of its content, for every file that loading reads; no time stamps.
 
-    Files up to 256 MiB are read whole. Of larger ones, so that every start stays cheap, the size and 64
-    samples of a MiB are read, spread evenly from the first MiB to the last. What that can miss is a change
-    that keeps the size and lies between the samples: an edit of one small matrix of a large shard, say.
-    Training or a merged adapter, which change matrices all over the file, are seen.
+    Files up to 256 MiB are read whole. For larger files, so that every start stays fast, the size and 64 samples of a
+    MiB are read, spread evenly from the first MiB to the last. This can miss a change that keeps the size and lies
+    between the samples, such as an edit of one small matrix of a large shard. It finds training or a merged adapter,
+    which change matrices all over the file.
     """
     folder = Path(folder)
     files = {p for p in folder.iterdir() if p.is_file() and (p.suffix == ".json" or p.name in TOKENIZERS)}

@@ -1,4 +1,4 @@
-"""The experts of a mixture one by one, where transformers keeps their matrices together (`load.Stack`)."""
+"""Treat the experts of a mixture one by one, if transformers keeps their matrices together (`load.Stack`)."""
 
 from contextlib import contextmanager
 
@@ -8,8 +8,8 @@ from sparse_continual.models.load import Stack, prunable
 
 
 class _Expert(nn.Linear):
-    """A linear on a `weight` that is there. Where a function wants that weight, as in `linear(inputs, expert)`, the
-    linear is called instead: so the model's own code runs on it, and hooks see each expert's inputs.
+    """A linear on an existing `weight`. A function that gets the linear as its weight, as in `linear(inputs, expert)`,
+    calls it instead: so the model's own code runs, and hooks see each expert's inputs.
     """
 
     def __init__(self, weight):
@@ -25,29 +25,31 @@ class _Expert(nn.Linear):
 
 @contextmanager
 def experts_apart(model):
-    """Every matrix of an expert is a linear of its own meanwhile: "mlp.experts.gate_up_proj" becomes
-    "mlp.experts.gate_up_proj.0.weight" and so on. Yields {name of the parameter: [names of its parts]}, {} of a
-    model without such.
+    """Context in which every matrix of an expert is a linear of its own: "mlp.experts.gate_up_proj" becomes
+    "mlp.experts.gate_up_proj.0.weight" and so on. Yields {name of the parameter: [names of its parts]}, {} for a model
+    without such parameters.
 
-    The parts are views: what is written into them is written into the parameter. Where gate and up are stored as one,
-    they are one matrix. Experts are computed one after the other meanwhile (transformers' "eager"), and as before
-    afterwards; a copy of the model that is made meanwhile keeps them apart.
+    The parts are views: writing into them writes into the parameter. If gate and up are stored as one, they are one
+    matrix. Inside the context experts are computed one after the other (transformers' "eager"); a copy of the model
+    made inside keeps them apart.
 
     Raises UserError as `prunable`.
     """
     stacks = {name: stack for name, stack in prunable(model).items() if isinstance(stack, Stack)}
-    found = {name: (stack, stack.weight) for name, stack in stacks.items()}
-    if found:
+    stacked = {name: (stack, stack.weight) for name, stack in stacks.items()}
+    if stacked:
         before = model.get_experts_implementation()
         model.set_experts_implementation("eager")
-    for stack, whole in found.values():
+    for stack, whole in stacked.values():
         delattr(stack.module, stack.key)
         setattr(stack.module, stack.key, nn.ModuleList(map(_Expert, whole)))
     try:
-        yield {name: [f"{name}.{n}.weight" for n in range(len(whole))] for name, (_, whole) in found.items()}
+        yield {
+            name: [f"{name}.{n}.weight" for n in range(len(whole))] for name, (_, whole) in stacked.items()
+        }
     finally:
-        for stack, whole in found.values():
+        for stack, whole in stacked.values():
             delattr(stack.module, stack.key)
             setattr(stack.module, stack.key, whole)
-        if found:
+        if stacked:
             model.set_experts_implementation(before)

@@ -1,43 +1,35 @@
-"""Reading and writing models and tokenizers in Hugging Face format, and the matrices that may be pruned."""
+"""Read and write models and tokenizers in Hugging Face format; find the prunable matrices."""
 
 from pathlib import Path
 
-from sparse_continual.device import DTYPE
+from sparse_continual.device import DTYPE, refuse_device
 from sparse_continual.errors import UserError
 from sparse_continual.models.checkpoint import BLOCKS, by, check_checkpoint
 from sparse_continual.models.reader import DENSE, Checkpoint
 
 SHOWN = 3  # tensors named in a message
-ROUTERS = {
-    "gate",
-    "router",
-    "router_gate",
-    "shared_expert_gate",
-}  # words in the names of mixture-of-experts routers
-EXPERTS = (
-    "num_local_experts",
-    "n_routed_experts",
-    "num_experts",
-    "moe_num_experts",
-)  # fields that say how many
+# words in the names of mixture-of-experts routers
+ROUTERS = {"gate", "router", "router_gate", "shared_expert_gate"}
+# fields of config.json with the number of experts
+EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
 
 
 def load_model(folder, device="cpu", trust_remote_code=False):
     """The causal language model in `folder`, in float32 and in eval mode, on `device`.
 
-    Any architecture that transformers knows, with tied or untied embeddings and any number of key
-    and value heads; safetensors only, stored plainly, as bits and values (`models.reader`), or as float8
-    with scales; attention is torch's scaled dot product where the architecture has it. Nothing is
-    downloaded. Nothing here generates by generation_config.json: one that transformers cannot read, or would refuse to
-    write again, is left out, and the model has the defaults of its config.json.
+    Any architecture that transformers knows, with tied or untied embeddings and any number of key and value heads; only
+    safetensors, stored plainly, as bits and values (`models.reader`), or as float8 with scales; attention is torch's
+    scaled dot product if the architecture has it. Nothing is downloaded. A generation_config.json that transformers
+    cannot read, or would refuse to write, is ignored, and the model has the defaults of its config.json.
 
-    Raises UserError, naming the file or the first tensors: broken or pickled files, tensors that the
-    model needs and the checkpoint lacks (they would be random), tensors of another shape, and
-    tensors of the decoder blocks that the model has no place for (it would be another model).
+    Raises UserError, naming the file or the first tensors: broken or pickled files, tensors that the model needs and
+    the checkpoint lacks (they would be random), tensors of another shape, and tensors of the decoder blocks without a
+    place in the model (it would be another model).
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    refuse_device(device)
     check_checkpoint(folder)
     checkpoint, folder = Checkpoint(folder, scaled=True), str(folder)
     try:
@@ -46,15 +38,15 @@ def load_model(folder, device="cpu", trust_remote_code=False):
         )
         for block in BLOCKS:
             if hasattr(config, block):
-                # transformers would look for a quantisation in a sparsity declaration and fail, or leave
-                # weights random that are decoded here
+                # transformers would read a sparsity declaration as a quantisation and fail, or leave weights
+                # random that are decoded here
                 delattr(config, block)
         loader, source = AutoModelForCausalLM, {"pretrained_model_name_or_path": folder}
         if checkpoint.format != DENSE or checkpoint.scaled:
-            with torch.device("meta"):  # the architecture's own class, which alone takes tensors
+            with torch.device("meta"):  # the architecture's own class; only it accepts tensors
                 loader = type(AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code))
             source = {"pretrained_model_name_or_path": None, "state_dict": dict(checkpoint.items())}
-        model, found = loader.from_pretrained(
+        model, report = loader.from_pretrained(
             **source,
             config=config,
             dtype=getattr(torch, DTYPE),
@@ -72,24 +64,24 @@ def load_model(folder, device="cpu", trust_remote_code=False):
     blocks = block_list(model)[0] + "."
     homeless = [
         name
-        for name in found["unexpected_keys"]
+        for name in report["unexpected_keys"]
         if name.startswith(blocks) and not name.endswith("rotary_emb.inv_freq")
     ]
-    _refuse(folder, "lacks tensors that the model needs", found["missing_keys"])
+    _refuse(folder, "lacks tensors that the model needs", report["missing_keys"])
     _refuse(
         folder,
         "has tensors of another shape than config.json says",
-        [f"{name} ({by(is_)}, expected {by(should)})" for name, is_, should in found["mismatched_keys"]],
+        [f"{name} ({by(is_)}, expected {by(should)})" for name, is_, should in report["mismatched_keys"]],
     )
     _refuse(folder, "has block tensors that the model of its config.json has no place for", homeless)
     return model.to(device).eval()
 
 
 def _generation(folder, config) -> dict:
-    """{} where transformers can read generation_config.json and write it again, or there is none; else what takes its
-    place, as an argument of `from_pretrained`.
+    """{} if transformers can read generation_config.json and write it again, or there is none; else its replacement, as
+    an argument of `from_pretrained`.
 
-    Many published files set a temperature beside `do_sample: false`: they are read, and not written.
+    Many published files set a temperature beside `do_sample: false`: transformers reads them, but does not write them.
     """
     from transformers import GenerationConfig
 
@@ -97,26 +89,26 @@ def _generation(folder, config) -> dict:
         return {}
     try:
         GenerationConfig.from_pretrained(folder, local_files_only=True).validate(strict=True)
-    except Exception:  # whatever a value of another type makes it stumble over
+    except Exception:  # a value of a wrong type can raise anything
         return {"generation_config": GenerationConfig.from_model_config(config)}
     return {}
 
 
 def _refuse(folder, what, names) -> None:
-    """Raise UserError saying `what` of `folder`, with the first `names`, when there are any."""
+    """Raise UserError with the problem `what` of `folder` and the first of `names`, if there are any."""
     names = sorted(names)
     if names:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise UserError(
             f"{folder}: the checkpoint {what}: {', '.join(names[:SHOWN])}{more}; "
-            "copy it again, or mend its config.json"
+            "copy it again, or correct its config.json"
         )
 
 
 def load_tokenizer(folder, trust_remote_code=False):
     """The tokenizer in `folder`; nothing is downloaded. A missing pad token becomes the end token.
 
-    Raises UserError when transformers cannot read its files.
+    Raises UserError if transformers cannot read its files.
     """
     from transformers import AutoTokenizer
 
@@ -132,7 +124,7 @@ def load_tokenizer(folder, trust_remote_code=False):
 
 
 def save_model(model, tokenizer, folder) -> None:
-    """Write `model` (safetensors), its config and `tokenizer` to `folder`, which is made when missing."""
+    """Write `model` (safetensors), its config and `tokenizer` to `folder`, which is made if missing."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
@@ -142,35 +134,34 @@ def save_model(model, tokenizer, folder) -> None:
 def prunable(model) -> dict:
     """Name of the weight parameter -> module, for the linears inside decoder blocks, in model order.
 
-    Linears are `torch.nn.Linear` and GPT-2's `Conv1D`, which stores its weight transposed (`matrix_of`). Where a
-    mixture keeps the matrices of a block's experts in one parameter, a `Stack` stands for them all.
-    Embeddings, head, norms and routers are not among them. For example "model.layers.0.self_attn.q_proj.weight",
-    "model.layers.0.mlp.experts.down_proj".
+    Linears are `torch.nn.Linear` and GPT-2's `Conv1D`, which stores its weight transposed (`matrix_of`). If a mixture
+    keeps the matrices of a block's experts in one parameter, a `Stack` represents them all. Embeddings, head, norms and
+    routers are excluded. For example "model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.experts.down_proj".
 
-    Raises UserError when the model has no list of blocks, no linear in it, experts that are stored in another
-    way (they would be left whole in silence), or one matrix under two names.
+    Raises UserError if the model has no list of blocks, no linear in it, experts that are stored in another way (they
+    would silently stay dense), or one matrix under two names.
     """
     from torch.nn import Linear
 
     prefix, blocks = block_list(model)
-    found = {}
+    matrices = {}
     for name, module in blocks.named_modules():
         router = not ROUTERS.isdisjoint(name.split("."))
         if (isinstance(module, Linear) or _transposed(module)) and not router:
-            found[f"{prefix}.{name}.weight"] = module
-        found |= {f"{prefix}.{name}.{key}": stack for key, stack in stacks(module).items()}
-    _refuse_other_experts(model, prefix, blocks, found)
-    if not found:
+            matrices[f"{prefix}.{name}.weight"] = module
+        matrices |= {f"{prefix}.{name}.{key}": stack for key, stack in stacks(module).items()}
+    _refuse_other_experts(model, prefix, blocks, matrices)
+    if not matrices:
         raise UserError(
             f"{type(model).__name__}: no Linear module in its blocks ({prefix}), so nothing to prune; "
             "expected a Llama-like architecture"
         )
-    _refuse_shared(model, {name: module.weight for name, module in found.items()})
-    return found
+    _refuse_shared(model, {name: module.weight for name, module in matrices.items()})
+    return matrices
 
 
 def _refuse_shared(model, weights: dict) -> None:
-    """Raise UserError for two of `weights` (name -> tensor) that are the same numbers in memory."""
+    """Raise UserError if two of `weights` (name -> tensor) share their memory."""
     first = {}
     for name, weight in weights.items():
         place = id(weight) if weight.is_meta else (weight.device, weight.data_ptr(), weight.shape)
@@ -185,52 +176,54 @@ def refuse_other_models(model) -> None:
     """Raise UserError unless `model` is a causal language model of transformers, whole and in memory."""
     from transformers import PreTrainedModel
 
-    found = type(model).__name__
+    kind = type(model).__name__
     load = "load one with sparse_continual.models.load.load_model(folder)"
     if hasattr(model, "_orig_mod"):
         raise UserError(
-            f"model: found {found}, which is compiled, expected the model itself; give model._orig_mod"
+            f"model: found {kind}, which is compiled, expected the model itself; pass model._orig_mod"
         )
     if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
         raise UserError(
-            f"model: found {found}, expected a causal language model of transformers, with its head; {load}, or with "
+            f"model: found {kind}, expected a causal language model of transformers, with its head; {load}, or with "
             "transformers' AutoModelForCausalLM"
         )
     empty = next((name for name, parameter in model.named_parameters() if parameter.is_meta), None)
     if empty:
         raise UserError(
-            f"model: found {found} whose {empty} has no values (device meta), expected weights in memory; {load}"
+            f"model: found {kind} whose {empty} has no values (device meta), expected weights in memory; {load}"
         )
+    refuse_device(model.device)
 
 
 class Stack:
-    """Stands where others have a linear; `weight`: a parameter [experts, outputs, inputs] that holds their matrices."""
+    """Replaces a linear; `weight`: a parameter [experts, outputs, inputs] with the matrices of all experts."""
 
     def __init__(self, module, key: str):
         self.module, self.key = module, key
 
     @property
     def weight(self):
-        """As the model has it now."""
+        """The present parameter of the model."""
         return getattr(self.module, self.key)
 
 
 def stacks(module) -> dict[str, Stack]:
     """Name within `module` -> Stack, for its own parameters that hold several experts' matrices.
 
-    They are told by the flag of transformers' decorator `use_experts_implementation`. Architectures that store
-    experts otherwise ([experts, inputs, outputs] of GPT-OSS and Llama 4, two dimensions of DBRX) set another, or none.
+    transformers' decorator `use_experts_implementation` sets a flag that identifies them. Architectures that store
+    experts otherwise ([experts, inputs, outputs] of GPT-OSS and Llama 4, two dimensions of DBRX) set another flag, or
+    none.
     """
     if getattr(module, "is_transposed", None) is not False:
         return {}
-    own = module.named_parameters(recurse=False)
-    return {key: Stack(module, key) for key, parameter in own if parameter.ndim == 3}
+    parameters = module.named_parameters(recurse=False)
+    return {key: Stack(module, key) for key, parameter in parameters if parameter.ndim == 3}
 
 
-def _refuse_other_experts(model, prefix, blocks, found) -> None:
-    """Raise UserError for the first tensor, not `found`, that holds the weights of several experts of a mixture.
+def _refuse_other_experts(model, prefix, blocks, known) -> None:
+    """Raise UserError for the first tensor not in `known` that holds the weights of several experts of a mixture.
 
-    Told by the word in the name of the parameter or of its module's class: other architectures have tensors of three
+    The word in the name of the parameter or of its module's class decides: other architectures have tensors of three
     dimensions too (convolutions of Mamba, gates of RecurrentGemma, heads of XLNet), and DBRX's experts have two.
     """
     from torch.nn import Linear
@@ -239,7 +232,7 @@ def _refuse_other_experts(model, prefix, blocks, found) -> None:
     for name, parameter in blocks.named_parameters():
         module = modules[name.rpartition(".")[0]]
         named = f"{name} {type(module).__name__}".lower()
-        other = parameter.ndim > 1 and f"{prefix}.{name}" not in found and not isinstance(module, Linear)
+        other = parameter.ndim > 1 and f"{prefix}.{name}" not in known and not isinstance(module, Linear)
         if other and "expert" in named:
             raise UserError(
                 f"{type(model).__name__}: {prefix}.{name} ({by(parameter.shape)}) holds the weights of several "
@@ -249,12 +242,12 @@ def _refuse_other_experts(model, prefix, blocks, found) -> None:
 
 
 def _transposed(module) -> bool:
-    """Whether a module is transformers' Conv1D; by name, because its class is heavy to import."""
+    """Whether a module is transformers' Conv1D; compared by name, because importing its class is slow."""
     return type(module).__name__ == "Conv1D" and type(module).__module__ == "transformers.pytorch_utils"
 
 
 def matrix_of(module, tensor=None):
-    """View [outputs, inputs] of a linear's weight, or of a `tensor` of the weight's shape; of a `Stack`
+    """View [outputs, inputs] of a linear's weight, or of a `tensor` of the weight's shape; for a `Stack`
     [experts * outputs, inputs].
 
     The same call turns a mask [outputs, inputs] back into the parameter's own shape.
@@ -268,7 +261,7 @@ def matrix_of(module, tensor=None):
 def block_list(model):
     """(name, module) of the list of decoder blocks: the longest of the outermost module lists.
 
-    Outermost, because a block may hold longer lists of its own (experts).
+    Only outermost lists count, because a block may hold longer lists of its own (experts).
     """
     from torch.nn import ModuleList
 

@@ -1,22 +1,20 @@
-"""Whether a model in memory, and what was made of it, are those that the plan priced: one number in both, or a stop."""
+"""Compare a model in memory, and the result, with the plan that priced them; stop at the first different number."""
 
 from sparse_continual.errors import UserError
 from sparse_continual.models.load import matrix_of, prunable
 
-AGAIN = (
-    "expected one number in both; delete results/store/architectures and plan again; report it if it stays"
-)
+AGAIN = "expected the same number; delete results/store/architectures and plan again; report it if the difference stays"
 
 
 def check_counts(folder, model, planned: dict) -> None:
     """Raise UserError, naming `folder` and the first difference, unless `model` has the planned
     {matrices: name -> (outputs, inputs), parameters: number of values}.
     """
-    found = {name: tuple(matrix_of(module).shape) for name, module in prunable(model).items()}
+    shapes = {name: tuple(matrix_of(module).shape) for name, module in prunable(model).items()}
     expected = {name: tuple(size) for name, size in planned["matrices"].items()}
-    for name in dict.fromkeys((*expected, *found)):
-        if expected.get(name) != found.get(name):
-            sizes = (_by(found.get(name)), _by(expected.get(name)))
+    for name in dict.fromkeys((*expected, *shapes)):
+        if expected.get(name) != shapes.get(name):
+            sizes = (_by(shapes.get(name)), _by(expected.get(name)))
             raise UserError(
                 f"{folder}: {name} is {sizes[0]} in the model and {sizes[1]} in the plan; {AGAIN}"
             )
@@ -28,12 +26,12 @@ def check_counts(folder, model, planned: dict) -> None:
 
 
 def check_nonzeros(folder, counted: int, planned: int | None, at_most=False) -> None:
-    """Raise UserError unless as many prunable weights exist as planned, or `at_most` so many; None: the plan does not
-    say.
+    """Raise UserError unless the number of existing prunable weights is the planned one, or with `at_most` not above
+    it; planned None: the plan has no number.
     """
     if planned is not None and counted != planned and not (at_most and counted < planned):
         raise UserError(
-            f"{folder}: {counted:,} block weights exist in the topology that was made and {planned:,} in the plan; "
+            f"{folder}: {counted:,} block weights exist in the topology that was made, but {planned:,} in the plan; "
             f"{AGAIN}"
         )
 

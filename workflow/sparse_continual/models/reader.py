@@ -1,9 +1,8 @@
 """The weights of a checkpoint folder, decoded, one at a time: dense, `sparse-bitmask`, `sparse-24-bitmask`.
 
-What a folder holds is told by the names of its tensors and never by its config.json, which is wrong in published
-checkpoints. Each tensor is mapped from its file when it is asked for, so memory follows the largest tensor and not
-the shard. The library that wrote the two sparse formats no longer reads them: with it, such files load as random
-weights or not at all.
+The names of the tensors decide the format of a folder, never its config.json, which is wrong in published checkpoints.
+Each tensor is mapped from its file when it is used, so memory follows the largest tensor and not the shard. The library
+that wrote the two sparse formats no longer reads them: it loads such files as random weights or not at all.
 """
 
 import json
@@ -27,14 +26,11 @@ from sparse_continual.models.checkpoint import (
 )
 
 DENSE, BITMASK, BITMASK24 = "dense", "sparse-bitmask", "sparse-24-bitmask"
-BESIDE = (".json", ".model", ".txt", ".jinja", ".py")  # ends of the files that go with the weights
-SCALE = "_scale"  # ends the name of a float8 weight's scale
-OF_QUANTISATION = (
-    ".weight_scale",
-    ".weight_scale_inv",
-    ".weight_zero_point",
-    ".input_scale",
-    ".input_zero_point",
+BESIDE = (".json", ".model", ".txt", ".jinja", ".py")  # endings of the files that belong to the weights
+SCALE = "_scale"  # end of the name of a float8 weight's scale
+OF_QUANTISATION = tuple(
+    f".{part}"
+    for part in "weight_scale weight_scale_inv weight_zero_point input_scale input_zero_point".split()
 )
 DTYPES = {
     "F64": "float64",
@@ -54,14 +50,22 @@ DTYPES = {
     "BOOL": "bool",
 }
 INTEGERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")
-VALUES = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "I8")  # what is stored with bits beside it
+VALUES = (
+    "F64",
+    "F32",
+    "F16",
+    "BF16",
+    "F8_E4M3",
+    "F8_E5M2",
+    "I8",
+)  # types of values that are stored with bits
 
 
 def tensors(folder):
     """Iterator of (parameter name, decoded tensor), shard by shard; one matrix in memory at a time.
 
-    A tensor's memory is its file's, mapped, until it is written to: changing one changes no file. Values of
-    quantised weights are as they are stored, with their scales beside them.
+    A tensor's memory is its mapped file until it is written to: changing one changes no file. Values of quantised
+    weights are returned as stored, with their scales as separate tensors.
 
     Raises UserError as `Checkpoint` does.
     """
@@ -71,11 +75,11 @@ def tensors(folder):
 def decode(folder, out) -> None:
     """Write the checkpoint in `folder` to the new folder `out` with its weights stored plainly.
 
-    Shards keep their names; config.json loses its quantisation block, since float8 weights are multiplied by their
+    Shards keep their names; config.json loses its quantisation block, because float8 weights are multiplied by their
     scales; the tokenizer's files are copied. `out` appears whole or not at all.
 
-    Raises UserError as `Checkpoint` does, for other quantised weights, when `out` has files already, and when the
-    disk is too small for it.
+    Raises UserError as `Checkpoint` does, for other quantised weights, if `out` has files already, and if the disk is
+    too small for it.
     """
     rewrite(folder, out, lambda name, tensor: tensor)
 
@@ -97,7 +101,7 @@ def rewrite(folder, out, change) -> None:
     try:
         _write_all(checkpoint, part, change)
         os.replace(part, out)
-    except BaseException:  # a full disk must not be left fuller
+    except BaseException:  # do not leave parts on a full disk
         shutil.rmtree(part)
         raise
 
@@ -106,12 +110,12 @@ class Checkpoint:
     """An open folder: `shapes` is parameter name -> dense shape, in the order of the files, and `checkpoint[name]`
     the decoded tensor.
 
-    With `scaled`, float8 weights are multiplied by their scales, in the scales' type, and what else belongs to
-    their quantisation is left out.
+    With `scaled`, float8 weights are multiplied by their scales, in the scales' type, and the other tensors of their
+    quantisation are skipped.
 
-    Raises UserError, naming file and tensor, for files that are broken, missing or packed, for parts that are
-    missing, with `scaled` for weights that are quantised in another way, and, when a tensor is asked for, for bits,
-    values and shape that do not belong together.
+    Raises UserError, naming file and tensor, for files that are broken, missing or packed; for missing parts; with
+    `scaled` for weights that are quantised in another way; and, when a tensor is read, for bits, values and shape that
+    do not fit together.
     """
 
     def __init__(self, folder, scaled=False):
@@ -125,7 +129,7 @@ class Checkpoint:
             if quantisation_of(config) and not is_scaled_float8(config):
                 raise UserError(
                     f"{self.folder / 'config.json'}: the weights are quantised ({quantisation_of(config)}); expected "
-                    "plain ones, or float8 with one scale a matrix or a row"
+                    "plain ones, or float8 with one scale per matrix or row"
                 )
             if quantisation_of(config):
                 names = [name for name in names if not name.endswith(OF_QUANTISATION)]
@@ -151,7 +155,7 @@ class Checkpoint:
 
     @property
     def scaled(self) -> bool:
-        """Whether there are weights that are multiplied by their scales."""
+        """Whether some weights are multiplied by their scales."""
         return bool(self._scales)
 
     def file_of(self, name: str) -> Path:
@@ -163,7 +167,7 @@ class Checkpoint:
         return self._stored(self._scales.get(name, name))["dtype"]
 
     def torch_type(self, name: str):
-        """`dtype_of` as torch calls it. Raises UserError for a type that is not read."""
+        """`dtype_of` as torch calls it. Raises UserError for an unsupported type."""
         name = self._scales.get(name, name)
         return _torch_type(self._stored(name), name)
 
@@ -179,8 +183,8 @@ class Checkpoint:
         return (tensor.float() * scale.float()).to(scale.dtype)
 
     def bits(self, name: str):
-        """uint8 [rows, ceil(columns / 8)] of a parameter that is stored as bits and values, its dimensions but the last
-        as rows; None for others. Values that are marked may be zero. Raises UserError as `[name]`."""
+        """uint8 [rows, ceil(columns / 8)] of a parameter that is stored as bits and values, with its dimensions but the
+        last as rows; None for others. Marked values may be zero. Raises UserError as `checkpoint[name]`."""
         if "" in self._parts[name]:
             return None
         way, *parts = self._compressed(name)
@@ -188,8 +192,8 @@ class Checkpoint:
 
     @contextmanager
     def rows(self, name: str):
-        """The `Rows` of a parameter's values as they are stored: [rows, columns], or [values, 1] of one that is stored
-        as bits and values. Raises UserError as `[name]`."""
+        """The `Rows` of a parameter's stored values: [rows, columns], or [values, 1] for one that is stored as bits and
+        values. Raises UserError as `checkpoint[name]`."""
         entry, dtype = self._whole(self._values(name))
         plain = "" in self._parts[name] and entry["shape"]
         *above, columns = entry["shape"] if plain else (*entry["shape"], 1)
@@ -203,7 +207,7 @@ class Checkpoint:
         return way.decode(*parts)
 
     def _compressed(self, name: str):
-        """(module of the format, and what its functions are given)"""
+        """(module of the format, arguments of its functions)"""
         from sparse_continual.models.formats import bitmask, bitmask24
 
         parts = self._parts[name]
@@ -236,7 +240,7 @@ class Checkpoint:
         return tuple(self._mapped(parts["shape"]).flatten().tolist())
 
     def _whole(self, tensor: str):
-        """(entry, torch's type) of a stored tensor of the right size."""
+        """(entry, torch's type) of a stored tensor, checked for its size."""
         entry = self._entries[tensor]
         dtype = _torch_type(entry, tensor)
         length, expected = entry["end"] - entry["begin"], math.prod(entry["shape"]) * dtype.itemsize
@@ -248,7 +252,7 @@ class Checkpoint:
         return entry, dtype
 
     def _mapped(self, tensor: str):
-        """The stored tensor, on pages of its file that are private to it, or a copy of a small one."""
+        """The stored tensor, on private pages of its file, or a copy of a small one."""
         import torch
 
         entry, dtype = self._whole(tensor)
@@ -256,7 +260,7 @@ class Checkpoint:
         if not length:
             return torch.empty(entry["shape"], dtype=dtype)
         with open(entry["file"], "rb") as handle:
-            if length < MIB:  # every mapping holds the file open, and there may be thousands of small tensors
+            if length < MIB:  # every mapping keeps the file open, and there may be thousands of small tensors
                 handle.seek(begin)
                 pages, skip = bytearray(handle.read(length)), 0
             else:
@@ -271,7 +275,7 @@ class Checkpoint:
 
 class Rows:
     """A matrix in an open file: `shape` [rows, columns], `dtype`; `matrix[begin:end]` reads some of its rows, which the
-    next reading overwrites. For what is looked at once: a mapped file costs as much again in page faults."""
+    next read overwrites. For data that is read once: page faults would double the time of a mapped file."""
 
     def __init__(self, handle, begin: int, dtype, shape: tuple[int, int]):
         self.dtype, self.shape = dtype, shape
@@ -293,10 +297,10 @@ class Rows:
         self._handle.seek(self._begin + begin * width)
         left = memoryview(self._buffer)[:size]
         while left:
-            found = self._handle.readinto(left)
-            if not found:
+            received = self._handle.readinto(left)
+            if not received:
                 raise UserError(f"{self._handle.name}: became shorter while it was read; copy the file again")
-            left = left[found:]
+            left = left[received:]
         count = (end - begin) * self.shape[1]
         return torch.frombuffer(self._buffer, dtype=self.dtype, count=count).reshape(end - begin, -1)
 
@@ -316,7 +320,7 @@ def _bytes(checkpoint: Checkpoint, name: str) -> int:
 
 
 def _write_all(checkpoint: Checkpoint, out: Path, change) -> None:
-    """Every file of the decoded checkpoint in the existing folder `out`."""
+    """Write every file of the decoded checkpoint to the existing folder `out`."""
     shards = {}
     for name in checkpoint.shapes:
         shards.setdefault(checkpoint.file_of(name).name, []).append(name)
@@ -334,7 +338,7 @@ def _write_all(checkpoint: Checkpoint, out: Path, change) -> None:
 
 
 def _write_shard(checkpoint: Checkpoint, names: list[str], path: Path, change) -> None:
-    """A safetensors file of some parameters, written tensor by tensor: its header follows from shapes and types."""
+    """Write a safetensors file of some parameters tensor by tensor: its header follows from shapes and types."""
     from sparse_continual.models.formats.raw import to_words
 
     header, place = {"__metadata__": {"format": "pt"}}, 0

@@ -19,14 +19,14 @@ NEEDS = ("shapes", "inputs", "scores")
 
 @dataclass(frozen=True)
 class Allocation:
-    """How kept weights are shared out over the matrices of a model.
+    """How the kept weights are distributed over the matrices of a model.
 
-    kept(sizes, total, *evidence, **settings) -> name -> kept weights of each matrix, integers that add up to `total`.
+    kept(sizes, total, *evidence, **settings) -> name -> number of kept weights of each matrix; they sum to `total`.
         `sizes` is name -> (rows, columns).
-    needs: what the allocation looks at besides shapes.
-        `shapes`: nothing; then the config check knows the counts before there is a model.
-        `inputs`: `evidence` yields, for each decoder block of the dense model, (weight names, |W| * input norms in one
-        vector); the method must have calibration text.
+    needs: what the allocation reads besides shapes.
+        `shapes`: nothing, so the config check knows the counts before there is a model.
+        `inputs`: `evidence` yields (weight names, |W| * input norms in one vector) for each decoder block of the dense
+        model; the method must read calibration text.
         `scores`: `evidence` is a function (name -> non-negative float32 [rows, columns]), the method's own `scores`.
     """
 

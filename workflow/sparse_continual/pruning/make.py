@@ -1,8 +1,8 @@
-"""A model with its topology: pruned, or as it was found, then trained on with the topology fixed.
+"""A model with its topology: pruned, or read from a checkpoint, then trained with the topology fixed.
 
-What follows the pruning is one mechanism: of a trained model it is recovery, of an initial one pretraining on the
-rows of its dense counterpart, and then recovery. At init a method chooses, and the weights that stay are the initial
-ones, whatever it has trained meanwhile (imp: the lottery ticket, rewound to the start).
+One function trains after pruning: a trained model gets recovery; an initial model gets pretraining on the rows of its
+dense counterpart, then recovery. At init the method only chooses: the kept weights return to their initial values, even
+if the method trained them (imp: the lottery ticket, rewound to the start).
 """
 
 from pathlib import Path
@@ -35,18 +35,17 @@ def make_topology(
 ) -> tuple[dict, list[dict]]:
     """Make the model of a topology entity.
 
-    settings: {topology: {method, pattern, sparsity, ...}, recovery: settings or None, pretraining: settings,
-    at init alone}; source: folder of the model, the initial one at init; mixture: [(share, training Split)] of
-    the base, [] when it declares none; folder: where model and topology file go; trust_remote_code: whether to
-    run the code that comes with the model; teacher: folder of the dense parent that a recovery with distillation
-    follows, the source itself unless given; watch: called as watch(stage, model) with the model as it came and after
-    every step (pruning/measure.py); planned: what the plan says of the model (budgets/planned.py), which is held
-    against it, and against what is made.
+    settings: {topology: {method, pattern, sparsity, ...}, recovery: settings or None, pretraining: settings, only at
+    init}; source: folder of the model (at init, the initial one); mixture: [(share, training Split)] of the base, []
+    if it declares none; folder: output folder of model and topology file; trust_remote_code: whether to run the code
+    that comes with the model; teacher: folder of the dense parent of a recovery with distillation, by default the
+    source; watch: called as watch(stage, model) with the original model and after every step (pruning/measure.py);
+    planned: the plan's numbers (budgets/planned.py), compared with the model and with the result.
 
     Returns (facts for the manifest, among them the folder of the model to use; rows of densities.csv).
 
-    Raises UserError for a checkpoint that is sparse itself and is to be used as dense, or the other way round, where
-    the model has other numbers than those that are planned, and as `pruning.prune`.
+    Raises UserError for a sparse checkpoint that is used as dense and the reverse, for a model whose numbers differ
+    from the plan, and as `pruning.prune`.
     """
     chosen = settings["topology"]
     model = load_model(source, trust_remote_code=trust_remote_code)
@@ -56,15 +55,15 @@ def make_topology(
     masks, facts = None, {"trust_remote_code": trust_remote_code}
     watch = watch or (lambda stage, model: None)
     method = registry.load("pruning.methods", chosen["method"])
-    found = method.found
-    if chosen["method"] == "dense" or found:
-        _agree(model, source, found)
+    read_from_zeros = method.found
+    if chosen["method"] == "dense" or read_from_zeros:
+        _agree(model, source, read_from_zeros)
     else:
         _pruning().refuse_sparse(model, chosen)  # before the model writes text
     watch("base", model)
     if chosen["method"] != "dense":
         prune = _prune_initial if "pretraining" in settings else _prune
-        topology = method.read(model) if found else prune(model, chosen, tokenizer, mixture, seed)
+        topology = method.read(model) if read_from_zeros else prune(model, chosen, tokenizer, mixture, seed)
         watch("pruned", model)
         topology.save(Path(folder) / topology.FILE)
         masks, facts["topology"] = topology.masks, topology.sha256
@@ -74,7 +73,7 @@ def make_topology(
         linears = prunable(model)
         places = FixedPlaces(linears, masks) if masks else AllPlaces(linears)
         trained = model, places, Ends(model, linears, True), mixture
-    if pretraining:  # the seed of the dense base's own, so that the rows are the same
+    if pretraining:  # the seed of the dense base, so that the rows are the same
         facts["pretraining"] = train_on_mixture(*trained, pretraining, seed)
         watch("trained", model)
     if recovery and "distillation" in recovery:
@@ -86,38 +85,38 @@ def make_topology(
         watch("recovered", model)
     if masks:
         topology.check(model)
-    if recovery or (masks and not found):
+    if recovery or (masks and not read_from_zeros):
         save_model(model, tokenizer, Path(folder) / "model")
         facts["folder"] = Path(folder) / "model"
     else:
         facts["folder"] = source
     linears = prunable(model)
-    # of a dense model, a weight that happens to be zero exists as all others do: it is trained with them
+    # in a dense model a weight that happens to be zero exists like all others: it is trained with them
     exists = masks or {name: torch.ones_like(one.weight, dtype=torch.bool) for name, one in linears.items()}
     # [outputs, inputs]: N:M is counted along a row
     exists = {name: matrix_of(linears[name], mask).cpu().numpy() for name, mask in exists.items()}
     densities = densities_of_masks(exists, chosen.get("pattern", "dense"))
     if planned:
-        # groups, heads and channels that stay may lack weights that the source lacked
+        # groups, heads and channels that are kept may lack weights that the source lacked
         lacking = bool(masks) and "absent_before" in topology.record and chosen["pattern"] != "unstructured"
         check_nonzeros(folder, sum(row["nonzeros"] for row in densities), planned["nonzeros"], lacking)
-    if found:
+    if read_from_zeros:
         densities = [{**row, "pattern": topology.record["patterns"][row["matrix"]]} for row in densities]
     return facts, densities
 
 
 def _distil(trained: tuple, recovery: dict, teacher, seed: int) -> dict:
-    """Recovery with a teacher: facts as without, and the last terms and what the teacher has read."""
-    # by name, not by import: what has no teacher must not depend on its code
+    """Recovery with a teacher: the usual facts, the last loss terms and the tokens that the teacher read."""
+    # by name, not by import: models without a teacher must not depend on its code
     module = registry.by_name("training.distillation")
     loss = module.Distillation(teacher, **recovery["distillation"])
     facts = train_on_mixture(*trained, recovery, seed, loss)
-    parts = {name: final(torch.tensor([found[name] for found in loss.parts])) for name in loss.parts[0]}
+    parts = {name: final(torch.tensor([terms[name] for terms in loss.parts])) for name in loss.parts[0]}
     return {**facts, "distillation": {**parts, "teacher_tokens": facts["tokens"]}}
 
 
 def _agree(model, source, sparse: bool) -> None:
-    """Raise UserError for a pruned checkpoint that is to be dense, or a dense one that is to be `sparse`."""
+    """Raise UserError for a pruned checkpoint that is used as dense, or a dense one that is used as `sparse`."""
     weights = {name: module.weight for name, module in prunable(model).items()}
     zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
     share = sum(zeros.values()) / sum(weight.numel() for weight in weights.values())
@@ -126,20 +125,20 @@ def _agree(model, source, sparse: bool) -> None:
     zero = f"{share:.1%} of its block weights are exactly zero ({shares[worst]:.1%} of {worst})"
     if share > ZEROS and not sparse:
         raise UserError(
-            f"{source}: the checkpoint is sparse itself: {zero}, and trained as dense these absent weights would "
-            "grow; expected a dense checkpoint; to take its zeros as the topology, use `method: counted`"
+            f"{source}: the checkpoint is sparse itself: {zero}, and training it as dense would let these absent "
+            "weights grow; expected a dense checkpoint; to take its zeros as the topology, use `method: counted`"
         )
     if share <= ZEROS and sparse:
         raise UserError(
             f"{source}: the checkpoint is not sparse: {zero}, and method counted takes the zeros of a pruned "
-            f"checkpoint as its topology; expected more than {ZEROS:.0%}; name the pruned checkpoint, or use "
+            f"checkpoint as its topology; expected more than {ZEROS:.0%}; choose the pruned checkpoint, or use "
             "`method: dense`"
         )
 
 
 @torch.no_grad()
 def _prune_initial(model, *how):
-    """As `_prune`, after which the weights that stay have their values from before."""
+    """As `_prune`, but the kept weights get their initial values back."""
     linears = prunable(model)
     before = {name: module.weight.clone() for name, module in linears.items()}
     topology = _prune(model, *how)
@@ -149,7 +148,7 @@ def _prune_initial(model, *how):
 
 
 def _pruning():
-    """The code that prunes, by name and not by import: dense models must not depend on it."""
+    """The code that prunes, looked up by name: dense models must not depend on it."""
     return registry.by_name("pruning.prune")
 
 
@@ -157,15 +156,17 @@ def _prune(model, chosen, tokenizer, mixture, seed):
     options = {k: v for k, v in chosen.items() if k not in ("method", "pattern", "sparsity", "calibration")}
     rows = None
     if needs_text(chosen):
-        wanted = chosen.get("calibration", DEFAULTS)
-        if "files" in wanted:
-            rows = rows_of_files(wanted, tokenizer, seed_of("calibration", seed))
+        calibration = chosen.get("calibration", DEFAULTS)
+        if "files" in calibration:
+            rows = rows_of_files(calibration, tokenizer, seed_of("calibration", seed))
         elif not mixture:
-            rows = rows_of_model(model, wanted["sequences"], wanted["tokens"], seed_of("calibration", seed))
+            rows = rows_of_model(
+                model, calibration["sequences"], calibration["tokens"], seed_of("calibration", seed)
+            )
         else:
             read = concatenate([split for _, split in mixture])
-            rows = rows_of_split(read, wanted["sequences"], seed_of("calibration", seed))
-    rows = rows if rows is None else list(rows)  # text by construction, whatever it begins and ends with
+            rows = rows_of_split(read, calibration["sequences"], seed_of("calibration", seed))
+    rows = rows if rows is None else list(rows)  # a list, so that generated text is not checked for padding
     return _pruning().prune(
         model, chosen["method"], chosen["pattern"], chosen.get("sparsity"), rows, seed, **options
     )

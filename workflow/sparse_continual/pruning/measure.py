@@ -1,14 +1,14 @@
-"""What pruning and recovery do to a model, measured while it is made: perplexity, error of every layer, cost.
+"""Perplexity, error of every layer and cost, measured while a model is pruned and recovers.
 
 For studies that compare methods (`study.measure_topologies`); other studies do not depend on this code.
 Perplexity is exp(mean nats per counted token) of text that no method was given: the test rows of the base's
-mixture, or texts that a base without a mixture writes itself. The error of a matrix is |W X - V X|_F / |W X|_F, W
-before and V after pruning, on the first X of all methods alike: what the dense model gives the matrix when it reads
-the calibration rows. So it tells nothing of how errors of earlier layers add up, and of methods that train it also
-holds what they have learnt.
+mixture, or texts that a base without a mixture generates. The error of a matrix is |W X - V X|_F / |W X|_F, with W
+before and V after pruning. X is the same for all methods: the inputs of the matrix in the dense model on the
+calibration rows. So the error excludes how errors of earlier layers add up. For methods that train the matrix, it
+includes what they learnt.
 
-Limits: a copy of the dense model is held in memory meanwhile. Memory is that of the process; in models of a
-few megabytes it is that of libraries as much as that of methods.
+Limits: a copy of the dense model stays in memory while measuring. Memory is that of the process; for models of a few
+megabytes the libraries' share is as large as the method's.
 """
 
 import math
@@ -18,18 +18,18 @@ from dataclasses import dataclass, field
 from sparse_continual.pruning.tables import MEASURED
 from sparse_continual.streams.calibration import DEFAULTS
 
-BATCH = 64  # rows at a time
-WRITTEN = 256  # tokens, at most, of a text that a base without a mixture writes
+BATCH = 64  # rows per forward pass
+WRITTEN = 256  # greatest length, in tokens, of a text that a base without a mixture generates
 STATUS, FORGET = "/proc/self/status", "/proc/self/clear_refs"  # Linux
 
 
 @dataclass
 class Watch:
-    """Called as `watch(stage, model)` between the steps by which a model is made.
+    """Called as `watch(stage, model)` between the steps that make a model.
 
-    stage: `base`, before anything is done; `pruned`; `trained`, after pretraining under a mask; `recovered`. mixture:
-    [(share, Task)] of the base, [] when it declares none. `rows` are by table, without topology and block; seconds
-    and bytes are those of the step that ended in the stage, measuring left out.
+    stage: `base`, the original; `pruned`; `trained`, after pretraining under a mask; `recovered`. mixture: [(share,
+    Task)] of the base, [] if it declares none. `rows` are grouped by table, without topology and block; seconds and
+    bytes belong to the step that ended in the stage, without measuring.
     """
 
     mixture: list
@@ -48,7 +48,7 @@ class Watch:
         self.begun, self.bytes = time.monotonic(), _reset()
 
     def _begin(self, model) -> None:
-        """Everything that later stages are compared on, from the model as it came."""
+        """Record the values of the original model that later stages are compared with."""
         from copy import deepcopy
 
         from sparse_continual.identity import seed_of
@@ -56,7 +56,7 @@ class Watch:
         from sparse_continual.streams.tasks import concatenate, make_split
 
         self.dense = deepcopy(model)
-        seed = seed_of("calibration", self.seed)  # as methods draw their own
+        seed = seed_of("calibration", self.seed)  # the seed of the methods' calibration rows
         if self.mixture:
             read = concatenate([task.train for _, task in self.mixture])
             self.calibration = rows_of_split(read, min(DEFAULTS["sequences"], read.rows), seed)
@@ -72,30 +72,30 @@ class Watch:
         return {
             "seconds": time.monotonic() - self.begun,
             "peak_bytes": peak,
-            "added_bytes": max(0, peak - self.bytes),  # the system counts pages a little late
+            "added_bytes": max(0, peak - self.bytes),  # the system updates page counts with a delay
         }
 
 
 def mixture_of(manifest) -> list:
-    """[(share, Task)] of the mixture at `manifest`; [] for None."""
+    """[(share, Task)] of the mixture at `manifest`; [] if it is None."""
     from sparse_continual.integrity import read_manifest
     from sparse_continual.streams.tasks import load_tasks
 
     if manifest is None:
         return []
-    made = read_manifest(manifest)
-    return list(zip(made["shares"], load_tasks(made["folder"]), strict=True))
+    content = read_manifest(manifest)
+    return list(zip(content["shares"], load_tasks(content["folder"]), strict=True))
 
 
 def _length(model) -> int:
-    """Tokens of a text that the model writes, which it must be able to read."""
+    """Tokens of a generated text, within the context length of the model."""
     return min(WRITTEN, getattr(model.config, "max_position_embeddings", WRITTEN))
 
 
 def loss(model, held: list) -> tuple[float, int]:
-    """(nats per counted token, counted tokens) of `held`, [(share, Split)]: the mean over entries by their share.
+    """(nats per counted token, counted tokens) of `held`, [(share, Split)]: the mean over entries, weighted by share.
 
-    Of an item with several rows the right one is read.
+    For an item with several rows, the row with the right answer is used.
     """
     import numpy as np
     import torch
@@ -106,7 +106,7 @@ def loss(model, held: list) -> tuple[float, int]:
     nats, shares, tokens = [], [], 0
     for share, split in held:
         rows = np.searchsorted(split.items, np.arange(len(split))) + split.correct
-        rows = rows[np.argsort(np.diff(split.starts)[rows], kind="stable")]  # little is padded
+        rows = rows[np.argsort(np.diff(split.starts)[rows], kind="stable")]  # similar lengths: little padding
         total, counted = 0.0, 0
         with torch.inference_mode():
             for some in np.array_split(rows, -(-len(rows) // BATCH)):
@@ -123,10 +123,11 @@ def loss(model, held: list) -> tuple[float, int]:
 
 
 def layer_errors(dense, pruned, rows) -> list[dict]:
-    """One row {matrix, layer, module, error} for every matrix that may be pruned, in order of layer.
+    """One row {matrix, layer, module, error} for every prunable matrix, in order of layer.
 
     dense, pruned: models of one shape; rows: calibration rows, 1-D tensors of token ids. With S = X X^T over all
-    tokens, |A X|_F^2 = tr(A S A^T). A matrix whose outputs are all zero has error 0 if they stay so, else inf.
+    tokens, |A X|_F^2 = tr(A S A^T). For a matrix whose dense outputs are all zero the error is 0 if they stay zero,
+    else inf.
     """
     import torch
 
@@ -136,7 +137,7 @@ def layer_errors(dense, pruned, rows) -> list[dict]:
     from sparse_continual.pruning.input_statistics import SecondMoments
     from sparse_continual.topologies.density import layer_of, module_of
 
-    found = []
+    rows_of_matrices = []
     with torch.no_grad(), experts_apart(dense), experts_apart(pruned):
         linears, after = prunable(dense), prunable(pruned)
         for block in blocks(dense, linears, rows):
@@ -145,7 +146,7 @@ def layer_errors(dense, pruned, rows) -> list[dict]:
                 away = before - matrix_of(after[name]).double()
                 sizes = [float(((a @ moments.products.double()) * a).sum()) for a in (away, before)]
                 lost, whole = (math.sqrt(max(size, 0.0)) for size in sizes)  # rounding can leave -0
-                found.append(
+                rows_of_matrices.append(
                     {
                         "matrix": name,
                         "layer": layer_of(name),
@@ -153,21 +154,21 @@ def layer_errors(dense, pruned, rows) -> list[dict]:
                         "error": lost / whole if whole else math.inf if lost else 0.0,
                     }
                 )
-    return sorted(found, key=lambda row: row["layer"])
+    return sorted(rows_of_matrices, key=lambda row: row["layer"])
 
 
 def _reset() -> int:
-    """Begin to look for the process's peak memory anew, where the system lets us; bytes that it holds now."""
+    """Reset the process's peak memory if the system allows it; returns the bytes in use now."""
     try:
         with open(FORGET, "w") as handle:
             handle.write("5")
-    except OSError:  # then peaks are those since the process began
+    except OSError:  # then peaks count from the start of the process
         pass
     return _memory("VmRSS")
 
 
 def _memory(key: str) -> int:
-    """Bytes of a memory entry of this process's status; peak and present ones are the peak without Linux's file."""
+    """Bytes of an entry of this process's status file; without that file (not Linux), the peak memory."""
     import resource
 
     try:

@@ -1,4 +1,4 @@
-"""The contract of a pruning method: how it chooses which weights of a model stay.
+"""The contract of a pruning method: it chooses which weights of a model are kept.
 
 A method is one file in `pruning/methods`, named as the config names it. It has
 
@@ -16,7 +16,7 @@ examples. `prune` works in this order:
 
 A method with `prune_model` replaces all of this, and a method with `read` prunes nothing.
 
-The file must import without torch: methods are loaded at every start, for what they declare. Import torch inside
+The file must import without torch, because every start loads the methods for what they declare. Import torch inside
 functions.
 """
 
@@ -29,9 +29,9 @@ class Method:
     """What a pruning method does, and what it declares.
 
     prune_matrix(weight, evidence, count, **settings) -> (mask bool[R, C], weight [R, C]): the kernel. `weight` is one
-        matrix [outputs, inputs] and there is no model in sight. `evidence` is an object of `statistics` for this
-        matrix, or else what `gather` returned for it, or None. `count` is a `counts.Count`: how many weights to keep.
-        `pruning.select.keep` turns scores into a mask that obeys it. Settings are passed unless `gather` took them.
+        matrix [outputs, inputs]; the kernel never sees the model. `evidence` is an object of `statistics` for this
+        matrix, or the result of `gather` for it, or None. `count` is a `counts.Count`: how many weights to keep.
+        `pruning.select.keep` turns scores into a mask with this count. Settings are passed unless `gather` took them.
         Weights that do not exist (`count.existing`) must not return.
     statistics: class whose objects sum over a matrix's inputs while a block reads the calibration rows
         (`pruning.input_statistics`). None: no inputs are measured.
@@ -39,12 +39,12 @@ class Method:
         `job` is a `pruning.prune.Job`. A method that trains brings back no weight outside `job.existing`.
     prune_block(block, job, **settings): prunes one `blockwise.Block` by calling `job.prune_one` for each matrix.
     prune_model(job, sparsity, **settings): prunes whole heads and channels of the model (pattern `structured`).
-    read(model) -> Topology: takes the topology from the zeros of the weights as they are.
+    read(model) -> Topology: takes the topology from the zeros of the weights.
     scores(weight, evidence, **settings) -> float32 [R, C]: what allocation `global` compares over all matrices.
 
-    patterns: patterns that the method defines, of `dense`, `unstructured`, `N:M`, `structured`. ("N:M" stands for all.)
-        Empty: the config names none.
-    allocations: allocations that it defines; the first is the default.
+    patterns: the supported patterns, of `dense`, `unstructured`, `N:M`, `structured`. ("N:M" stands for all N and M.)
+        Empty: the config names no pattern.
+    allocations: the supported allocations; the first is the default.
     counts: `exact`, and `reference` if the method can round and break ties as its authors do.
     needs_calibration: whether the method reads text.
     at_init: whether its choice means something before training.
@@ -76,7 +76,7 @@ class Method:
 
     @property
     def found(self) -> bool:
-        """Whether the topology is found in the weights as they are, and nothing is pruned."""
+        """Whether the topology is read from the zeros of the weights, so that nothing is pruned."""
         return self.read is not None
 
     def others(self, settings: dict) -> list[str]:

@@ -1,9 +1,8 @@
-"""From a dense model to a sparse one, by any method, behind one function.
+"""Make a dense model sparse, by any method, through one function.
 
-Only the linears inside decoder blocks are pruned; embeddings, head, norms and biases stay as they are, byte
-for byte, tied or not. A method is a kernel on one matrix; what it measures comes from `walk`, how many
-weights each matrix keeps from `counts`. In a mixture every expert's matrix is one of its own, which sees the tokens
-that are routed to it.
+Only the linears inside decoder blocks are pruned. Embeddings, head, norms and biases stay byte for byte, tied or not.
+A method is a kernel on one matrix; `walk` measures its inputs, and `counts` says how many weights each matrix keeps.
+In a mixture of experts, every expert's matrix is pruned by itself, on the tokens that are routed to it.
 """
 
 import hashlib
@@ -31,32 +30,32 @@ from sparse_continual.topologies.topology import Topology
 def prune(
     model, method: str, pattern="unstructured", sparsity=None, calibration=None, seed=0, **options
 ) -> Topology:
-    """Prune `model` in place by `method` and return the topology; absent weights become +0.0.
+    """Prune `model` in place by `method` and return the topology; absent weights are +0.0.
 
     model: a transformers causal language model. method: a file of pruning/methods. pattern:
-    "unstructured", "N:M" for N kept of M consecutive inputs of one output, or "structured" for whole heads and
-    channels, which may leave a smaller dense model. sparsity: share of weights that are absent in the end over all
-    prunable ones, 0 <= sparsity < 1; N:M needs none; structured: of heads and channels. calibration: for methods that
-    need it, else None: int64 [sequences, tokens] without padding, a list of 1-D tensors, or what a tokenizer returned,
-    whose padding is left out. seed: of every random number.
+    "unstructured", "N:M" to keep N of M consecutive inputs of one output, or "structured" for whole heads and
+    channels, which can give a smaller dense model. sparsity: final share of absent weights over all prunable ones,
+    0 <= sparsity < 1; not needed for N:M; for structured, the share of heads and channels. calibration: for methods
+    that read text, else None: int64 [sequences, tokens] without padding, a list of 1-D tensors, or a tokenizer's
+    output, whose padding is dropped. seed: of every random number.
 
-    options: `allocation`, a file of pruning/allocations by name, or {name, its own settings}: how the kept
-    weights are shared out over the matrices; `counts`, "exact" (default: ties broken by index) or "reference" (the
-    authors' own rounding and ties); `on_sparse`, "keep" (default) or "refuse"; and the method's own settings, with the
-    defaults of its SCHEMA.
+    options: `allocation`, a file of pruning/allocations, or {name, its own settings}: how the kept weights are
+    distributed over the matrices; `counts`, "exact" (default: ties broken by index) or "reference" (the authors' own
+    rounding and ties); `on_sparse`, "keep" (default) or "refuse"; and the method's own settings, with the defaults of
+    its SCHEMA.
 
-    Weights that are exactly zero before do not exist, and no method brings them back. N:M then keeps min(N, existing)
-    of every group. What an allocation gives a matrix beyond the weights that it has goes to the other matrices, in
-    proportion to their own shares. `counts: reference` rounds as the authors do, and then takes out what did not exist.
-    `on_sparse: refuse` takes dense models alone: at most `existing.CHANCE` of their weights are zero.
+    Weights that are exactly zero at the start do not exist, and no method brings them back. N:M then keeps min(N,
+    existing) of every group. If an allocation gives a matrix more weights than exist, the rest goes to the other
+    matrices in proportion to their shares. `counts: reference` rounds as the authors do, then removes the weights that
+    did not exist. `on_sparse: refuse` accepts only dense models: at most `existing.CHANCE` of their weights are zero.
 
-    Raises UserError, naming the matrix where there is one: an argument of another type, a model without its head or
+    Raises UserError, naming the matrix where there is one: an argument of a wrong type, a model without its head or
     its values, no prunable matrix, an unknown method or option, a combination that the method does not define, a
     pattern or sparsity that does not fit, a sparsity below the model's own, an allocation that would empty a matrix,
     calibration that is missing, padded, too short or not of this model's vocabulary, weights, activations or scores
-    that are not finite, a failed factorisation; structured: heads that cannot go one by one, and a compact model that
-    its config cannot describe or that computes something else than the masked one (`topologies.compact`). Whatever can
-    be told beforehand is told while the weights are as they were.
+    that are not finite, a failed factorisation; structured: heads that cannot be removed one by one, and a compact
+    model that its config cannot describe or that computes something else than the masked one (`topologies.compact`).
+    Checks that need no pruning run before any weight changes.
     """
     begun = time.monotonic()
     refuse_other_models(model)
@@ -80,7 +79,7 @@ def prune(
                 raise UserError(f"{name}: has weights that are NaN or infinite; the model is broken")
         existing, groups = before.existing_of(linears), parse_pattern(pattern)
         before.refuse(sizes, existing, settings, sparsity, total)
-        if pattern == "dense":  # a few zeros are none
+        if pattern == "dense":  # the few zeros of a dense model are not absent weights
             existing = {}
         if groups:
             total = sum(before.room_of(sizes, existing, groups).values())
@@ -117,15 +116,15 @@ def prune(
     for name, parts in experts.items():
         masks[name] = torch.stack([masks.pop(part) for part in parts])
     masks = {name: masks[name].cpu() for name in prunable(model)}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux reports KiB
     cost = {"seconds": time.monotonic() - begun, "peak_bytes": peak}
     return Topology(masks, pattern, method, record, cost)
 
 
 def refuse_sparse(model, settings: dict) -> None:
-    """Raise UserError where `model` lacks weights before and a topology's `settings` do not allow it.
+    """Raise UserError if `model` lacks weights already and a topology's `settings` do not allow that.
 
-    What `prune` refuses in any case, for a caller who first makes something expensive, such as calibration text.
+    `prune` makes the same check. Call this before expensive work, such as generating calibration text.
     """
     linears = prunable(model)
     sizes = {name: tuple(matrix_of(module).shape) for name, module in linears.items()}
@@ -135,10 +134,10 @@ def refuse_sparse(model, settings: dict) -> None:
 
 
 def _run(job, chosen, options, sizes, settings, sparsity) -> None:
-    """Share out the kept weights and prune every matrix."""
+    """Distribute the kept weights and prune every matrix."""
     _, allocation, shares = agreed(settings | options)
     sharing = registry.load("pruning.allocations", allocation)
-    if sharing.needs == "scores":  # which only a method that has looked at the model can give
+    if sharing.needs == "scores":  # a method has them only after it looked at the model
         job.gather(chosen, options)
     planned = sharing.kept(sizes, job.total, *_evidence(job, sharing, chosen, options), **shares)
     room = before.room_of(sizes, job.existing, parse_pattern(settings["pattern"]))
@@ -151,14 +150,13 @@ def _run(job, chosen, options, sizes, settings, sparsity) -> None:
 
 
 class Job:
-    """One pruning under way: what methods that look at more than one matrix work with.
+    """One pruning in progress, for methods that work with more than one matrix.
 
-    `model`; `linears`: weight name -> module, in model order; `rows`: calibration rows, [] without; `total`:
-    weights that stay; `counts`: name -> Count (not yet there while a method gathers under allocation `global`);
-    `seed`; `existing`: name -> bool[outputs, inputs] of the weights that exist, of matrices that lacked some before;
-    `masks`: name -> bool mask of the parameter's shape, of what is pruned by now; `lines`: name -> (bool per line that
-    stays, whether lines are columns), under a structured pattern; `notes`, `facts`: for the record, by matrix and of
-    the whole.
+    `model`; `linears`: weight name -> module, in model order; `rows`: calibration rows, [] without; `total`: number of
+    kept weights; `counts`: name -> Count (missing while a method gathers under allocation `global`); `seed`;
+    `existing`: name -> bool[outputs, inputs] of the existing weights, for matrices that lack some; `masks`: name ->
+    bool mask of the parameter's shape, for the matrices pruned so far; `lines`: name -> (bool per kept line, whether
+    lines are columns), under a structured pattern; `notes`, `facts`: for the record, by matrix and for the model.
     """
 
     def __init__(self, model, linears, rows, total, seed, existing):
@@ -167,29 +165,29 @@ class Job:
         self.counts, self.masks, self.lines, self.notes, self.facts = {}, {}, {}, {}, {}
 
     def gather(self, chosen, options: dict) -> None:
-        """Let a method look at the whole model, or train it, before any matrix is pruned for good.
+        """Let a method look at the whole model, or train it, before any matrix is pruned.
 
-        `evidence(name)` is then what it found out about a matrix: None for most methods.
+        `evidence(name)` is then its result for a matrix: None for most methods.
         """
         self.evidence = chosen.gather(self, **options) if chosen.gather else lambda name: None
 
     def run(self, chosen, options: dict) -> None:
-        """Prune every block by the `method.Method` chosen."""
+        """Prune every block by the chosen `method.Method`."""
         reads = chosen.statistics or chosen.prune_block
         for block in blocks(self.model, self.linears, self.rows if reads else []):
             if chosen.prune_block:
                 chosen.prune_block(block, self, **options)
                 continue
             measured = block.measure(chosen.statistics) if chosen.statistics else {}
-            own = {} if chosen.gather else options
+            settings = {} if chosen.gather else options
             for name in block.linears:
                 evidence = measured[name] if measured else self.evidence(name)
-                self.prune_one(chosen.prune_matrix, name, evidence, **own)
+                self.prune_one(chosen.prune_matrix, name, evidence, **settings)
 
     def prune_one(self, kernel, name: str, evidence, weight=None, count=None, **options):
-        """Prune one matrix by a method's kernel, from its weight and to its count unless others are given.
+        """Prune one matrix by a method's kernel, from its weight and to its count unless others are passed.
 
-        Returns its mask [outputs, inputs], without what did not exist before. Raises UserError naming the matrix.
+        Returns its mask [outputs, inputs], without the weights that did not exist. Raises UserError naming the matrix.
         """
         weight = matrix_of(self.linears[name], weight)
         try:
@@ -212,7 +210,7 @@ class Job:
 
 
 def _counts(job, kept, settings, sparsity) -> dict:
-    """Name -> Count; `sparsity`: where it is the same in every matrix, as it was written and not as rounded."""
+    """Name -> Count; sparsity: the configured value, not the rounded one, if it is the same in every matrix."""
     groups, shares = parse_pattern(settings["pattern"]), {}
     if settings.get("counts") == "reference":
         shares = {
@@ -223,25 +221,25 @@ def _counts(job, kept, settings, sparsity) -> dict:
 
 
 def _evidence(job, allocation, chosen, options) -> tuple:
-    """What an allocation looks at besides shapes."""
+    """The arguments of an allocation besides shapes."""
 
     def magnitudes():
         """(weight names, |W| * input norms) of every block of the dense model."""
         for block in blocks(job.model, job.linears, job.rows):
-            norms = {name: found.norms() for name, found in block.measure(Squares).items()}
+            norms = {name: statistics.norms() for name, statistics in block.measure(Squares).items()}
             values = [(matrix_of(m).float().abs() * norms[n]).flatten() for n, m in block.linears.items()]
             yield list(block.linears), torch.cat(values)
 
     def scores(name):
-        own = {} if chosen.gather else options
-        return chosen.scores(matrix_of(job.linears[name]), job.evidence(name), **own)
+        settings = {} if chosen.gather else options
+        return chosen.scores(matrix_of(job.linears[name]), job.evidence(name), **settings)
 
     return {"shapes": (), "inputs": (magnitudes(),), "scores": (scores,)}[allocation.needs]
 
 
 @contextmanager
 def _evaluating(model):
-    """No dropout while measuring; the model's mode is put back."""
+    """Context without dropout; afterwards the model is in its previous mode."""
     training = model.training
     model.eval()
     try:
@@ -251,7 +249,7 @@ def _evaluating(model):
 
 
 def _fingerprint(model, linears) -> dict[str, str]:
-    """SHA-256 of every parameter and buffer that is not to be pruned."""
+    """SHA-256 of every parameter and buffer that must not change."""
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return {
         name: hashlib.sha256(tensor.contiguous().view(torch.uint8).cpu().numpy().tobytes()).hexdigest()
@@ -261,15 +259,15 @@ def _fingerprint(model, linears) -> dict[str, str]:
 
 
 def _verify(model, linears, job, untouched, exact: bool) -> None:
-    """The invariants whose failure would be silent."""
+    """Check the invariants whose failure would be silent."""
     for name, linear in linears.items():
         mask = job.masks[name]
         if exact and name in job.counts:
-            found, planned = int(mask.sum()), job.counts[name].kept
-            # lines that stay may lack weights, of which their count knows nothing
-            fits = found <= planned if name in job.lines and name in job.existing else found == planned
+            kept, planned = int(mask.sum()), job.counts[name].kept
+            # kept lines may lack weights, which their count ignores
+            fits = kept <= planned if name in job.lines and name in job.existing else kept == planned
             if not fits:
-                raise RuntimeError(f"{name}: {found} weights kept, planned {planned}")
+                raise RuntimeError(f"{name}: {kept} weights kept, planned {planned}")
         if name in job.existing and (matrix_of(linear, mask) & ~job.existing[name]).any():
             raise RuntimeError(f"{name}: weights that were absent came back")
         absent = linear.weight[~mask]
@@ -278,4 +276,4 @@ def _verify(model, linears, job, untouched, exact: bool) -> None:
     after = _fingerprint(model, linears)
     changed = [name for name in untouched if after[name] != untouched[name]]
     if changed:
-        raise RuntimeError(f"{changed[0]}: changed by pruning, and is not prunable")
+        raise RuntimeError(f"{changed[0]}: changed by pruning, but it is not prunable")

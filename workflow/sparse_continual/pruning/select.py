@@ -1,6 +1,6 @@
-"""Choosing which weights stay, to the exact count: the first of a stable sort by (score, index) go.
+"""Choose the kept weights to the exact count: the first of a stable sort by (score, index) go.
 
-Never a threshold, which takes or leaves all equal scores together; only `counts: reference` repeats the
+There is no threshold, which would keep or remove all equal scores together. Only `counts: reference` repeats the
 thresholds of the authors' code.
 """
 
@@ -11,20 +11,20 @@ from sparse_continual.topologies.counts import Count, fit, spread
 
 
 def keep(scores: torch.Tensor, count: Count, within: str = "matrix") -> torch.Tensor:
-    """bool mask of the weights that stay of a matrix of `scores` [rows, columns], the largest ones.
+    """bool mask of the kept weights of a matrix of `scores` [rows, columns], the largest ones.
 
-    Under N:M they compete in their group; else `within` the "matrix", or the "row" (rows keep equally many,
-    spread by largest remainder, as far as they have them). Only weights that exist (`count.existing`) are chosen.
+    Under N:M, weights compete in their group; otherwise within the "matrix" or the "row" (rows keep equally many, by
+    largest remainder, as far as they have them). Only weights that exist (`count.existing`) are chosen.
     """
     if count.existing is None:
         return _keep(scores, count, within)
-    # the lowest score: they go before all others
+    # the lowest score, so that absent weights go before all others
     lowest = torch.finfo(scores.dtype).min
     return _keep(scores.masked_fill(~count.existing, lowest), count, within) & count.existing
 
 
 def rows_kept(count: Count, rows: int, columns: int) -> list[int]:
-    """How many of the `count.kept` weights of a matrix each row keeps: equally many, as far as it has them."""
+    """How many of the `count.kept` weights each row keeps: equally many, as far as it has them."""
     shares = spread(count.kept, [columns] * rows)
     return shares if count.existing is None else fit(shares, count.existing.sum(1).tolist())
 
@@ -56,17 +56,17 @@ def keep_per_row(scores: torch.Tensor, kept: list[int]) -> torch.Tensor:
     scores = _finite(scores)
     kept = torch.tensor(kept, device=scores.device)
     mask = torch.empty_like(scores, dtype=torch.bool)
-    for count in kept.unique().tolist():  # one or two different ones, where they were spread evenly
+    for count in kept.unique().tolist():  # one or two values if they were distributed evenly
         rows = kept == count
         mask[rows] = ~_smallest(scores[rows], scores.shape[1] - count)
     return mask
 
 
 def keep_per_group(scores: torch.Tensor, kept: int, of: int) -> torch.Tensor:
-    """bool mask of the `kept` largest scores of every `of` consecutive ones of a row."""
+    """bool mask of the `kept` largest of every `of` consecutive scores of a row."""
     members = _finite(scores).reshape(-1, of).T.contiguous()
     ranks = torch.zeros(members.shape, dtype=torch.int16, device=scores.device)
-    for one in range(of):  # every pair once, which for the usual groups of 4 or 8 is far quicker than a sort
+    for one in range(of):  # comparing all pairs is far faster than a sort for groups of 4 or 8
         for later in range(one + 1, of):
             first = members[later] < members[one]
             ranks[one] += first
@@ -75,28 +75,28 @@ def keep_per_group(scores: torch.Tensor, kept: int, of: int) -> torch.Tensor:
 
 
 def keep_above(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """bool mask of the scores above the one at place int(size * sparsity) of the sorted ones.
+    """bool mask of the scores above the sorted score number int(size * sparsity).
 
-    The rounding of SparseGPT's and Wanda's repositories: prunes one too many, and every tie.
+    This is the rounding of SparseGPT's and Wanda's repositories: it prunes one weight too many, and every tie.
     """
     ordered = _finite(scores).flatten().sort().values
     return (
         scores > ordered[min(int(scores.numel() * sparsity), scores.numel() - 1)]
-    )  # all of a matrix that is absent
+    )  # the whole matrix is absent
 
 
 def _reference_groups(scores: torch.Tensor, pruned: int, of: int) -> torch.Tensor:
-    """N:M by torch.topk, as the repositories do: which of equal scores go is topk's affair."""
+    """N:M by torch.topk, as in the repositories; topk decides between equal scores."""
     groups = _finite(scores).reshape(-1, of)
     gone = groups.topk(pruned, dim=1, largest=False).indices
     return torch.ones_like(groups, dtype=torch.bool).scatter_(1, gone, False).view_as(scores)
 
 
 def _smallest(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """bool mask of the `count` smallest of each row of finite `scores` [rows, columns], of equal ones the first.
+    """bool mask of the `count` smallest of each row of finite `scores` [rows, columns]; equal scores by index.
 
-    What a stable sort would put in front, without sorting: all below the count-th smallest, and so many of those
-    equal to it as there is room for.
+    Equal to the front of a stable sort, without sorting: all scores below the count-th smallest, then the first of
+    those equal to it until `count` is reached.
     """
     if not count:
         return torch.zeros_like(scores, dtype=torch.bool)

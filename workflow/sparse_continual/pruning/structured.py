@@ -1,7 +1,7 @@
-"""Whole attention heads and MLP channels: what belongs together, which of them stay, and the smaller dense model.
+"""Remove whole attention heads and MLP channels: the groups, the choice among them, and the smaller dense model.
 
-A head group is a key-value head with the query heads that read it: rows of q, k, v and columns of o. A channel
-is a row of gate, a row of up and a column of down. Blocks compete within themselves, so all keep equally many.
+A head group is a key-value head with the query heads that read it: rows of q, k, v and columns of o. A channel is a
+row of gate, a row of up and a column of down. Groups compete within their block, so all blocks keep equally many.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ INWARD = ("o_proj", "down_proj")  # their lines are columns
 
 @dataclass
 class Layer:
-    """One block: `names` part -> weight name; `shapes` part -> (rows, columns); `heads`: of keys and values, each
-    with `width` rows; `channels`: of the MLP.
+    """One block. `names`: part -> weight name; `shapes`: part -> (rows, columns); `heads`: key-value heads of `width`
+    rows each; `channels`: of the MLP.
     """
 
     block: str
@@ -40,60 +40,62 @@ class Layer:
     shapes: dict[str, tuple[int, int]]
 
     def left(self, sparsity) -> tuple[int, int]:
-        """(head groups, channels) that stay, as `export.kept_groups` says."""
+        """(head groups, channels) that are kept (`export.kept_groups`)."""
         return kept_groups(self.names["gate_proj"], self.heads, self.channels, sparsity)
 
     def lines(self, part: str, values):
-        """[groups] sums over each group's lines of `values`, one per row of a part (per column, inward)."""
+        """[groups]: sums of `values`, one per row of a part (inward: per column), over each group's lines."""
         return values.view(self.heads if part in ATTENTION else self.channels, -1).sum(1)
 
     def spread(self, part: str, kept):
-        """bool per row (per column, inward) of a part, of bool[groups] `kept`."""
+        """bool per row (inward: per column) of a part, from bool[groups] `kept`."""
         return kept.repeat_interleave(self.size(part) // len(kept))
 
     def size(self, part: str) -> int:
-        """Lines of a part that are pruned together with others."""
+        """Lines of a part that are pruned together."""
         return self.shapes[part][1 if part in INWARD else 0]
 
     def alive(self, parts: tuple, existing: dict, device):
-        """bool[groups]: heads (`parts` ATTENTION) or channels (MLP) of which any weight exists; `existing`: as of a
-        `pruning.Job`.
+        """bool[groups]: heads (`parts` ATTENTION) or channels (MLP) with at least one existing weight; existing: as in
+        a `pruning.Job`.
         """
-        found = torch.zeros(
+        exists = torch.zeros(
             self.heads if parts == ATTENTION else self.channels, dtype=torch.bool, device=device
         )
         for part in parts:
             mask = existing.get(self.names[part])
             if mask is None:
-                return torch.ones_like(found)
-            found |= self.lines(part, mask.sum(0 if part in INWARD else 1)).to(device) > 0
-        return found
+                return torch.ones_like(exists)
+            exists |= self.lines(part, mask.sum(0 if part in INWARD else 1)).to(device) > 0
+        return exists
 
 
 def layers(model, linears: dict) -> list[Layer]:
     """The blocks of a Llama-like model.
 
-    Raises UserError naming a block that is built otherwise.
+    Raises UserError naming a block with another structure.
     """
     blocks = {}
     for name in linears:
         blocks.setdefault(block_of(name), []).append(name)
-    found = []
-    for block, own in blocks.items():
-        names = {module_of(name): name for name in own}
-        if set(names) != {*ATTENTION, *MLP} or len(names) < len(own):
+    blocks_found = []
+    for block, members in blocks.items():
+        names = {module_of(name): name for name in members}
+        if set(names) != {*ATTENTION, *MLP} or len(names) < len(members):
             raise UserError(
-                f"{block}: has {len(own)} matrices, {', '.join(names)}; structured pruning knows blocks of one each of "
+                f"{block}: found {len(members)} matrices, {', '.join(names)}; structured pruning expects one each of "
                 f"{', '.join(ATTENTION + MLP)}"
             )
         shapes = {part: tuple(linears[name].weight.shape) for part, name in names.items()}
         width = _head_width(model, names["k_proj"], shapes["k_proj"][0])
-        found.append(Layer(block, names, shapes["k_proj"][0] // width, width, shapes["gate_proj"][0], shapes))
-    return found
+        blocks_found.append(
+            Layer(block, names, shapes["k_proj"][0] // width, width, shapes["gate_proj"][0], shapes)
+        )
+    return blocks_found
 
 
 def _head_width(model, name: str, rows: int) -> int:
-    """Rows of a head in the key matrix `name`: what its module says, which may differ between blocks, or the config."""
+    """Rows of a head in the key matrix `name`, from its module (blocks may differ) or else from the config."""
     width = getattr(model.get_submodule(name.rsplit(".", 2)[0]), "head_dim", None)
     if isinstance(width, int):
         return width
@@ -102,37 +104,37 @@ def _head_width(model, name: str, rows: int) -> int:
 
 
 def counts(model, linears: dict, sparsity, options: dict, existing: dict) -> dict[str, Count]:
-    """Weight name -> Count of what a method of these `options` leaves of a Llama-like model, at most: lines that stay
-    may lack weights already (`existing`: as of a `pruning.Job`).
+    """Weight name -> Count that a method of these `options` keeps in a Llama-like model, at most: kept lines may lack
+    weights already (`existing`: as in a `pruning.Job`).
 
-    Raises UserError as `layers`, for a sparsity or blocks left whole that do not fit, and for a sparsity below that
-    of a block whose heads or channels are absent already.
+    Raises UserError as `layers`, for a sparsity or whole blocks that do not fit, and for a sparsity below that of a
+    block whose heads or channels are absent already.
     """
-    found = layers(model, linears)
-    for layer in pruned_blocks(found, options["first"], options["last"], options["export"]):
+    block_layers = layers(model, linears)
+    for layer in pruned_blocks(block_layers, options["first"], options["last"], options["export"]):
         _refuse_absent(layer, existing, sparsity)
-    own = {key: options[key] for key in SETTINGS}
-    heads = {layer_of(layer.names["k_proj"]): layer.heads for layer in found}
+    shared = {key: options[key] for key in SETTINGS}
+    heads = {layer_of(layer.names["k_proj"]): layer.heads for layer in block_layers}
     sizes = {name: tuple(module.weight.shape) for name, module in linears.items()}
-    kept = kept_weights(sizes, heads, sparsity, **own)
+    kept = kept_weights(sizes, heads, sparsity, **shared)
     return {name: Count(many, existing=existing.get(name)) for name, many in kept.items()}
 
 
 def _refuse_absent(layer: Layer, existing: dict, sparsity) -> None:
-    """Raise UserError where more heads or channels of a block are to stay than it has."""
+    """Raise UserError if a block has fewer heads or channels than it would keep."""
     for parts, kept, kind in zip((ATTENTION, MLP), layer.left(sparsity), ("heads", "channels"), strict=True):
         alive = layer.alive(parts, existing, "cpu")
         left, many = int(alive.sum()), len(alive)
         if kept > left:
             raise UserError(
                 f"sparsity {sparsity}: the model is pruned already: {many - left} of the {many} {kind} of "
-                f"{layer.block} are absent, and sparsity is the share that is absent in the end; choose a sparsity of "
-                f"at least {at_least(many - left, many)}"
+                f"{layer.block} are absent, and sparsity is the final share of absent ones; choose a sparsity of at "
+                f"least {at_least(many - left, many)}"
             )
 
 
 def best(importance, kept: int, alive):
-    """bool[groups]: the `kept` most important ones of those that are `alive`; of equal ones the first go."""
+    """bool[groups]: the `kept` most important groups among those that are `alive`; ties go to the first."""
     from sparse_continual.pruning.select import keep_largest
 
     lowest = torch.finfo(importance.dtype).min
@@ -140,7 +142,7 @@ def best(importance, kept: int, alive):
 
 
 def write(job, kernel, layer: Layer, heads, channels) -> None:
-    """Prune the matrices of a block to bool[groups] of `heads` and of `channels`."""
+    """Prune the matrices of a block to the kept `heads` and `channels`, bool[groups]."""
     for part, name in layer.names.items():
         lines = layer.spread(part, heads if part in ATTENTION else channels)
         job.lines[name] = lines, part in INWARD
@@ -148,29 +150,30 @@ def write(job, kernel, layer: Layer, heads, channels) -> None:
 
 
 def mask_of(weight, statistics):
-    """bool[R, C] of (bool per line that stays, whether lines are columns)."""
+    """bool[R, C] from (bool per kept line, whether lines are columns)."""
     lines, inward = statistics
     return (lines[None] if inward else lines[:, None]).expand(weight.shape).clone()
 
 
 def trial(job, sparsity, options: dict):
-    """The `compact.Plan` of a `pruning.Job`, or None: see `compact.tried`. Nothing of the model is changed."""
-    found = layers(job.model, job.linears)
+    """The `compact.Plan` of a `pruning.Job`, or None (see `compact.tried`). The model does not change."""
+    block_layers = layers(job.model, job.linears)
     chosen = [
-        layer.block for layer in pruned_blocks(found, *(options[k] for k in ("first", "last", "export")))
+        layer.block
+        for layer in pruned_blocks(block_layers, *(options[k] for k in ("first", "last", "export")))
     ]
-    left = {layer.block: layer.left(sparsity if layer.block in chosen else 0) for layer in found}
-    return tried(job, found, left, options["export"])
+    left = {layer.block: layer.left(sparsity if layer.block in chosen else 0) for layer in block_layers}
+    return tried(job, block_layers, left, options["export"])
 
 
 @torch.no_grad()
 def compact(job, plan) -> dict:
-    """Make the model of a `pruning.Job` the smaller dense model of the `lines` that stay, by a `plan` from `trial`.
+    """Turn the model of a `pruning.Job` into the smaller dense model of the kept `lines`, by a `plan` from `trial`.
 
-    Returns name -> bool mask of the new shapes: what `masks` has of these lines, True everywhere unless the model
-    lacked further weights before. Biases of lines that went, go.
+    Returns name -> bool mask of the new shapes: `masks` restricted to the kept lines, True everywhere unless the model
+    lacked further weights. Biases of removed lines are removed.
     """
-    if plan is None:  # nothing went
+    if plan is None:  # nothing was removed
         return job.masks
     left = {}
     for layer in layers(job.model, job.linears):
@@ -181,6 +184,6 @@ def compact(job, plan) -> dict:
         for name in layer.names.values():
             stays, inward = job.lines[name]
             left[name] = job.masks[name][(slice(None), stays) if inward else stays].contiguous()
-        plan.cut(job.model, layer.block, kept, Changes())  # the cut weights are freed with it
+        plan.cut(job.model, layer.block, kept, Changes())  # frees the weights of removed lines
     plan.describe(job.model, Changes())
     return left

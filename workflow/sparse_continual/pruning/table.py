@@ -1,4 +1,4 @@
-"""The table of docs/methods.md, from the docstrings of the methods and what they declare.
+"""The table of docs/methods.md, made from the docstrings and declarations of the methods.
 
 `python -m sparse_continual.pruning.table` prints it.
 """
@@ -11,7 +11,7 @@ HEAD = "| method | what goes | patterns | allocations | reads |\n|---|---|---|--
 
 
 def table() -> str:
-    """Markdown: one line per method, by name."""
+    """Markdown: one line per method, sorted by name."""
     return "\n".join([HEAD, *(line(name) for name in registry.names("pruning.methods"))])
 
 

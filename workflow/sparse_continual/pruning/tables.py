@@ -1,4 +1,4 @@
-"""The tables of topologies: what was counted in them, and what was measured while they were made."""
+"""Tables of topologies: counts, and measurements during pruning and recovery."""
 
 from sparse_continual.tables import TABLES, Column, Table
 
@@ -40,8 +40,7 @@ PERPLEXITIES = Table(
             "stage",
             text=True,
             en=(
-                "base: before anything was done; pruned; trained: after pretraining under the mask, at "
-                "init; recovered"
+                "base: before pruning; pruned; trained: after pretraining under the mask, at init; recovered"
             ),
             zh=(
                 "base 为一切之前；pruned 为剪枝后；trained 为在掩码之下预训练后（自初始权重起的拓扑）"
@@ -69,8 +68,8 @@ LAYER_ERRORS = Table(
         Column(
             "error",
             en=(
-                "norm of W X - V X over norm of W X: W before and V after pruning, X what the dense "
-                "model gives the matrix on calibration text"
+                "norm of W X - V X over norm of W X: W before and V after pruning, X the inputs of the "
+                "matrix in the dense model on calibration text"
             ),
             zh=(
                 "W X − V X 的范数除以 W X 的范数：W 为剪枝前、V 为剪枝后的矩阵，X 为稠密模型在校准文"
@@ -96,7 +95,7 @@ COSTS = Table(
         Column("peak_bytes", en="highest memory of the process during the step", zh="该步骤中进程的最高内存"),
         Column(
             "added_bytes",
-            en="that less what the process held when the step began",
+            en="peak_bytes minus the memory at the start of the step",
             zh="上者减去步骤开始时进程已占用的内存",
         ),
     ),

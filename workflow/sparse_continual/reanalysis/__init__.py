@@ -1,1 +1,1 @@
-"""Other people's logs, judged by this project's statistics."""
+"""Logs of other frameworks, analysed with this project's statistics."""

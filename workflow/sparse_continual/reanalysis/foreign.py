@@ -1,7 +1,7 @@
-"""A score matrix that another framework logged: what can be computed from it, and what cannot and why.
+"""A score matrix from another framework's log: the metrics that it supports, and why it does not support the others.
 
-Each framework keeps another part of R: which one, and what it computes under which name, is in
-docs/foreign_metrics.md. What is missing is never filled in: a metric that needs it is not computed.
+Each framework logs another part of R; docs/foreign_metrics.md lists which part, and which metric it computes under
+which name. Missing scores are never filled in: a metric that needs them is not computed.
 """
 
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ from sparse_continual.errors import UserError
 from sparse_continual.statistics import metrics
 
 NAMING = (
-    "names",  # of data sets: equal in every framework
-    "numbers",  # of experiences: they say the order of training within one framework
+    "names",  # of data sets: the same in every framework
+    "numbers",  # of experiences: they give the order of training within one framework
     "positions",  # the log does not say which task was trained: only T can be compared
 )
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """R: (T + 1, T) shares in [0, 1], NaN where nothing was logged; tasks: T names in training order;
-    notes: what a reader of the numbers must know; naming: how far `tasks` identifies them, one of NAMING."""
+    """R: (T + 1, T) shares in [0, 1], NaN if not logged; tasks: T names in training order; notes: caveats for readers
+    of the numbers; naming: how far `tasks` identifies them, one of NAMING."""
 
     R: np.ndarray
     tasks: list[str]
@@ -30,7 +30,7 @@ class Foreign:
     naming: str = "names"
 
     def metrics(self) -> tuple[dict[str, float], dict[str, str]]:
-        """(metric -> value, metric -> why it cannot be computed), of all metrics of one matrix."""
+        """(metric -> value, metric -> why it cannot be computed), for all metrics of one matrix."""
         values, reasons = {}, {}
         for name, metric in metrics.OF_MATRIX.items():
             read = needs(name, len(self.tasks))
@@ -38,13 +38,11 @@ class Foreign:
             if reason:
                 reasons[name] = reason
             else:
-                values[name] = metric(
-                    np.where(read, self.R, 0)
-                )  # cells that it does not read may be anything
+                values[name] = metric(np.where(read, self.R, 0))  # cells that the metric does not read
         return values, reasons
 
     def _missing(self, read) -> str:
-        """Which of the cells that are read are not there, in words; empty when all are."""
+        """The missing ones among the cells `read`, as a phrase; "" if none is missing."""
         after, column = np.nonzero(read & np.isnan(self.R))
         if not len(after):
             return ""
@@ -58,7 +56,7 @@ class Foreign:
         return f"{of} after task {row} {'was' if len(names) == 1 else 'were'} not logged"
 
     def holes(self) -> str:
-        """Which scores of tasks trained so far are not there, in words; empty when none is missing."""
+        """The missing scores of tasks trained so far, as a phrase; "" if none is missing."""
         return self._missing(needs("anytime_average", len(self.tasks)))
 
 
@@ -72,9 +70,8 @@ def from_cells(
 ) -> Foreign:
     """A Foreign of {(after, position): score}, after from 0 and position from 1.
 
-    full: the score that is logged for all right, 1 or 100. Raises UserError naming `where`, the file or folder,
-    when there are fewer than two tasks, a task is there twice, a score is not between 0 and full, or scores that
-    should be percent are shares.
+    full: the score of a perfect answer in the log, 1 or 100. Raises UserError naming `where`, the file or folder, for
+    fewer than two tasks, a task that occurs twice, a score outside [0, full], or shares where percent is expected.
     """
     T = len(tasks)
     if T < 2:
@@ -83,8 +80,8 @@ def from_cells(
     if twice is not None:
         places = [place for place, task in enumerate(tasks, 1) if task == twice]
         raise UserError(
-            f"{where}: task {twice} is there twice, as task {places[0]} and {places[1]}; expected one run, in which"
-            " every task is trained once. Remove what another run left"
+            f"{where}: task {twice} occurs twice, as task {places[0]} and {places[1]}; expected one run that trains"
+            " every task once. Remove the files of the other run"
         )
     R = np.full((T + 1, T), np.nan)
     for (after, position), score in cells.items():
@@ -96,24 +93,24 @@ def from_cells(
 
 
 def check_score(where: str, score, full: float) -> None:
-    """Raise UserError, led by `where`, when `score` is no number in [0, full]; True and NaN are none."""
+    """Raise UserError, led by `where`, if `score` is not a number in [0, full]; True and NaN are not numbers here."""
     number = isinstance(score, int | float) and not isinstance(score, bool)
     if not (number and 0 <= score <= full):
         raise UserError(f"{where} has score {score}, expected one in [0, {full:g}]")
 
 
 def _check_percent(where, R) -> None:
-    """Raise UserError for a row of at most 1 percent throughout: a share, as a task was just trained in it.
+    """Raise UserError for a row of at most 1 percent throughout: probably shares, because a task was just trained.
 
-    A row that is 0 for the task just trained may be of a run that failed. One such row is enough: it may have been
-    rescored alone.
+    A row that is 0 for the task just trained may come from a failed run. One row is enough: it may have been rescored
+    alone.
     """
     for after in range(1, len(R)):
         row = R[after][~np.isnan(R[after])]
         if len(row) and row.max() <= 1 and R[after, after - 1] > 0:
-            found = ", ".join(f"{score:g}" for score in row[:4]) + (", .." if len(row) > 4 else "")
+            shown = ", ".join(f"{score:g}" for score in row[:4]) + (", .." if len(row) > 4 else "")
             raise UserError(
-                f"{where}: the scores after task {after} are at most 1 ({found}), expected percent, from 0 to 100;"
+                f"{where}: the scores after task {after} are at most 1 ({shown}), expected percent, from 0 to 100;"
                 " multiply shares by 100"
             )
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 class Importer:
     """How a log is read.
 
-    read(path) -> `foreign.Foreign`, from a file or folder. It raises UserError naming the file for what it does not
-        know, and never unpickles or evaluates it.
-    expected: the clause `expected ...` that ends an error which does not say itself what would be right.
+    read(path) -> `foreign.Foreign`, from a file or folder. For unknown content it raises UserError naming the file, and
+        it never unpickles or evaluates it.
+    expected: the clause `expected ...` that completes an error without such a clause.
     """
 
     read: Callable

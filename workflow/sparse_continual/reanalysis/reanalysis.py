@@ -1,16 +1,15 @@
-"""Published comparisons of two methods, put through the intervals and the caution of this workflow.
+"""Published comparisons of two methods, read with the intervals and the caution of this workflow.
 
-Its schema is `schemas/reanalysis.schema.yaml`; studies/reanalysis.yaml is an example. Nothing
-here was registered before its data were seen, so no comparison is ever confirmatory: below six blocks it is
-described, above it is exploratory.
+The schema is `schemas/reanalysis.schema.yaml`; studies/reanalysis.yaml is an example. No comparison was registered
+before its data were seen, so none is confirmatory: below six blocks it is described, above it is exploratory.
 
-Logs are compared only where they belong together:
-- in a block both sides have the same number T of tasks, and the same tasks in the same order as far as the logs name
-  them. All blocks have the same T. A run that was killed between two tasks shows in this alone;
-- a log whose missing scores the metric needs is refused; one whose missing scores it does not need is said;
-- no log, and no copy of it, counts for two blocks. One that stands on both sides of one block is said: that
+Logs must belong together:
+- in a block both sides have the same number T of tasks, and the same tasks in the same order, as far as the logs name
+  them. All blocks have the same T. Only T shows a run that was killed between two tasks;
+- a log is refused if the metric needs its missing scores; if not, the missing scores are reported;
+- no log, and no copy of it, counts for two blocks. If both sides of a block are the same log, this is reported: that
   difference is 0 by construction;
-- blocks with other sets of tasks, and sides with other importers, are said.
+- blocks with other sets of tasks, and sides with other importers, are reported.
 """
 
 import math
@@ -72,7 +71,7 @@ def reanalyse(path) -> str:
 
 
 def _mistakes(entry: dict) -> list[str]:
-    """What no schema can say of a comparison."""
+    """Mistakes in a comparison that the schema cannot express."""
     where, lines = entry["name"], []
     for key in ("n", "mean", "sd"):
         if not math.isfinite(entry.get("summary", {}).get(key, 0)):
@@ -81,23 +80,23 @@ def _mistakes(entry: dict) -> list[str]:
         return [f"{where}: expected plus and minus, or a summary, and not both"]
     lines += _mistaken_blocks(entry)
     for side in (entry[key] for key in ("plus", "minus") if key in entry):
-        own = f"{where}: {side['method']}"
+        place = f"{where}: {side['method']}"
         if ("values" in side) == ("logs" in side) or ("logs" in side) != ("importer" in side):
-            lines.append(f"{own}: expected values, or logs with their importer, and not both")
+            lines.append(f"{place}: expected values, or logs with their importer, and not both")
             continue
         wrong = [value for value in side.get("values", ()) if not math.isfinite(value)]
         if wrong:
-            lines.append(f"{own}: found value {wrong[0]}, expected finite numbers")
+            lines.append(f"{place}: found value {wrong[0]}, expected finite numbers")
             continue
-        lines += [f"{own}: log {log!a}: {why}" for log in side.get("logs", ()) if (why := _no_name(log))]
-        found, expected = len(side.get("values", side.get("logs"))), len(entry.get("blocks", ()))
-        if found != expected:
+        lines += [f"{place}: log {log!a}: {why}" for log in side.get("logs", ()) if (why := _no_name(log))]
+        count, expected = len(side.get("values", side.get("logs"))), len(entry.get("blocks", ()))
+        if count != expected:
             lines.append(
-                f"{own}: {found} values or logs for {expected} blocks; expected one for each of blocks"
+                f"{place}: {count} values or logs for {expected} blocks; expected one for each of blocks"
             )
         elif entry["metric"] in metrics.LEVELS and _as_shares(side.get("values", ())):
             lines.append(
-                f"{own}: all values are at most 1, the largest {max(side['values'])}; expected points, from 0 to 100."
+                f"{place}: all values are at most 1, the largest {max(side['values'])}; expected points, from 0 to 100."
                 " Multiply shares by 100"
             )
     if (
@@ -110,10 +109,10 @@ def _mistakes(entry: dict) -> list[str]:
 
 
 def _mistaken_blocks(entry: dict) -> list[str]:
-    """Names of blocks that are one but for blanks; a summary of another number of blocks."""
+    """Names of blocks that differ only in blanks; a summary with another number of blocks."""
     where, names, lines = entry["name"], [" ".join(name.split()) for name in entry.get("blocks", ())], []
     lines += [
-        f"{where}: blocks: {name!r} is there {names.count(name)} times; expected a name of its own for each block"
+        f"{where}: blocks: {name!r} occurs {names.count(name)} times; expected a different name for each block"
         for name in dict.fromkeys(names)
         if names.count(name) > 1
     ]
@@ -129,7 +128,7 @@ def _as_shares(values) -> bool:
 
 
 def _no_name(log: str) -> str:
-    """Why no file can have the name `log`, in words; empty when one can."""
+    """Why no file can have the name `log`, as a phrase; "" if one can."""
     try:
         return "holds a NUL; expected the name of a file or folder" if b"\0" in os.fsencode(log) else ""
     except UnicodeEncodeError:
@@ -137,22 +136,22 @@ def _no_name(log: str) -> str:
 
 
 def _compared(entry: dict, level: float, folder: Path) -> tuple[list[str], str]:
-    """(cells of the table, what is said below it) of one comparison."""
+    """(cells of the table, the text below it) of one comparison."""
     lines = [f"## {entry['name']}"]
     if "summary" in entry:
-        own = entry["summary"]
-        d, sides = _spread(own["n"], own["mean"], own["sd"]), [own]
+        summary = entry["summary"]
+        d, sides = _spread(summary["n"], summary["mean"], summary["sd"]), [summary]
         flip = paired.SignFlip(math.nan, math.nan, math.nan)
-        lines.append(_source("Summary", own))
+        lines.append(_source("Summary", summary))
     else:
         sides, values = [entry["plus"], entry["minus"]], []
         logs = [_logs(side, folder) for side in sides]
-        said = _belonging(entry, logs)
-        for side, own in zip(sides, logs, strict=True):
-            found, notes = _values(side, own, entry["metric"])
-            values.append(found)
+        remarks = _belonging(entry, logs)
+        for side, summary in zip(sides, logs, strict=True):
+            side_values, notes = _values(side, summary, entry["metric"])
+            values.append(side_values)
             lines.append(_source(side["method"], side) + "".join(f" {note}." for note in notes))
-        lines += said
+        lines += remarks
         d = np.subtract(*values)
         flip = paired.sign_flip(d)
         names = [side["method"] for side in sides]
@@ -176,20 +175,20 @@ def _compared(entry: dict, level: float, folder: Path) -> tuple[list[str], str]:
         exact,
         reading,
     ]
-    seen = power.detectable(n, 0.0 if n < 2 or paired.constant(d) else sd, level)
-    if not math.isnan(seen):
+    detectable = power.detectable(n, 0.0 if n < 2 or paired.constant(d) else sd, level)
+    if not math.isnan(detectable):
         lines.append(
-            f"With this n and spread a true difference of {seen:.1f} points is found four times in five."
+            f"With this n and spread a true difference of {detectable:.1f} points is found four times in five."
         )
     if "checkpoint" in entry:
-        lines.append(f"All blocks start from {entry['checkpoint']}: what is found holds for this checkpoint.")
+        lines.append(f"All blocks start from {entry['checkpoint']}: the finding holds for this checkpoint.")
     if "note" in entry:
         lines.append(" ".join(entry["note"].split()))
     return row, "\n\n".join(lines)
 
 
 def _reading(n: int, lower, upper, p, flip, smallest, level: float) -> str:
-    """What may be said, by rule alone. The exact test is NaN where only a summary is known."""
+    """The permitted conclusion, by rule alone. The exact test is NaN if only a summary is known."""
     if n < MINIMUM_BLOCKS or smallest >= level:
         return f"descriptive: n = {n}; no claim below {MINIMUM_BLOCKS}, or where the exact test cannot reject"
     if math.isnan(p):
@@ -205,7 +204,7 @@ def _reading(n: int, lower, upper, p, flip, smallest, level: float) -> str:
 
 
 def _logs(side: dict, folder: Path) -> list[tuple[Path, Foreign]]:
-    """(path, matrix) of each log of a side, in the order of the blocks; empty where its values are given."""
+    """(path, matrix) of each log of a side, in the order of the blocks; [] if its values are given."""
     if "logs" not in side:
         return []
     importer = registry.load(IMPORTERS, side["importer"])
@@ -214,15 +213,15 @@ def _logs(side: dict, folder: Path) -> list[tuple[Path, Foreign]]:
 
 
 def _belonging(entry: dict, logs: list[list[tuple[Path, Foreign]]]) -> list[str]:
-    """What a reader must know of how the logs of both sides belong together.
+    """Notes on how the logs of both sides belong together.
 
-    logs: of plus and of minus, each empty or one per block. Raises UserError where they do not belong together.
+    logs: of plus and of minus, each empty or one per block. Raises UserError if they do not belong together.
     """
     where, blocks = entry["name"], entry.get("blocks", [])
     if not any(logs):
         same = entry["plus"]["values"] == entry["minus"]["values"]
         return [f"{SAME}: all values are equal."] if same else []
-    said = _said_of_copies(where, blocks, logs)
+    remarks = _said_of_copies(where, blocks, logs)
     for block, pair in zip(blocks, zip(*logs, strict=True), strict=True) if all(logs) else ():
         _check_pair(f"{where}: {block}", entry, *pair)
     runs = [(block, *run) for side in logs for block, run in zip(blocks, side, strict=False)]
@@ -231,8 +230,8 @@ def _belonging(entry: dict, logs: list[list[tuple[Path, Foreign]]]) -> list[str]
         if len(foreign.tasks) != len(first[2].tasks):
             raise UserError(
                 f"{where}: {path} ({block}) has {_in_words(foreign)}, and {first[1]} ({first[0]}) has"
-                f" {_in_words(first[2])}; expected as many in all blocks. Give streams of another length as a"
-                " comparison of their own; rerun a run that was killed"
+                f" {_in_words(first[2])}; expected the same number in all blocks. Make streams of another length a"
+                " separate comparison; rerun a run that was killed"
             )
     others = [
         block
@@ -240,23 +239,25 @@ def _belonging(entry: dict, logs: list[list[tuple[Path, Foreign]]]) -> list[str]
         if foreign.naming == first[2].naming == "names" and set(foreign.tasks) != set(first[2].tasks)
     ]
     if others:
-        said.append(
+        remarks.append(
             f"Not all blocks are of the same tasks: {', '.join(dict.fromkeys(others))} from {first[0]}. The mean is"
             " over different sets of tasks."
         )
     importers = [entry[key].get("importer", "values as published") for key in ("plus", "minus")]
     if importers[0] != importers[1]:
-        said.append(
+        remarks.append(
             f"The sides are read from different sources ({importers[0]}; {importers[1]}), whose scores and metrics may"
             " be defined differently (docs/foreign_metrics.md)."
         )
     if all(logs) and any(not _named_alike(entry, *pair) for pair in zip(*logs, strict=True)):
-        said.append("The logs do not name the tasks alike: only their number was compared between the sides.")
-    return said
+        remarks.append(
+            "The logs do not name the tasks alike: only their number was compared between the sides."
+        )
+    return remarks
 
 
 def _said_of_copies(where: str, blocks: list[str], logs) -> list[str]:
-    """The blocks whose two sides are one log. Raises UserError where one log counts for two blocks."""
+    """The blocks whose two sides are one log. Raises UserError if one log counts for two blocks."""
     runs = [
         (block, path, foreign) for side in logs for block, (path, foreign) in zip(blocks, side, strict=False)
     ]
@@ -296,14 +297,14 @@ def _check_pair(where: str, entry: dict, plus: tuple[Path, Foreign], minus: tupl
 
 
 def _named_alike(entry: dict, plus: tuple[Path, Foreign], minus: tuple[Path, Foreign]) -> bool:
-    """Whether the names of the tasks in the two logs can be compared: numbers mean the same in one framework alone."""
+    """Whether the task names of the two logs can be compared: numbers have the same meaning only in one framework."""
     naming, other = plus[1].naming, minus[1].naming
     one = naming == "names" or entry["plus"]["importer"] == entry["minus"]["importer"]
     return naming == other != "positions" and one
 
 
 def _in_words(foreign: Foreign) -> str:
-    """How many tasks a log has, and which, where it names them."""
+    """The number of tasks of a log, and their names if it has them."""
     number = f"{len(foreign.tasks)} tasks"
     return number if foreign.naming == "positions" else f"{number} ({', '.join(foreign.tasks)})"
 
@@ -314,14 +315,14 @@ def _values(side: dict, logs: list[tuple[Path, Foreign]], metric: str) -> tuple[
         return side["values"], []
     values, notes = [], []
     for log, (path, foreign) in zip(side["logs"], logs, strict=True):
-        found, reasons = foreign.metrics()
-        if metric not in found:
+        computed, reasons = foreign.metrics()
+        if metric not in computed:
             raise UserError(f"{path}: {metric} cannot be computed: {reasons[metric]}")
-        if math.isnan(found[metric]):
+        if math.isnan(computed[metric]):
             raise UserError(
-                f"{path}: {metric} has no value, as the old tasks gained nothing; expected a gain"
+                f"{path}: {metric} has no value, because the old tasks gained nothing; expected a gain"
             )
-        values.append(100 * found[metric])
+        values.append(100 * computed[metric])
         notes += foreign.notes
         if holes := foreign.holes():
             notes.append(f"{log} is not complete: {holes}; {metric} does not need it")
@@ -329,7 +330,7 @@ def _values(side: dict, logs: list[tuple[Path, Foreign]], metric: str) -> tuple[
 
 
 def _read(importer, log: Path):
-    """The matrix of a log; a log that is none of the importer's is told with what it expects."""
+    """The matrix of a log; an error about unknown content gets the importer's `expected`."""
     try:
         return importer.read(log)
     except UserError as error:
@@ -343,7 +344,7 @@ def _read(importer, log: Path):
 
 
 def _spread(n: int, mean: float, sd: float) -> np.ndarray:
-    """n values of exactly this mean and SD: all that a t interval looks at."""
+    """n values with exactly this mean and SD, which determine a t interval."""
     z = np.arange(n) - (n - 1) / 2
     return mean + sd * z / z.std(ddof=1)
 
@@ -357,8 +358,8 @@ def _values_table(blocks, names, values, d) -> str:
 
 
 def _source(name: str, side: dict) -> str:
-    seen = "" if side["confirmed"] else " **Not confirmed**: not seen in that source."
-    return f"{name}: {' '.join(side['source'].split())}.{seen}"
+    unconfirmed = "" if side["confirmed"] else " **Not confirmed**: not seen in that source."
+    return f"{name}: {' '.join(side['source'].split())}.{unconfirmed}"
 
 
 def _points(value: float) -> str:

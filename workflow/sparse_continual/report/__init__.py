@@ -1,1 +1,1 @@
-"""The page a lab member reads."""
+"""The study's report: one HTML page, its findings as Markdown, and a LaTeX table."""

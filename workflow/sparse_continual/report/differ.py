@@ -1,21 +1,21 @@
-"""What the two sides of a contrast differ in, in words."""
+"""The differences between the two sides of a contrast, in words."""
 
 from sparse_continual.report.sentences import arms, form
 from sparse_continual.report.words import Words
 
 
 def differ(contrast: dict, conditions: dict, chosen: dict[str, str], words: Words) -> str:
-    """What the two sides of a contrast differ in, in the settings of their conditions and the `chosen` rates.
+    """The differences between the two sides of a contrast: settings of their conditions, and the `chosen` rates.
 
-    Of an interaction, its two pairs.
+    For an interaction, the differences within its two pairs.
     """
     kind, names = form(contrast), arms(contrast)
     if kind == "level":
         return words("differ.level", **names)
     if kind == "interaction":
-        found = [chosen[names[key].strip("`")] for key in "abcd"]
-        told = words("differ.rates", rates=words.join(found)) if len(set(found)) > 1 else ""
-        return words("differ.interaction", rates=told, **names)
+        rates = [chosen[names[key].strip("`")] for key in "abcd"]
+        sentence = words("differ.rates", rates=words.join(rates)) if len(set(rates)) > 1 else ""
+        return words("differ.interaction", rates=sentence, **names)
     a, b = (
         _in_words(conditions[name], chosen[name], words) for name in (*contrast["plus"], *contrast["minus"])
     )
@@ -28,7 +28,7 @@ def differ(contrast: dict, conditions: dict, chosen: dict[str, str], words: Word
 
 
 def _in_words(condition: dict, rate: str, words: Words) -> dict[str, str]:
-    """The settings of a condition as a reader would say them."""
+    """The settings of a condition in the reader's words."""
     match, like = condition.get("match"), condition.get("like")
     return {
         "base": condition["base"],

@@ -46,7 +46,7 @@ def gather(runs: list, lock) -> dict:
 
 
 def _checkout(provenance: Path) -> tuple[str, str]:
-    """(commit, diff) that a job recorded; empty texts where it recorded none, or its provenance is gone."""
+    """(commit, diff) that a job recorded; empty texts if it recorded none, or its provenance is missing."""
     if not provenance.is_file():
         return "", ""
     facts = files.read_json(provenance)
@@ -54,7 +54,7 @@ def _checkout(provenance: Path) -> tuple[str, str]:
 
 
 def _differences(lock) -> list[dict]:
-    """Installed packages whose version is not the one of the lock file; suffixes such as +cpu are no difference."""
+    """Installed packages in another version than the lock file's; suffixes such as +cpu are ignored."""
     differences = []
     for line in Path(lock).read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):

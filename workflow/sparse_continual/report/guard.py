@@ -1,8 +1,7 @@
-"""Refuses a verdict that the numbers of its own row do not carry.
+"""Refuse a verdict that contradicts the numbers of its own row.
 
-Verdicts are given elsewhere, by verdicts/verdict.py. Nothing is printed on the strength of a word in
-a table alone: here the word is held against the row's numbers once more, so that a table that was edited,
-or made by other code, stops the page instead of reaching it.
+verdicts/verdict.py gives the verdicts. The report never relies on a word in a table: it checks the word against the
+row's numbers once more, so that a table that was edited, or made by other code, stops the page.
 """
 
 import re
@@ -17,12 +16,12 @@ STRONG = ("shown", "contradicted", "equivalent")
 
 
 def gated(row: dict) -> bool:
-    """Whether a row's metric may be spoken of only where the learning gate is passed."""
+    """Whether a statement about the row's metric requires a passed learning gate."""
     return row["rule"] != "all_of" and applies(row["metric"], row["estimand"] == "level")
 
 
 def withheld(row: dict) -> bool:
-    """Whether the row's estimate is not to be told: its learning gate is not passed."""
+    """Whether the row's estimate is withheld because its learning gate is not passed."""
     return gated(row) and not true(row["gate_passed"])
 
 
@@ -36,14 +35,13 @@ def keeper(row: dict) -> str:
 
 
 def undefined(row: dict, members=()) -> tuple[str, str, str] | None:
-    """(metric, blocks in which it is not defined, blocks) where a claim's metric is not defined in all blocks.
-
-    Of an all_of claim, that of the first such member.
+    """(metric, number of blocks in which it is not defined, number of blocks) of a claim whose metric is not defined in
+    all blocks; for an all_of claim, of the first such member.
     """
     for measured in members or [row]:
-        found = re.search(r"not defined in (\d+) of (\d+) blocks", str(measured["note"]))
-        if found:
-            return (measured["metric"], *found.groups())
+        match = re.search(r"not defined in (\d+) of (\d+) blocks", str(measured["note"]))
+        if match:
+            return (measured["metric"], *match.groups())
     return None
 
 

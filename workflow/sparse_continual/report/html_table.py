@@ -11,9 +11,9 @@ from sparse_continual.report.words import Words, absent
 from sparse_continual.show import count, digits, points, probability, signed
 
 LIMIT = 200  # rows of a table on the page; the file has all
-# How a column's cells are shown: text (where none is named), code, count, number, p, flag (true or false),
-# points (a share as signed points), size (one without a sign), amount (points, or bits in a row whose scale
-# is bits), words:GROUP (a word of the catalogue).
+# How a column's cells are shown: text (the default), code, count, number, p, flag (true or false), points (a share as
+# signed points), size (points without a sign), amount (points, or bits in a row whose scale is bits), words:GROUP (a
+# word of the catalogue).
 KINDS = {
     **dict.fromkeys(
         "claim contrast condition condition_or_contrast topology name run scores".split(), "code"
@@ -50,8 +50,8 @@ _NUMERIC = ("count", "number", "p", "points", "size", "amount")
 def table(words: Words, key: str, rows: list[dict], columns: str, file: str = "", caption: str = "") -> dict:
     """A sortable table: header cells and rows of cells.
 
-    `columns` are names between spaces; `name:kind` shows one in another way than KINDS. `file` is the
-    table's path from the page.
+    `columns` are names between spaces; `name:kind` overrides the kind in KINDS. `file` is the table's path from the
+    page.
     """
     named = [column.partition(":")[::2] for column in columns.split()]
     kinds = {column: kind or KINDS.get(column, "text") for column, kind in named}
@@ -80,7 +80,7 @@ def table(words: Words, key: str, rows: list[dict], columns: str, file: str = ""
 
 
 def _cell(words, value, kind, row):
-    """{text, value: what sorting and the CSV take, code}."""
+    """{text, value: for sorting and the CSV, code}."""
     if absent(value):
         return {"text": "", "value": "", "code": False}
     if kind == "text" and isinstance(value, float):
@@ -102,7 +102,7 @@ def _cell(words, value, kind, row):
 
 
 def in_order(figures) -> list[str]:
-    """Names of figures as they stand on the page: by section, then by the order that each claims in it."""
+    """Names of figures in the order of the page: by section, then by their `order` in it."""
 
     def place(name):
         drawn = registry.load("figures", name)
@@ -112,7 +112,7 @@ def in_order(figures) -> list[str]:
 
 
 def figure(folder: Path, stream: str, name: str, facts: dict, words: Words) -> dict:
-    """A figure as the page shows it; an image of its own, so that no id of one can meet one of another."""
+    """A figure for the page, as an image of its own, so that ids of two figures cannot clash."""
     import yaml
 
     drawn = registry.load("figures", name)
@@ -135,7 +135,7 @@ def figure(folder: Path, stream: str, name: str, facts: dict, words: Words) -> d
 
 
 def rebuild(facts: dict, stream: str, name: str) -> str:
-    """The command that draws a figure again, from the folder that holds `results`."""
+    """The command that redraws a figure, from the folder that holds `results`."""
     target = f"results/{facts['study']['name']}/{stream}/figures/{name}.svg"
     command = ["snakemake", "--cores", "1", target]
     if facts["configfiles"]:

@@ -24,7 +24,7 @@ _COLUMNS = ("contrast", "estimand", "metric", "n", "mean", "lower", "upper", "ga
 
 
 def escaped(text) -> str:
-    """Text that LaTeX sets as it stands: every special character replaced in one pass."""
+    """Text in which every special character of LaTeX is escaped, in one pass."""
     return "".join(_SPECIAL.get(letter, letter) for letter in str(text))
 
 

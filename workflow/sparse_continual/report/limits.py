@@ -1,4 +1,4 @@
-"""What may not be concluded, as sentences derived from the facts of the study."""
+"""Conclusions that the study does not support, as sentences derived from its facts."""
 
 import math
 
@@ -10,30 +10,30 @@ from sparse_continual.statistics.contrasts import shared
 from sparse_continual.verdicts.findings import planned_n
 from sparse_continual.verdicts.verdict import MINIMUM_BLOCKS
 
-BITS_PER_WEIGHT = 2  # that a model can store (arXiv 2404.05405)
+BITS_PER_WEIGHT = 2  # capacity of a model (arXiv 2404.05405)
 SAME_MODEL = 0.05  # relative difference in weights below which two matched controls are nearly one
 
 
 def limits(facts: dict, budget: list[dict], streams: dict, claims: list[dict], words: Words) -> list[str]:
-    """Sentences on what the study cannot say.
+    """Sentences on the limits of the study's conclusions.
 
     `facts` is the study's slice of config (report.smk), `budget` the rows of budget.csv, `streams` maps
     each stream's name to its tables `contrasts`, `summary`, `frontier`, `flags`, `runs` and `densities`, `claims`
     are the rows of claims.csv.
     """
-    found = [_phase(facts, words), _estimands(facts, words), _blocks(facts, words)]
-    found += [_bases(facts, budget, words), _topologies(facts, words)]
-    found += published.limits(facts, streams, budget, words)
-    found += [_load(name, facts, budget, words) for name in streams]
-    found += [_training(facts, words), _ends(facts, streams, words), *rates.limits(facts, streams, words)]
-    found += [_lora(facts, words), *_controls(budget, words), *_verdicts(claims, words)]
-    found += [*_transfer(streams, words), *_retention(streams, words), *_flags(streams, words)]
-    found += [*_flops(budget, words), words(f"limits.streams.{'one' if len(streams) < 2 else 'several'}")]
-    return [line for line in found if line]
+    sentences = [_phase(facts, words), _estimands(facts, words), _blocks(facts, words)]
+    sentences += [_bases(facts, budget, words), _topologies(facts, words)]
+    sentences += published.limits(facts, streams, budget, words)
+    sentences += [_load(name, facts, budget, words) for name in streams]
+    sentences += [_training(facts, words), _ends(facts, streams, words), *rates.limits(facts, streams, words)]
+    sentences += [_lora(facts, words), *_controls(budget, words), *_verdicts(claims, words)]
+    sentences += [*_transfer(streams, words), *_retention(streams, words), *_flags(streams, words)]
+    sentences += [*_flops(budget, words), words(f"limits.streams.{'one' if len(streams) < 2 else 'several'}")]
+    return [line for line in sentences if line]
 
 
 def units(facts: dict) -> tuple[int, str]:
-    """(n, "block" or "base"): what the study's statistics count."""
+    """(n, "block" or "base"): the unit that the study's statistics count."""
     bases = facts["bases_of_blocks"]
     return planned_n(bases), "base" if shared(bases) else "block"
 
@@ -80,11 +80,11 @@ def _topologies(facts, words):
         words(
             "limits.topologies.each",
             name=f"`{name}`",
-            method=made["method"],
-            pattern=made.get("pattern") or words("limits.topologies.counted"),
+            method=topology["method"],
+            pattern=topology.get("pattern") or words("limits.topologies.counted"),
         )
-        for name, made in facts["topologies"].items()
-        if made["method"] != "dense"
+        for name, topology in facts["topologies"].items()
+        if topology["method"] != "dense"
     ]
     if not kinds:
         return words("limits.topologies.none")
@@ -117,7 +117,7 @@ def _ends(facts, streams, words):
 
 
 def _lora(facts, words):
-    forms = {made["form"] for made in facts["mechanisms"].values() if made["kind"] == "lora"}
+    forms = {mechanism["form"] for mechanism in facts["mechanisms"].values() if mechanism["kind"] == "lora"}
     if not forms:
         return ""
     other = "".join(
@@ -127,7 +127,7 @@ def _lora(facts, words):
 
 
 def _controls(budget, words):
-    """Pairs of dense controls matched on different counts that come out as nearly the same model."""
+    """Pairs of dense controls that are matched on different counts but are nearly the same model."""
     matched = [row for row in budget if row["matched_on"]]
     return dict.fromkeys(
         words(

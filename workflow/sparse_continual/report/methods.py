@@ -1,4 +1,4 @@
-"""Methods side by side: what was measured of every topology while it was made, and what its arm did on the stream.
+"""Methods side by side: the measurements of every topology, and the results of its arm on the stream.
 
 Described only, and only in studies that measure their topologies (`study.measure_topologies`).
 """
@@ -17,14 +17,14 @@ COLUMNS = (
 )
 
 
-def of_methods(name: str, found: dict, facts: dict, words: Words) -> dict | None:
-    """{lines: sentences, table, costs} of the stream `name`, or None where nothing was measured.
+def of_methods(name: str, frames: dict, facts: dict, words: Words) -> dict | None:
+    """{lines: sentences, table, costs} of the stream `name`, or None if nothing was measured.
 
     found: tables of the stream, among them densities, summary, and those of pruning.tables.MEASURED.
     """
     if not facts["study"].get("measure_topologies"):
         return None
-    rows = _rows(found, facts)
+    rows = _rows(frames, facts)
     caption = words("page.compared.table")
     return {
         "lines": _lines_by_base(rows, words),
@@ -34,7 +34,7 @@ def of_methods(name: str, found: dict, facts: dict, words: Words) -> dict | None
         "costs": table(
             words,
             f"{name}-costs",
-            _costs(found["costs"], words),
+            _costs(frames["costs"], words),
             "topology step:text wall_seconds:number peak_bytes:count added_bytes:count",
             f"../{name}/tables/costs.csv",
             words("page.compared.costs"),
@@ -42,16 +42,16 @@ def of_methods(name: str, found: dict, facts: dict, words: Words) -> dict | None
     }
 
 
-def _rows(found, facts) -> list[dict]:
-    """One row per condition whose model the base's own shape has: means over blocks."""
-    perplexity = found["perplexities"].copy()
+def _rows(frames, facts) -> list[dict]:
+    """One row per condition whose model has the base's own shape: means over blocks."""
+    perplexity = frames["perplexities"].copy()
     perplexity["perplexity"] = [math.log(value) for value in perplexity.perplexity]
     perplexity = perplexity.groupby(["topology", "stage"]).perplexity.mean().to_dict()
-    errors = found["layer_errors"].groupby(["topology", "matrix"]).error.mean()
+    errors = frames["layer_errors"].groupby(["topology", "matrix"]).error.mean()
     errors = errors.groupby("topology").median().to_dict()
-    densities = found["densities"].groupby("topology")[["nonzeros", "weights"]].sum()
-    patterns = found["densities"].groupby("topology").pattern.agg(lambda own: " ".join(dict.fromkeys(own)))
-    summary = found["summary"]
+    densities = frames["densities"].groupby("topology")[["nonzeros", "weights"]].sum()
+    patterns = frames["densities"].groupby("topology").pattern.agg(lambda own: " ".join(dict.fromkeys(own)))
+    summary = frames["summary"]
     plain = summary[(summary.part == "all") & (summary.scale == "raw")]
     levels = plain.set_index(["condition", "metric"])["mean"].to_dict()
     rows = []
@@ -78,18 +78,18 @@ def _rows(found, facts) -> list[dict]:
 
 def _costs(costs, words: Words) -> list[dict]:
     """One row per topology and step: medians over blocks."""
-    found = costs.groupby(["topology", "stage"], sort=False)[
+    medians = costs.groupby(["topology", "stage"], sort=False)[
         ["seconds", "peak_bytes", "added_bytes"]
     ].median()
     return [
         {"topology": topology, "step": words(f"page.compared.steps.{stage}"), **row}
         | {"wall_seconds": row["seconds"]}
-        for (topology, stage), row in zip(found.index, found.to_dict("records"), strict=True)
+        for (topology, stage), row in zip(medians.index, medians.to_dict("records"), strict=True)
     ]
 
 
 def _lines_by_base(rows: list[dict], words: Words) -> list[str]:
-    """`_lines`; of several bases those of each, which begin with its name: each reads text of its own."""
+    """`_lines`; with several bases, those of each base after its name, because each reads its own text."""
     bases = list(dict.fromkeys(row["base"] for row in rows))
     if len(bases) == 1:
         return _lines(rows, words)
@@ -101,7 +101,7 @@ def _lines_by_base(rows: list[dict], words: Words) -> list[str]:
 
 
 def _lines(rows: list[dict], words: Words) -> list[str]:
-    """Sentences on how far apart the methods are, each where there is something to say it of."""
+    """Sentences on the differences between methods, as far as there is data."""
     unique = {row["topology"]: row for row in rows}
     sparse = [row for row in unique.values() if row["density"] < 1]
     later = [row for row in sparse if row["perplexity_trained"] is None]
@@ -134,18 +134,18 @@ def _lines(rows: list[dict], words: Words) -> list[str]:
 
 
 def _ends(rows, key, name, form) -> dict:
-    """{low, lowest, high, highest}: the smallest and largest value of a column, as `form` writes them, and the column
-    `name` of these rows; {} of none.
+    """{low, lowest, high, highest}: the smallest and largest value of a column, formatted by `form`, and the column
+    `name` of their rows; {} for no rows.
     """
     rows = [row for row in rows if row[key] is not None and not math.isnan(row[key])]
     if not rows:
         return {}
-    found = {}
+    ends = {}
     for side, where, choose in (("low", "lowest", min), ("high", "highest", max)):
         row = choose(rows, key=lambda row: row[key])
-        found[side] = form(row[key])
-        found[where] = row[name]
-    return found
+        ends[side] = form(row[key])
+        ends[where] = row[name]
+    return ends
 
 
 def _points(share: float) -> str:

@@ -1,4 +1,4 @@
-"""The tables of the page: which rows and columns of which files it shows, and under which heading."""
+"""The tables of the page: the rows and columns of which files it shows, and under which heading."""
 
 import csv
 from pathlib import Path
@@ -20,7 +20,7 @@ _TOLD = (
 
 
 def of_stream(
-    folder: Path, name: str, found: dict, primary: list[dict], budget: list[dict], facts: dict, words: Words
+    folder: Path, name: str, frames: dict, primary: list[dict], budget: list[dict], facts: dict, words: Words
 ) -> dict:
     """The tables of one stream by name.
 
@@ -32,10 +32,10 @@ def of_stream(
         path = f"../{name}/{file}" if file else ""
         return table(words, f"{name}-{key}", rows, columns, path, caption)
 
-    def told(key, columns, caption=""):
-        return made(key, found[key].to_dict("records"), columns, f"statistics/{key}.csv", caption)
+    def shown(key, columns, caption=""):
+        return made(key, frames[key].to_dict("records"), columns, f"statistics/{key}.csv", caption)
 
-    contrasts, summary = found["contrasts"], found["summary"]
+    contrasts, summary = frames["contrasts"], frames["summary"]
     plain = (summary.part == "all") & (summary.scale == "raw")
     levels = summary.rename(columns={"mean": "level_mean"})
     beside = contrasts[(contrasts.role != "primary") | (contrasts.scale != "raw")]
@@ -55,7 +55,7 @@ def of_stream(
         ),
         "arms": made(
             "arms",
-            _arms(found, facts),
+            _arms(frames, facts),
             "condition n learning_rate steps stops tokens update_norm relative_update ends_share",
             "tables/runs.csv",
             words("page.run.trained"),
@@ -63,7 +63,7 @@ def of_stream(
         "orders": made("orders", _orders(folder / "orders.csv"), "block order", "orders.csv"),
         "planned": made(
             "planned",
-            _planned(found["runs"], facts, name),
+            _planned(frames["runs"], facts, name),
             "condition blocks_planned blocks_run tasks_planned tasks_run",
             caption=words("page.run.planned"),
         ),
@@ -79,7 +79,7 @@ def of_stream(
             "contrast estimand n learning_difference learning_lower margin gate_passed",
             "statistics/contrasts.csv",
         ),
-        "frontier": told("frontier_contrasts", "contrast estimand at n mean lower upper note"),
+        "frontier": shown("frontier_contrasts", "contrast estimand at n mean lower upper note"),
         "levels": made(
             "levels",
             levels[plain].to_dict("records"),
@@ -101,17 +101,17 @@ def of_stream(
             "statistics/contrasts.csv",
             words(f"{secondary}.metrics"),
         ),
-        "specification": told(
+        "specification": shown(
             "specification",
             "contrast estimand metric scale part estimator n mean:amount lower:amount upper:amount primary",
             words(f"{secondary}.specification"),
         ),
-        "components": told(
+        "components": shown(
             "components",
             "metric condition_or_contrast component sd:number share note",
             words(f"{secondary}.components"),
         ),
-        "slopes": told(
+        "slopes": shown(
             "slopes",
             "condition quantity n ratio lower:number upper:number simultaneous_lower:number"
             " simultaneous_upper:number note",
@@ -119,21 +119,21 @@ def of_stream(
         ),
         "topology": made(
             "topology",
-            _audit(found["densities"]),
+            _audit(frames["densities"]),
             "topology pattern bases_counted weights nonzeros density density_lowest density_highest",
             "tables/densities.csv",
         ),
         "declared": made(
             "declared",
-            published.compared(facts, found["densities"], budget),
+            published.compared(facts, frames["densities"], budget),
             "topology base:code declared_pattern declared_sparsity:number pattern sparsity:number agrees:flag",
             "tables/densities.csv",
             words("page.topology.declared"),
         ),
-        "sensitivity": told("sensitivity", "contrast estimand metric left_out which n mean lower upper"),
-        "instrument": told("instrument", "check arm passed value expected why"),
+        "sensitivity": shown("sensitivity", "contrast estimand metric left_out which n mean lower upper"),
+        "instrument": shown("instrument", "check arm passed value expected why"),
         "flags": made(
-            "flags", _flag_counts(found["flags"]), "kind condition part count", "statistics/flags.csv"
+            "flags", _flag_counts(frames["flags"]), "kind condition part count", "statistics/flags.csv"
         ),
     }
 
@@ -163,11 +163,11 @@ def of_members(claim: str, members: list[dict], words: Words) -> dict:
 
 def of_equivalence(rows: list[dict], words: Words) -> dict:
     """The claims that have a margin, where their gate lets them be spoken of."""
-    told = [row for row in rows if not absent(row["claim_margin"]) and _quiet(row) is row]
+    shown = [row for row in rows if not absent(row["claim_margin"]) and _quiet(row) is row]
     return table(
         words,
         "equivalence",
-        told,
+        shown,
         "claim estimand metric n claim_margin equivalence_lower equivalence_upper tost_p tost_power verdict",
         "../statistics/claims.csv",
     )
@@ -185,7 +185,7 @@ def of_deviations(rows: list[dict], words: Words) -> dict:
 
 
 def of_power(rows: list[dict], words: Words) -> dict:
-    """What n can see."""
+    """What the planned n can detect."""
     columns = (
         "source stream contrast metric n sd:size level tests detectable effect blocks_for_effect margin tost_power"
         " gate_power exact_reaches"
@@ -194,7 +194,7 @@ def of_power(rows: list[dict], words: Words) -> dict:
 
 
 def of_environment(environment: dict | None, words: Words) -> dict | None:
-    """Machines, versions, commits and the training time in all, of what environment.gather found."""
+    """Machines, versions, commits and the total training time, from environment.gather."""
     if environment is None:
         return None
     code = [
@@ -216,7 +216,7 @@ def of_environment(environment: dict | None, words: Words) -> dict | None:
 
 
 def _shortened(diff: str, words: Words) -> str:
-    """The first lines of a long diff, and how many follow."""
+    """The first lines of a long diff, and the number of further lines."""
     lines = diff.splitlines()
     if len(lines) <= DIFF_LINES:
         return diff
@@ -233,11 +233,11 @@ def of_digests(path: Path, words: Words) -> dict:
 
 
 def primary_rows(contrasts, stream: str, claims: list[dict], words: Words) -> list[dict]:
-    """The rows of contrasts.csv on a primary metric, raw, with their gate and the claims that rest on them.
+    """The rows of contrasts.csv on a primary metric, raw, with their gate and their claims.
 
-    `claims` are the rows of claims.csv. Where the gate of a row, or of a claim on it, failed, the row has no
-    estimate. Members of joint claims are tested through those and have no verdict here. `holm_p` and `verdict`
-    are lists of words, one per claim.
+    `claims` are the rows of claims.csv. If the gate of a row, or of a claim on it, failed, the row has no estimate.
+    Members of joint claims are tested through those and have no verdict here. `holm_p` and `verdict` are lists of
+    words, one per claim.
     """
     rows = contrasts[
         (contrasts.role == "primary") & contrasts.metric.isin(PRIMARY) & (contrasts.scale == "raw")
@@ -248,22 +248,26 @@ def primary_rows(contrasts, stream: str, claims: list[dict], words: Words) -> li
 def _with_claims(row, stream, claims, words):
     key = (row["contrast"], row["metric"], stream)
     resting = [_quiet(claim) for claim in claims if rests_on(claim) == key]
-    # claims on a row have gates of the sides that they favour; a row without claims speaks by its estimate
+    # claims on a row have gates of the sides that they favour; without claims, the estimate favours a side
     quiet = any(silent(claim) for claim in resting) if resting else not gate.passed(row)
     state = "failed" if quiet else "passed" if row["minus"] else "none"
-    told = [claim for claim in resting if claim["role"] != "component"]
-    verdicts = [_verdict(claim, words) for claim in told]
-    named = [f"{claim['claim']} ({word})" for claim, word in zip(told, verdicts, strict=True)]
+    separate = [claim for claim in resting if claim["role"] != "component"]
+    verdicts = [_verdict(claim, words) for claim in separate]
+    named = [f"{claim['claim']} ({word})" for claim, word in zip(separate, verdicts, strict=True)]
     return (
         row
         | (dict.fromkeys((*_TOLD, "hedges_g"), "") if quiet else {})
         | {"gate": words(f"gate.{state}"), "claims": words.join(named), "verdict": verdicts}
-        | {"holm_p": ["--" if absent(claim["holm_p"]) else probability(claim["holm_p"]) for claim in told]}
+        | {
+            "holm_p": [
+                "--" if absent(claim["holm_p"]) else probability(claim["holm_p"]) for claim in separate
+            ]
+        }
     )
 
 
 def _verdict(claim: dict, words: Words) -> str:
-    """The verdict as a table says it: of a claim shown by non-inferiority, that this is what was shown."""
+    """The verdict as a table shows it; a claim shown by non-inferiority says so."""
     verdict = words.name("verdicts", claim["verdict"]).lower()
     if claim["rule"] != "noninferiority" or claim["verdict"] != "shown":
         return verdict
@@ -276,12 +280,12 @@ def rests_on(claim: dict) -> tuple[str, str, str]:
 
 
 def silent(claim: dict) -> bool:
-    """Whether a gate forbids to speak of the estimate in a row of claims.csv."""
+    """Whether a gate forbids a statement about the estimate in a row of claims.csv."""
     return claim["verdict"] == "gate failed" or (claim["verdict"] != "not tested" and withheld(claim))
 
 
 def _quiet(row):
-    """A row of claims.csv, without its estimate and tests where a gate forbids to speak of them."""
+    """A row of claims.csv, without its estimate and tests if a gate forbids a statement about them."""
     return row | dict.fromkeys(_TOLD, "") if silent(row) else row
 
 
@@ -299,20 +303,20 @@ def _price(row, facts, words) -> dict:
     if float(row.get("buffer_tokens") or 0):
         sizes = {key: count(row[f"buffer_{key}"]) for key in ("tokens", "bytes")}
         buffer = words("page.run.buffer", **sizes)
-    own = {
+    settings = {
         "topology": topology,
         "mechanism": condition["mechanism"],
         "writes": condition["writes"],
     }
-    return row | own | {"matched": matched, "buffer": buffer}
+    return row | settings | {"matched": matched, "buffer": buffer}
 
 
-def _arms(found, facts) -> list[dict]:
-    """What each condition did: chosen rate, and means over blocks and tasks of how it trained."""
+def _arms(frames, facts) -> list[dict]:
+    """The training of each condition: its chosen rate, and means over blocks and tasks."""
     rows = []
     for condition in facts["study"]["conditions"]:
-        runs = found["runs"][found["runs"].condition == condition]
-        rate = rates.chosen(found["frontier"]).get(condition, "")
+        runs = frames["runs"][frames["runs"].condition == condition]
+        rate = rates.chosen(frames["frontier"]).get(condition, "")
         means = {
             key: float(runs[key].mean()) for key in ("steps", "tokens", "update_norm", "relative_update")
         }
@@ -333,13 +337,13 @@ def _planned(runs, facts, stream) -> list[dict]:
     """Planned blocks and tasks of every condition against those that were run."""
     rows = []
     for condition in facts["study"]["conditions"]:
-        own = runs[runs.condition == condition]
-        tasks = own.groupby("block").task.nunique()
+        condition_runs = runs[runs.condition == condition]
+        tasks = condition_runs.groupby("block").task.nunique()
         rows.append(
             {
                 "condition": condition,
                 "blocks_planned": facts["study"]["blocks"],
-                "blocks_run": own.block.nunique(),
+                "blocks_run": condition_runs.block.nunique(),
                 "tasks_planned": facts["tasks"][stream],
                 "tasks_run": int(tasks.min()) if len(tasks) else 0,
             }

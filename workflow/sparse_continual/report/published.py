@@ -1,4 +1,4 @@
-"""What is declared of published checkpoints, beside what was counted in them."""
+"""The declarations of published checkpoints, beside the counts."""
 
 from sparse_continual.report.html_table import table
 from sparse_continual.report.words import Words, absent
@@ -8,7 +8,7 @@ from sparse_continual.topologies.zeros import GROUPS
 
 
 def provenance(facts: dict, words: Words) -> dict:
-    """The table of the study's published checkpoints, as the registry declares them: nothing of it was measured."""
+    """The table of the study's published checkpoints, as the registry declares them; nothing in it was measured."""
     rows = [
         {
             "base": base,
@@ -28,29 +28,38 @@ def provenance(facts: dict, words: Words) -> dict:
 
 
 def compared(facts: dict, densities, budget: list[dict]) -> list[dict]:
-    """One row for every topology that was counted in a published checkpoint, of the frame `densities` of a stream.
+    """One row for every topology that was counted in a published checkpoint, from the frame `densities` of a stream.
 
     budget: rows of budget.csv, which have the number of all parameters.
 
-    {topology, base, declared_pattern, declared_sparsity (None where not declared), pattern, sparsity, agrees}:
-    `agrees` is "false" where the pattern cannot be the declared one, or the sparsity is not (`sparsity_agrees`).
+    {topology, base, declared_pattern, declared_sparsity (None if not declared), pattern, sparsity, agrees}: `agrees` is
+    "false" if the pattern or the sparsity (`sparsity_agrees`) contradicts the declaration.
     """
-    found = []
+    rows = []
     for topology, base in facts.get("counted", {}).items():
-        own = densities[densities.topology == topology]
-        if base not in facts["published"] or not len(own):
+        matrices_of_topology = densities[densities.topology == topology]
+        if base not in facts["published"] or not len(matrices_of_topology):
             continue
         declared = facts["published"][base]
-        matrices = list(zip(own.pattern, own.nonzeros / own.weights, strict=True))
-        pattern, sparsity = common_pattern(matrices), 1 - float(own.nonzeros.sum() / own.weights.sum())
+        matrices = list(
+            zip(
+                matrices_of_topology.pattern,
+                matrices_of_topology.nonzeros / matrices_of_topology.weights,
+                strict=True,
+            )
+        )
+        pattern, sparsity = (
+            common_pattern(matrices),
+            1 - float(matrices_of_topology.nonzeros.sum() / matrices_of_topology.weights.sum()),
+        )
         stated = {key: declared[key] for key in ("pattern", "sparsity") if not absent(declared[key])}
         agrees = not _another(stated.get("pattern"), pattern, matrices)
         if "sparsity" in stated:
             parameters = [int(float(row["parameters"])) for row in budget if row["topology"] == topology]
-            absent_weights = int((own.weights - own.nonzeros).sum())
+            absent_weights = int((matrices_of_topology.weights - matrices_of_topology.nonzeros).sum())
             overall = absent_weights / parameters[0] if parameters else None
             agrees &= sparsity_agrees(stated["sparsity"], sparsity, overall)
-        found.append(
+        rows.append(
             {
                 "topology": topology,
                 "base": base,
@@ -61,34 +70,34 @@ def compared(facts: dict, densities, budget: list[dict]) -> list[dict]:
                 "agrees": str(agrees).lower(),
             }
         )
-    return found
+    return rows
 
 
 def _another(declared, pattern: str, matrices: list) -> bool:
-    """Whether a model that was counted as `pattern`, of `matrices` (pattern, density), cannot have the declared one.
+    """Whether a model counted as `pattern`, with `matrices` (pattern, density), contradicts the declared pattern.
 
-    Told from labels, so an N:M of a matrix that is thinner than `seen` is believed.
+    Labels decide, so the N:M of a matrix that is thinner than `seen` is believed.
     """
-    # whole lines that are absent can be any pattern to the count
+    # the count has no pattern for whole absent lines: they can have any pattern
     if declared in (None, "structured", pattern):
         return False
     groups = parse_pattern(declared)
     if groups is None or pattern == "dense":
         return True
     kept, of = groups
-    # the count looks for few M, and does not call a thin matrix N:M that can be so by chance
-    seen = kept / of / 2 if of in GROUPS else kept / of
-    return any(seen < density < 1 and not implies(kind, declared) for kind, density in matrices)
+    # the count tries few M, and a thin matrix that could have N:M by chance is not called N:M
+    visible = kept / of / 2 if of in GROUPS else kept / of
+    return any(visible < density < 1 and not implies(kind, declared) for kind, density in matrices)
 
 
 def limits(facts: dict, streams: dict, budget: list[dict], words: Words) -> list[str]:
-    """Sentences on what contrasts of published checkpoints cannot say, and on declarations that are wrong."""
+    """Sentences on the limits of contrasts of published checkpoints, and on wrong declarations."""
     contrasts = [f"`{c['name']}`" for c in facts["study"]["contrasts"] if c["estimand"] == "as_published"]
-    found = [words("limits.published.contrasts", contrasts=words.join(contrasts))] if contrasts else []
+    sentences = [words("limits.published.contrasts", contrasts=words.join(contrasts))] if contrasts else []
     counted = streams.values() if facts.get("counted") else []
     rows = [row for tables in counted for row in compared(facts, tables["densities"], budget)]
     for row in {row["topology"]: row for row in rows if row["agrees"] == "false"}.values():
-        found.append(
+        sentences.append(
             words(
                 "limits.published.declared",
                 base=f"`{row['base']}`",
@@ -96,9 +105,9 @@ def limits(facts: dict, streams: dict, budget: list[dict], words: Words) -> list
                 counted=_stated(row["pattern"], row["sparsity"]),
             )
         )
-    return found
+    return sentences
 
 
 def _stated(pattern, sparsity) -> str:
-    """A pattern and a sparsity, as far as they are stated: `2:4, 0.5`."""
+    """A pattern and a sparsity, as far as they are declared: `2:4, 0.5`."""
     return ", ".join(([pattern] if pattern else []) + ([] if sparsity is None else [f"{sparsity:.3g}"]))

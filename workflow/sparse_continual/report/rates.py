@@ -1,4 +1,4 @@
-"""What the tuning blocks say about learning rates: a contrast of arms tuned apart also compares two rates."""
+"""Learning rates in the tuning blocks: a contrast of arms with different tuned rates also compares two rates."""
 
 import math
 
@@ -13,24 +13,24 @@ def chosen(frontier) -> dict[str, float]:
 
 
 def in_words(streams: dict, words: Words) -> dict[str, str]:
-    """condition -> its chosen rate; the rate on every stream where they differ.
+    """condition -> its chosen rate; the rate on every stream if they differ.
 
     `streams` maps each stream's name to its tables.
     """
-    found: dict = {}
+    by_condition: dict = {}
     for stream, tables in streams.items():
         for condition, rate in chosen(tables["frontier"]).items():
-            found.setdefault(condition, {})[stream] = f"{rate:g}"
+            by_condition.setdefault(condition, {})[stream] = f"{rate:g}"
     return {
         condition: rates[next(iter(rates))]
         if len(set(rates.values())) == 1
         else words.both(words("rates.on", rate=rate, stream=stream) for stream, rate in rates.items())
-        for condition, rates in found.items()
+        for condition, rates in by_condition.items()
     }
 
 
 def limits(facts: dict, streams: dict, words: Words) -> list[str]:
-    """What the choice of learning rates leaves open; arguments as in limits.limits."""
+    """Sentences on the questions that the choice of learning rates leaves open; arguments as in limits.limits."""
     lines = [words("rates.uncertain", n=facts["study"]["tuning"]["blocks"])]
     named = {
         words("rates.stream", stream=f"`{name}`") if len(streams) > 1 else "": tables
@@ -54,7 +54,7 @@ def _contrasts(tables, stream, words):
     rows = tables["contrasts"]
     for row in rows[rows.role == "primary"].drop_duplicates("contrast").itertuples():
         if not (row.plus in rates and row.minus in rates) or rates[row.plus] == rates[row.minus]:
-            continue  # a level or an interaction, or alike
+            continue  # a level or an interaction, or equal rates
 
         def gap(key, a, b, plus=row.plus, minus=row.minus):
             forgot, learnt = (
@@ -81,7 +81,7 @@ def _contrasts(tables, stream, words):
 
 
 def _edges(frontier, grid, stream, words):
-    """Arms whose chosen or best rate is the smallest or largest of the grid, so that more may lie beyond."""
+    """Arms whose chosen or best rate is at an edge of the grid, so that a better rate may lie beyond it."""
     learnt = frontier.groupby(["condition", "learning_rate"]).learning_accuracy.mean()
     for edge, word in ((min(grid), "smallest"), (max(grid), "largest")):
         took = {arm for arm, rate in chosen(frontier).items() if math.isclose(rate, edge)}

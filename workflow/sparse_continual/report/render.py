@@ -1,8 +1,8 @@
-"""The page a lab member reads: one HTML file that opens offline, its findings as Markdown, a LaTeX table.
+"""The study's report: one HTML file that opens offline, its findings as Markdown, a LaTeX table.
 
-What is said of findings comes from `sentences`, of limits from `limits.limits`, of what contrasts compare
-from `differ`; the words are the catalogue's, in one language. Equal inputs give an equal page: only the
-section on the environment tells of machines and times, and it is what run.json says of them.
+`sentences` writes the findings, `limits.limits` the limits, `differ` the differences behind a contrast; the words come
+from the catalogue of one language. Equal inputs give an equal page: only the section on the environment shows machines
+and times.
 """
 
 import csv
@@ -28,34 +28,35 @@ from sparse_continual.verdicts.instrument import refuse_failed
 def write(root, facts: dict, page, extract, export, environment: dict | None = None, built=()) -> None:
     """Write the HTML `page`, the Markdown `extract` and the LaTeX `export` of the study in folder `root`.
 
-    `root` is results/<study>. `facts` is the slice of config: study, phase, language, registration
-    ({path, digest} or None), claims (those of the claims file), configfiles (those beside the default),
-    bases_of_blocks (block -> base), published (base -> what is declared of a published checkpoint), counted (topology
-    -> the base that it was counted in), topology_names (condition -> its topology, as the tables name it),
-    tasks (stream -> how many tasks it has), bits (stream -> bits that its tasks ask a model to store, None where no one
-    can say), generated (whether every base is made here), and the bases, topologies, mechanisms, streams, conditions
-    and figures that the study uses.
-    `environment` is what environment.gather found, `built` what tasks.gather found.
+    `root` is results/<study>. `facts` is the slice of config: study, phase, language, registration ({path, digest} or
+    None), claims (those of the claims file), configfiles (besides the default), bases_of_blocks (block -> base),
+    published (base -> declarations of a published checkpoint), counted (topology -> the base that it was counted in),
+    topology_names (condition -> the name of its topology in the tables), tasks (stream -> number of tasks), bits
+    (stream -> number of bits that its tasks ask a model to store, None if unknown), generated (whether every base is
+    made here), and the bases, topologies, mechanisms, streams, conditions and figures that the study uses.
+    `environment` is the result of environment.gather, `built` that of tasks.gather.
 
-    Raises UserError when an instrument check failed, or a verdict is not carried by its row.
+    Raises UserError if an instrument check failed, or a verdict contradicts its row.
     """
     root, words = Path(root), Words(facts["language"])
     with open(root / "budget.csv", newline="", encoding="utf-8") as handle:
         budget = list(csv.DictReader(handle))
     study = _read(root, tables.WHOLE)
-    found = {name: _read_stream(root / name, facts) for name in facts["study"]["streams"]}
-    for name, stream in found.items():
+    frames = {name: _read_stream(root / name, facts) for name in facts["study"]["streams"]}
+    for name, stream in frames.items():
         refuse_failed(stream["instrument"].to_dict("records"), f"{root.name}/{name}")
     study = {name: frame.to_dict("records") for name, frame in study.items()}
     rows = {row["claim"]: row for row in study["claims"]}
-    chosen = rates.in_words(found, words)
+    chosen = rates.in_words(frames, words)
     figures = [
-        figure(root / name, name, each, facts, words) for name in found for each in in_order(facts["figures"])
+        figure(root / name, name, each, facts, words)
+        for name in frames
+        for each in in_order(facts["figures"])
     ]
     claims = _claims(facts, rows, chosen, figures, words)
     primary = {
         name: page_tables.primary_rows(stream["contrasts"], name, study["claims"], words)
-        for name, stream in found.items()
+        for name, stream in frames.items()
     }
     n, unit = units(facts)
     values = {
@@ -69,14 +70,14 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
             for contrast in facts["study"]["contrasts"]
         ],
         "published": published.provenance(facts, words),
-        "limits": limits(facts, budget, found, study["claims"], words),
+        "limits": limits(facts, budget, frames, study["claims"], words),
         "streams": [
-            page_tables.of_stream(root / name, name, found[name], primary[name], budget, facts, words)
+            page_tables.of_stream(root / name, name, frames[name], primary[name], budget, facts, words)
             | {
-                "methods": of_methods(name, found[name], facts, words),
+                "methods": of_methods(name, frames[name], facts, words),
                 "tasks": of_tasks(root, name, built, words),
             }
-            for name in found
+            for name in frames
         ],
         "equivalence": page_tables.of_equivalence(study["claims"], words),
         "loads": page_tables.of_loads(study["loads"], words),
@@ -92,14 +93,14 @@ def write(root, facts: dict, page, extract, export, environment: dict | None = N
             for name, table in tables.every().items()
         },
     }
-    made = _templates(words)
-    files.write(page, made(True).get_template("report.html.j2").render(values))
-    files.write(extract, made(False).get_template("findings.md.j2").render(values))
+    templates = _templates(words)
+    files.write(page, templates(True).get_template("report.html.j2").render(values))
+    files.write(extract, templates(False).get_template("findings.md.j2").render(values))
     files.write(export, latex.primary(facts["study"]["name"], primary, words))
 
 
 def _read(folder: Path, kind: str) -> dict:
-    """Name -> table, of the estimates of a stream or of the whole study (`kind`: a folder of `tables`)."""
+    """Name -> table of the estimates of a stream or of the whole study (`kind`: a folder of `tables`)."""
     names = [name for name, table in tables.every().items() if table.folder == kind]
     return {name: tables.read(folder / "statistics" / f"{name}.csv") for name in names}
 
@@ -112,7 +113,7 @@ def _read_stream(folder: Path, facts: dict) -> dict:
 
 
 def _claims(facts, rows, chosen, figures, words) -> list[dict]:
-    """The claims of the study as the page shows them; members of joint claims stand within those."""
+    """The claims of the study for the page; members of joint claims are nested in those."""
     contrasts = {contrast["name"]: contrast for contrast in facts["study"]["contrasts"]}
     planned = {claim["name"]: claim for claim in facts["claims"]}
     _same_names(rows, planned)
@@ -149,13 +150,15 @@ def _claims(facts, rows, chosen, figures, words) -> list[dict]:
 
 
 def _same(row, rows, words) -> str:
-    """Which other claims rest on the same differences, so that nobody counts them as further evidence."""
+    """The other claims that use the same differences, so that nobody counts them as further evidence."""
     if absent(row["contrast"]):
         return ""
-    own = page_tables.rests_on(row)
+    differences = page_tables.rests_on(row)
     test = [row["rule"], row["direction"]]
-    others = [other for other in rows.values() if other is not row and page_tables.rests_on(other) == own]
-    found = []
+    others = [
+        other for other in rows.values() if other is not row and page_tables.rests_on(other) == differences
+    ]
+    sentences = []
     for key, same in (("test", True), ("differences", False)):
         named = [
             _named(other, rows, words)
@@ -163,12 +166,12 @@ def _same(row, rows, words) -> str:
             if ([other["rule"], other["direction"]] == test) == same
         ]
         if named:
-            found.append(words(f"page.claims.same.{key}", claims=words.join(named)))
-    return " ".join(found)
+            sentences.append(words(f"page.claims.same.{key}", claims=words.join(named)))
+    return " ".join(sentences)
 
 
 def _named(row, rows, words):
-    """A claim's name; of a member, with that of the claim that it belongs to."""
+    """A claim's name; for a member, followed by the name of its claim."""
     joint = next(
         (f"`{other}`" for other, its in rows.items() if row["claim"] in names_in(its["members"])), ""
     )
@@ -185,10 +188,10 @@ def _same_names(rows, planned):
 
 
 def _claim_figure(claim, row, figures):
-    """The figure that a claim names, on the claim's stream or else the first; None where it is not drawn."""
+    """The figure that a claim names, on the claim's stream or else the first; None if it is not drawn."""
     named = [each for each in figures if each["name"] == claim.get("figure")]
-    own = [each for each in named if each["stream"] in str(row["stream"]).split()]
-    return next(iter(own or named), None)
+    of_stream = [each for each in named if each["stream"] in str(row["stream"]).split()]
+    return next(iter(of_stream or named), None)
 
 
 def _counts(claims, words) -> str:
@@ -208,12 +211,12 @@ def _templates(words: Words):
     from markupsafe import escape as escaped
 
     def prose(text):
-        made = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escaped(text)))
-        made = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", made)
-        return Markup(re.sub(r"\*([^*\s][^*]*)\*", r"<em>\1</em>", made))
+        html = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escaped(text)))
+        html = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", html)
+        return Markup(re.sub(r"\*([^*\s][^*]*)\*", r"<em>\1</em>", html))
 
     def environment(escape: bool):
-        made = Environment(
+        jinja = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=escape,
             undefined=StrictUndefined,
@@ -221,14 +224,14 @@ def _templates(words: Words):
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        made.filters |= {
+        jinja.filters |= {
             "prose": prose,
             "code": lambda text: Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escaped(text)))),
             "points": signed,
             "decimal": decimal,
             "yaml": lambda value: yaml.safe_dump(value, sort_keys=False, allow_unicode=True),
         }
-        made.globals |= {"t": words, "words": words}
-        return made
+        jinja.globals |= {"t": words, "words": words}
+        return jinja
 
     return environment

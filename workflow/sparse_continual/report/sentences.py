@@ -1,8 +1,8 @@
-"""The sentence that a claim's verdict allows, made from its row of claims.csv and from nothing else.
+"""The sentence that a claim's verdict allows, made only from its row of claims.csv.
 
-Rules here choose a template and the numbers in it; the words are the catalogue's (`words.Words`). A
-sentence opens with the verdict, its scope and the study's phase, so that quoting its start cannot say
-more than the whole. Names of conditions stand in backticks, which the page turns into code.
+Rules here choose a template and its numbers; the words are the catalogue's (`words.Words`). A sentence opens with the
+verdict, its scope and the study's phase, so that a quotation of its start cannot say more than the whole. Names of
+conditions are in backticks, which the page turns into code.
 """
 
 from sparse_continual.report.guard import check, gated, keeper, undefined, withheld
@@ -19,7 +19,7 @@ def finding(row: dict, contrast: dict | None, words: Words, members=()) -> str:
     `row` has the columns of claims.csv, `contrast` is the study's {plus, minus, estimand, streams?} that
     the claim names (None for a rule without one), `members` are the rows of an all_of claim's members.
 
-    Raises UserError where the numbers of the row do not carry its verdict (guard.check).
+    Raises UserError if the numbers of the row contradict its verdict (guard.check).
     """
     check(row, members)
     verdict, key = row["verdict"], row["verdict"].replace(" ", "_")
@@ -48,51 +48,51 @@ def finding(row: dict, contrast: dict | None, words: Words, members=()) -> str:
 
 
 def details(row: dict, contrast: dict | None, words: Words) -> list[str]:
-    """Sentences that a careful reader needs beside the finding: the exact test, bootstrap, learning."""
+    """Sentences that a careful reader needs besides the finding: the exact test, bootstrap, learning."""
     verdict = row["verdict"]
     if verdict in ("not tested", "gate failed") or row["rule"] == "all_of" or withheld(row):
         return []
-    found = []
+    sentences = []
     if verdict in TESTED and row["rule"] in ("superiority", "noninferiority"):
         if verdict in ("shown", "contradicted") or (
             verdict == "not distinguished" and row["holm_p"] < row["level"]
         ):
-            found.append(_exact(row, words))
+            sentences.append(_exact(row, words))
         if not absent(row["bootstrap_lower"]):
-            found.append(
+            sentences.append(
                 words(
                     "details.bootstrap", **_ends(row, "bootstrap_"), percent=words.percent(1 - row["level"])
                 )
             )
         if (verdict, row["rule"]) == ("not distinguished", "superiority") and not absent(row["tost_p"]):
-            found.append(
+            sentences.append(
                 words("details.tost", tost=_tost(row, words), margin=f"{100 * row['claim_margin']:g}")
             )
     if verdict in TESTED and gated(row):
         both = row["rule"] == "equivalence" or verdict == "equivalent"
         fields = {"bound": _bound(row, words), "learnt": signed(row["learning_difference"])}
         fields |= {} if both else {"p": words.p(row["gate_p"])}
-        found.append(words(f"details.gate.{'both' if both else 'counted'}", **fields))
-    found.append(_learning(row, contrast, words))
-    return [line for line in found if line]
+        sentences.append(words(f"details.gate.{'both' if both else 'counted'}", **fields))
+    sentences.append(_learning(row, contrast, words))
+    return [line for line in sentences if line]
 
 
 def seen(row: dict, words: Words) -> list[str]:
-    """What the blocks of this claim could have seen: a true difference of which size, and equivalence."""
+    """The true difference, and the equivalence, that the blocks of this claim could have shown."""
     if row["verdict"] in ("not tested", "gate failed") or row["rule"] == "all_of" or withheld(row):
         return []
-    found = []
+    sentences = []
     if not absent(row["detectable"]):
-        found.append(words("details.detectable", size=points(row["detectable"]), n=f"{row['n']:g}"))
+        sentences.append(words("details.detectable", size=points(row["detectable"]), n=f"{row['n']:g}"))
     if row["verdict"] in ("equivalent", "not distinguished", "descriptive") and not absent(row["tost_power"]):
         power = row["tost_power"]
         text = words("numbers.unlikely") if power < 0.01 else decimal(round(power, 2))
-        found.append(words("details.tost_power", margin=f"{100 * row['claim_margin']:g}", power=text))
-    return found
+        sentences.append(words("details.tost_power", margin=f"{100 * row['claim_margin']:g}", power=text))
+    return sentences
 
 
 def cannot_reach(smallest: float, level: float, unit: str, words: Words) -> str:
-    """Why no test can be read: the exact test's `smallest` p, or too few units at a generous level."""
+    """Why no test is possible: the exact test's `smallest` p, or too few units at a high level."""
     if absent(smallest) or smallest < level:
         return words(f"details.few.{unit}", minimum=MINIMUM_BLOCKS)
     return words("details.out_of_reach", p=words.p(smallest), level=decimal(level))
@@ -113,7 +113,7 @@ def _why(row, members, words):
 
 
 def units(row: dict, words: Words) -> str:
-    """n, and of what: blocks with a base each, blocks of one base, or bases."""
+    """n and its unit: blocks with a base each, blocks of one base, or bases."""
     if row["unit"] == "base":
         return words.count("units.bases", row["n"])
     if row["bases"] == "one for all blocks":
@@ -122,7 +122,7 @@ def units(row: dict, words: Words) -> str:
 
 
 def form(contrast: dict) -> str:
-    """What is compared: `pair`, `interaction`, `level`, or `load` (a pair on two streams)."""
+    """The form of the comparison: `pair`, `interaction`, `level`, or `load` (a pair on two streams)."""
     if contrast.get("streams"):
         return "load"
     return {(1, 1): "pair", (2, 2): "interaction", (1, 0): "level"}[
@@ -134,9 +134,9 @@ def arms(contrast: dict) -> dict[str, str]:
     """The contrast's conditions as fields a, b (and c, d of (a - b) - (c - d)), streams as first, second."""
     plus, minus = contrast["plus"], contrast["minus"]
     order = [*plus, *minus] if len(plus) == 1 else [plus[0], minus[0], minus[1], plus[1]]
-    found = dict(zip("abcd", (f"`{name}`" for name in order), strict=False))
+    fields = dict(zip("abcd", (f"`{name}`" for name in order), strict=False))
     streams = (f"`{stream}`" for stream in contrast.get("streams") or ())
-    return found | dict(zip(("first", "second"), streams, strict=False))
+    return fields | dict(zip(("first", "second"), streams, strict=False))
 
 
 def _head(row, words):
@@ -150,9 +150,9 @@ def _head(row, words):
 
 
 def _joint(row, members, words):
-    """Fields on an all_of claim: its members, those that do not hold, the test."""
+    """Fields of an all_of claim: its members, those that do not hold, the test."""
     names = {key: names_in(row[key]) for key in ("members", "failed_members")}
-    quoted = {key: words.join(f"`{name}`" for name in found) for key, found in names.items()}
+    quoted = {key: words.join(f"`{name}`" for name in members_named) for key, members_named in names.items()}
     return {
         "members": quoted["members"],
         "failed": quoted["failed_members"],
@@ -165,7 +165,7 @@ def _joint(row, members, words):
 
 
 def names_in(cell) -> list[str]:
-    """The names in a cell of claims.csv that lists some."""
+    """The names in a cell of claims.csv with a list."""
     return [] if absent(cell) else str(cell).split()
 
 
@@ -181,7 +181,7 @@ def _direction(row, contrast, words, reverse=False):
 
 
 def _estimate(row, contrast, words):
-    """What the mean difference says, in words whose direction is that of its sign."""
+    """The mean difference, in words whose direction is that of its sign."""
     kind, direction = form(contrast), "less" if row["mean"] < 0 else "more"
     size = points(row["mean"])
     if size == "0.0" and row["mean"] != 0:
@@ -208,7 +208,7 @@ def _interval(row, contrast, words):
 
 
 def _test(row, words):
-    """The adjusted p; of a claim with a learning gate it is that of the larger of both."""
+    """The adjusted p; for a claim with a learning gate, that of the larger of both."""
     source = words("test.exact") if row["p_source"] == "sign-flip" else ""
     if gated(row) or (row["rule"] == "all_of" and row["gate_p"] > 0):
         source += words("test.gate")
@@ -228,7 +228,7 @@ def _tost(row, words):
 
 
 def _exact(row, words):
-    """What the exact test adds."""
+    """The result of the exact test."""
     p = row["sign_flip_p"]
     return words(f"details.exact.{'agrees' if p < row['level'] else 'disagrees'}", p=words.p(p))
 
@@ -253,14 +253,14 @@ def _gate_key(row, contrast):
 
 
 def _while(row, contrast, words):
-    """What learning did meanwhile, where a gate was asked for and passed."""
+    """The difference in learning, if a gate was required and passed."""
     if not gated(row):
         return ""
     return words(f"learning.while.{_gate_key(row, contrast)}", **_sides(row, contrast))
 
 
 def _gate(row, contrast, words):
-    """What is not shown of learning, where a gate is not passed."""
+    """The part of the learning gate that is not shown, if it is not passed."""
     if absent(row["learning_lower"]):
         return words("learning.gate.unknown")
     return words(
@@ -272,15 +272,15 @@ def _gate(row, contrast, words):
 
 
 def _bound(row, words):
-    """The one-sided bounds of the difference in learning that the verdict rests on."""
+    """The one-sided bounds of the difference in learning behind the verdict."""
     percent = words.percent(1 - row["level"])
     bounds = {"plus": ("learning_lower",), "minus": ("learning_upper",)}
-    found = [signed(row[key]) for key in bounds.get(keeper(row), ("learning_lower", "learning_upper"))]
-    return words("learning.bound", percent=percent, bounds=words.both(found))
+    bounds_shown = [signed(row[key]) for key in bounds.get(keeper(row), ("learning_lower", "learning_upper"))]
+    return words("learning.bound", percent=percent, bounds=words.both(bounds_shown))
 
 
 def _learning(row, contrast, words):
-    """A warning where a difference in forgetting may only be the price, or the gain, of one in learning."""
+    """A warning if a difference in forgetting may only be the price, or the gain, of one in learning."""
     learnt = row["learning_difference"]
     if row["metric"] != "forgetting" or absent(learnt) or points(learnt) == "0.0":
         return ""

@@ -1,4 +1,4 @@
-"""What was done to the text of the tasks, and what their rows begin with, beside the scores before the stream."""
+"""The handling of the tasks' texts and the start of their rows, beside the scores before the stream."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from sparse_continual.streams.tasks import HANDLING
 def gather(built: list[tuple[str, str, str]]) -> list[dict]:
     """Rows {stream, condition, task, start, left_out_end, and the counts of HANDLING} of the tasks to report.
 
-    built: (stream, condition, manifest of tasks that the condition reads). Shown are tasks whose tokens come from a
-    tokenizer that was not made here, and those with a count that is not zero. `start` and `left_out_end`: lists of
+    built: (stream, condition, manifest of tasks that the condition reads). The rows are the tasks whose tokens come
+    from a tokenizer that was not made here, and those with a nonzero count. `start` and `left_out_end`: lists of
     tokens, None for a generated tokenizer.
     """
-    found, read = [], {}
+    rows, read = [], {}
     for stream, condition, manifest in built:
         if manifest not in read:
             read[manifest] = read_json(Path(read_manifest(manifest)["folder"]) / "tasks.json")
@@ -26,10 +26,10 @@ def gather(built: list[tuple[str, str, str]]) -> list[dict]:
             counts = {key: _total(facts.get(key, 0)) for key in HANDLING}
             if "start" in facts or any(counts.values()):
                 ends = {key: facts.get(key) for key in ("start", "left_out_end")}
-                found.append(
+                rows.append(
                     {"stream": stream, "condition": condition, "task": task["name"], **ends, **counts}
                 )
-    return found
+    return rows
 
 
 def _total(count) -> int:
@@ -39,7 +39,7 @@ def _total(count) -> int:
 def of_tasks(root: Path, name: str, gathered: list[dict], words: Words) -> dict:
     """The table of the stream `name` from rows of `gather`, with score and loss before the stream: means over blocks.
 
-    root: results/<study>, whose table of scores is read where there is anything to show.
+    root: results/<study>, whose table of scores is read if there is anything to show.
     """
     rows = [row for row in gathered if row["stream"] == name]
     if rows:
@@ -66,8 +66,8 @@ def of_tasks(root: Path, name: str, gathered: list[dict], words: Words) -> dict:
     )
 
 
-def _tokens(found: list | None, words: Words) -> str:
-    """Tokens one after the other; a word where there are none, nothing where the tokenizer was made here."""
-    if found is None:
+def _tokens(tokens: list | None, words: Words) -> str:
+    """Tokens one after the other; a word if there are none, nothing if the tokenizer was made here."""
+    if tokens is None:
         return ""
-    return " ".join(found) or words("page.run.no_token")
+    return " ".join(tokens) or words("page.run.no_token")

@@ -1,8 +1,8 @@
 """The words of the page in one language; sentences are templates, and rules elsewhere choose among them.
 
 A catalogue is `templates/<language>.yaml`: groups of groups of templates, named by dotted keys. All
-catalogues have the same keys and the same `{fields}`. Captions of figures, English next to the code, are translated
-in `templates/meanings.<language>.yaml`, where a catalogue has one. Metrics (`statistics.metrics`), estimands
+catalogues have the same keys and the same `{fields}`. Captions of figures are in English beside the code and translated
+in `templates/meanings.<language>.yaml`, if a catalogue has one. Metrics (`statistics.metrics`), estimands
 (`statistics.contrasts`) and columns (`tables`) hold their words in all languages.
 """
 
@@ -41,27 +41,27 @@ class Words:
     def __call__(self, key: str, /, **fields) -> str:
         """The template under the dotted `key`, its fields filled.
 
-        Raises KeyError for a key that the catalogue lacks, or a field that the template wants.
+        Raises KeyError for a key that the catalogue lacks, or a missing field of the template.
         """
-        found = self.catalogue
+        entry = self.catalogue
         for part in key.split("."):
-            found = found[part]
-        return found.format(**fields)
+            entry = entry[part]
+        return entry.format(**fields)
 
     def of_language(self, described):
-        """The words in this language of a metric, an estimand or a column, which hold those of all languages."""
+        """The words in this language of a metric, an estimand or a column, which hold the words of all languages."""
         return getattr(described, self.language)
 
     def name(self, group: str, value) -> str:
-        """The word for `value` in an open group (metrics, headers); the value itself where none is set."""
+        """The word for `value` in an open group (metrics, headers); the value itself if there is none."""
         return self.catalogue[group].get(str(value), str(value).replace("_", " "))
 
     def meaning(self, group: str, key: str, english: str) -> str:
-        """What `key` means, where it was translated; else the `english` that stands with the code."""
+        """The translated meaning of `key`, else the `english` beside the code."""
         return self.meanings.get(group, {}).get(key, english)
 
     def count(self, key: str, n, /, **fields) -> str:
-        """`key`.one or `key`.other, by the number `n`."""
+        """`key`.one or `key`.other, depending on the number `n`."""
         return self(f"{key}.{'one' if n == 1 else 'other'}", n=f"{int(n):,}", **fields)
 
     def join(self, items) -> str:

@@ -1,4 +1,4 @@
-"""An arm at its base: the model, what of it exists and may be written, and the mechanism attached."""
+"""Attach an arm's mechanism to its base: the model, its topology, and the weights that may be written."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def start(arm: dict, job: dict, device="cpu") -> Mechanism:
     """The mechanism of `arm`, attached to its model on `device`.
 
     arm: {mechanism: {kind, ...}, locked, sparse, writes, ends}; job: {model, trust_remote_code, topology,
-    like} as in runs.inputs.located, and seed.
+    like} as from runs.inputs.located, and seed.
     """
     model = load_model(job["model"], device, job["trust_remote_code"])
     exists = _masks(job["topology"], device) if arm["sparse"] and arm["locked"] else None

@@ -1,8 +1,8 @@
 """The diagonal of the Fisher information of trained values: mean squares of gradients, one gradient per row.
 
-Where only linears inside the blocks are trained, the gradients of all rows of a batch come from one pass: the gradient
-of a row is the product of what the linear read and of the gradient of what it wrote, summed over the row's tokens.
-Otherwise rows pass one at a time.
+If only linears inside the blocks are trained, one pass gives the gradients of all rows of a batch: the gradient of a
+row is the product of the linear's input and of the gradient of its output, summed over the row's tokens. Otherwise rows
+pass one at a time.
 """
 
 import torch
@@ -27,7 +27,7 @@ def diagonal(mechanism, task, kind: str, batch_size: int) -> dict:
         for part, weights in _answered(mechanism.setting.model, batch, kind, rng, batch_size):
             for name, squares in squared(mechanism, part, weights).items():
                 sums[name] += squares
-    mechanism.places.refresh()  # forget gathered gradients
+    mechanism.places.refresh()  # drop gathered gradients
     return {name: total / len(task.rows) for name, total in sums.items()}
 
 
@@ -61,7 +61,7 @@ def squared_by_row(mechanism, batch: dict, weights) -> dict:
 
 
 def _squares_in_one_pass(model, linears: dict, batch: dict, weights) -> dict | None:
-    """{weight name: squares of the weight's shape}; None where a linear does not read all rows, each by itself."""
+    """{weight name: squares of the weight's shape}; None if a linear does not process every row by itself."""
     if not all(isinstance(module, torch.nn.Module) for module in linears.values()):
         return None  # a stack of experts' matrices
     rows, passed = len(weights), {name: [] for name in linears}
@@ -75,17 +75,17 @@ def _squares_in_one_pass(model, linears: dict, batch: dict, weights) -> dict | N
     finally:
         for hook in hooks:
             hook.remove()
-    calls = [call for found in passed.values() for call in found]
+    calls = [call for of_linear in passed.values() for call in of_linear]
     if any(read.ndim != 3 or len(read) != rows for read, _ in calls):
         return None
     gradients = iter(torch.autograd.grad(total, [output for _, output in calls]))
     squares = {}
     for name, module in linears.items():
-        taken = [(next(gradients), read) for read, _ in passed[name]]
+        pairs = [(next(gradients), read) for read, _ in passed[name]]
         squares[name] = torch.zeros_like(module.weight)
         for some in torch.arange(rows).split(max(1, ELEMENTS // module.weight.numel())):
-            products = sum(torch.einsum("bto,bti->boi", wrote[some], read[some]) for wrote, read in taken)
-            if taken:
+            products = sum(torch.einsum("bto,bti->boi", wrote[some], read[some]) for wrote, read in pairs)
+            if pairs:
                 summed = torch.einsum("b,boi->oi", weights[some], products.square())
                 squares[name] += matrix_of(module, summed)
     return squares
@@ -99,7 +99,7 @@ def _log_probabilities(model, batch: dict):
 
 
 def _answered(model, batch: dict, kind: str, rng, batch_size: int):
-    """(batch, weights) with the answers of `kind` in place of the rows' own."""
+    """(batch, weights) in which the rows' own answers are replaced by those of `kind`."""
     rows = len(batch["labels"])
     if kind == "exact":
         for row in range(rows):
@@ -114,7 +114,7 @@ def _answered(model, batch: dict, kind: str, rng, batch_size: int):
 
 @torch.no_grad()
 def _drawn(model, batch: dict, rng) -> dict:
-    """A batch whose answers are drawn from the model, token after token, each given those before it."""
+    """A batch whose answers are drawn from the model, token after token, each given the tokens before it."""
     ids, labels = batch["input_ids"].clone(), batch["labels"].clone()
     counted = labels != IGNORED
     first, lengths = counted.int().argmax(1), counted.sum(1)
@@ -129,18 +129,20 @@ def _drawn(model, batch: dict, rng) -> dict:
         at = first + number
         inside = number < lengths
         at = torch.where(inside, at, first)
-        asked = {"input_ids": ids, "labels": torch.full_like(labels, IGNORED)}
-        asked["labels"][rows, at] = 0
-        logits, targets = logits_and_targets(model, asked)
-        own = logits[targets != IGNORED].double().softmax(-1).cumsum(-1)  # [rows, vocabulary], in order
-        token = (own < uniforms[:, number, None] * own[:, -1:]).sum(1)
+        prompt = {"input_ids": ids, "labels": torch.full_like(labels, IGNORED)}
+        prompt["labels"][rows, at] = 0
+        logits, targets = logits_and_targets(model, prompt)
+        cumulative = (
+            logits[targets != IGNORED].double().softmax(-1).cumsum(-1)
+        )  # [rows, vocabulary], in order
+        token = (cumulative < uniforms[:, number, None] * cumulative[:, -1:]).sum(1)
         ids[rows[inside], at[inside]] = token[inside]
         labels[rows[inside], at[inside]] = token[inside]
     return {"input_ids": ids, "labels": labels}
 
 
 def _all_tokens(model, row: dict, batch_size: int):
-    """(batch, probabilities) of one row with every token of the vocabulary as its answer of one token."""
+    """(batch, probabilities): copies of one row, with each token of the vocabulary as its one-token answer."""
     with torch.no_grad():
         logits, targets = logits_and_targets(model, row)
     likely = logits[0, 0].softmax(-1)

@@ -15,9 +15,9 @@ is plain fine-tuning. It overrides what it does differently. A run calls its met
         form(), state(), memory()    saved
         view(task)                   scored
 
-`form` is which tensors exist (places chosen, blocks or adapters added), `state` is their values, `memory` is all else
-that later tasks need. A killed run restores the three, in this order, and then continues in the middle of a task
-without calling `before_task`: an attribute that is in none of the three is lost.
+`form` says which tensors exist (places chosen, blocks or adapters added), `state` holds their values, `memory` holds
+everything else that later tasks need. A killed run restores the three, in this order, and then continues in the middle
+of a task without calling `before_task`: an attribute that is in none of the three is lost.
 
 Nothing heavy is imported here, so that facts and prices of mechanisms are known without torch.
 """
@@ -50,7 +50,7 @@ PAIRS = (("form", "take_form"), ("memory", "remember"), ("state", "load"))
 
 @dataclass
 class Setting:
-    """What a mechanism works on.
+    """The model that a mechanism works on, and its limits.
 
     model: transformers causal LM; linears: {weight name: Linear} of its blocks; exists: {weight name:
     bool tensor} of a locked sparse topology, else None; writable: {weight name: bool
@@ -95,7 +95,7 @@ class TaskData:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a price depends on beside the model: the stream and the training.
+    """The facts about the stream and the training that a price depends on.
 
     row_tokens: tokens of a row, at most; head: share of them at which logits are computed; batch_size: rows; steps:
     per task, at most; tasks: in the stream; task_rows: training rows of a task, at most; written: prunable weights that
@@ -114,12 +114,12 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Price:
-    """What a mechanism costs.
+    """The costs of a mechanism.
 
-    trained: values that are trained (of a mechanism that grows: in the last task). step_flops, task_flops: functions
-    of how many prunable weights are counted (the existing ones for theoretical FLOPs, None for all, as dense kernels
-    execute them): FLOPs per token of a training step, and FLOPs once per task. They raise UserError where the FLOPs of
-    the base's family are not known. buffer_rows: training rows kept at the end of the stream; state_bytes: all else
+    trained: number of trained values (for a growing mechanism, in the last task). step_flops, task_flops: functions of
+    the number of prunable weights to count (the existing ones for theoretical FLOPs, None for all, as dense kernels
+    execute them): FLOPs per token of a training step, and FLOPs once per task. They raise UserError if the FLOPs of the
+    base's family are not known. buffer_rows: training rows kept at the end of the stream; state_bytes: all other bytes
     kept between tasks, besides trained values.
     """
 
@@ -133,15 +133,14 @@ class Price:
 class Mechanism:
     """Fine-tuning of everything that may be written, and the defaults of the contract.
 
-    Facts of a mechanism, which config checks and prices read without making one:
+    Facts of a mechanism, which config checks and prices read from the class:
 
-    ACTS_ON: what it changes, one of ACTIONS; None is plain fine-tuning. TASK_ID: "oracle" if it must be told
-    the task to answer, else "none". FORGETS: False if forgetting is zero by construction, which the
-    instrument check then asserts. MOMENTS: whether AdamW's moments start at zero in each task or are carried
-    over, by name. WHOLE: True if tasks write to different places, so that whole matrices are saved and not
-    the present places alone. WRITES: the conditions' `writes` that it works with. LOCKED_BY: {setting: (value
-    that keeps absent weights absent, value that does not)} if a setting of its own decides that and not the
-    condition's `locked`.
+    ACTS_ON: the part of training that it changes, one of ACTIONS; None is plain fine-tuning. TASK_ID: "oracle" if it
+    needs the task's number to answer, else "none". FORGETS: False if forgetting is zero by construction, which the
+    instrument check then asserts. MOMENTS: whether AdamW's moments start at zero in each task or are carried over under
+    the tensors' names. WHOLE: True if tasks write to different places, so that whole matrices are saved instead of the
+    present places. WRITES: the conditions' `writes` that it supports. LOCKED_BY: {setting: (value that keeps absent
+    weights absent, value that does not)} if one of its own settings decides that, instead of the condition's `locked`.
     """
 
     ACTS_ON = None
@@ -164,9 +163,9 @@ class Mechanism:
 
     @classmethod
     def price(cls, settings: dict, shape: Shape, nonzeros: int, sizes: Sizes) -> Price:
-        """What a mechanism of these `settings` costs on a model of `shape`.
+        """The costs of a mechanism of these `settings` on a model of `shape`.
 
-        nonzeros: prunable weights that exist, all of them if the model is not locked.
+        nonzeros: number of existing prunable weights; all of them if the model is not locked.
         """
 
         def step_flops(weights):
@@ -213,7 +212,7 @@ class Mechanism:
         return task.rows.start + batch_rows(len(task.rows), batch_size, task.order, step)
 
     def loss(self, batch: dict):
-        """What a step descends, a scalar with gradient: the mean cross-entropy per counted token."""
+        """The loss of a step, a scalar with gradient: the mean cross-entropy per counted token."""
         from sparse_continual.training.batches import loss_of
 
         return loss_of(self.setting.model, batch)
@@ -222,7 +221,7 @@ class Mechanism:
         """Change the gradients of `parameters()`. Called when they are complete, before they are clipped."""
 
     def after_step(self, done: int) -> bool:
-        """Called after every optimizer step; done: how many steps of the task are done.
+        """Called after every optimizer step; done: number of finished steps of the task.
 
         Return True to have `rewire` called, and to continue with a new optimizer. Its moments start at zero or are
         carried over, as between two tasks (MOMENTS).
@@ -238,21 +237,21 @@ class Mechanism:
     # what is kept
 
     def form(self) -> tuple[dict, dict]:
-        """(plain data, {name: tensor}): which trained tensors exist. Fine-tuning has but one form."""
+        """(plain data, {name: tensor}): which trained tensors exist. Fine-tuning has only one form."""
         return {}, {}
 
     def take_form(self, plain: dict, tensors: dict) -> None:
-        """Change from the present form, whichever it is, to one that `form` returned."""
+        """Change from the present form to a form that `form` returned."""
 
     def memory(self) -> tuple[dict, dict]:
-        """(plain data, {name: tensor}) kept between tasks beside form and values. Fine-tuning keeps nothing."""
+        """(plain data, {name: tensor}) kept between tasks besides form and values. Fine-tuning keeps nothing."""
         return {}, {}
 
     def remember(self, plain: dict, tensors: dict) -> None:
         """Restore what `memory` returned."""
 
     def state(self) -> dict:
-        """{name: tensor} of everything trained, compact: what is saved after each task."""
+        """{name: tensor} of everything trained, compact, as it is saved after each task."""
         return self.weights() if self.WHOLE else {**self.places.state(), **self.ends.state()}
 
     def load(self, state: dict) -> None:
@@ -270,14 +269,14 @@ class Mechanism:
     def view(self, task: int | None):
         """Context manager that gives the model as it answers items of task number `task` (from 0).
 
-        None is text of no task. Whatever it changes in the model is undone at the end of the `with` block.
+        None: text that belongs to no task. The `with` block undoes its changes to the model at its end.
         """
         return nullcontext(self.setting.model)
 
     # what must hold
 
     def weights(self) -> dict:
-        """{name: tensor} of the matrices as the model uses them, and of the ends where they are trained."""
+        """{name: tensor} of the matrices as the model uses them, and of the ends if they are trained."""
         blocks = {name: module.weight.detach().clone() for name, module in self.setting.linears.items()}
         return {**blocks, **self.ends.state()}
 
@@ -287,7 +286,7 @@ class Mechanism:
             yield name, self.setting.linears[name].weight[~places]
 
     def watch(self) -> None:
-        """Remember the frozen weights, {name: SHA-256 of the tensor's bytes}, for `verify`."""
+        """Record the frozen weights, {name: SHA-256 of the tensor's bytes}, for `verify`."""
         self.frozen = self._digests()
 
     def call(self, hook: str, *arguments) -> None:
@@ -316,46 +315,48 @@ class Mechanism:
 
 
 def mechanism_class(kind: str) -> type[Mechanism]:
-    """The class of the mechanisms of a `kind`.
+    """The mechanism class of a `kind`.
 
     Raises UserError, naming the file and the method, for a class whose methods contradict each other.
     """
-    found = registry.load("runs.mechanisms", kind)
-    for contradiction in _contradictions(found):
-        raise UserError(f"{inspect.getfile(found)}: {contradiction}")
-    return found
+    cls = registry.load("runs.mechanisms", kind)
+    for contradiction in _contradictions(cls):
+        raise UserError(f"{inspect.getfile(cls)}: {contradiction}")
+    return cls
 
 
 def _contradictions(cls):
     """One line for each pair of a class's methods and facts that contradict each other."""
-    own = {
+    overridden = {
         name
         for name, member in vars(Mechanism).items()
         if callable(getattr(Mechanism, name)) and inspect.getattr_static(cls, name) is not member
     }
-    for name in sorted(own - {"__init__"}):
-        expected, found = (list(inspect.signature(getattr(one, name)).parameters) for one in (Mechanism, cls))
-        if expected != found:
+    for name in sorted(overridden - {"__init__"}):
+        expected, actual = (
+            list(inspect.signature(getattr(one, name)).parameters) for one in (Mechanism, cls)
+        )
+        if expected != actual:
             yield (
-                f"Mechanism.{name} takes ({', '.join(found)}), expected ({', '.join(expected)}) as in the contract, "
+                f"Mechanism.{name} takes ({', '.join(actual)}), expected ({', '.join(expected)}) as in the contract, "
                 "runs/mechanism.py"
             )
     for one, other in PAIRS:
-        if (one in own) != (other in own):
-            defined, missing = (one, other) if one in own else (other, one)
+        if (one in overridden) != (other in overridden):
+            defined, missing = (one, other) if one in overridden else (other, one)
             yield (
                 f"Mechanism defines {defined} without {missing}, so what one saves is not restored by the other; "
                 f"define {missing} too"
             )
-    kept = sorted(own & {"form", "memory", "state"})
-    if kept and "price" not in own:
+    kept = sorted(overridden & {"form", "memory", "state"})
+    if kept and "price" not in overridden:
         yield (
-            f"Mechanism keeps state of its own ({kept[0]}) but defines no price, so the plan would show that of "
+            f"Mechanism keeps state of its own ({kept[0]}) but defines no price, so the plan would show the price of "
             "fine-tuning; define price"
         )
-    if "rewire" in own and "after_step" not in own:
+    if "rewire" in overridden and "after_step" not in overridden:
         yield "Mechanism defines rewire without after_step, which asks for it; define after_step"
-    if "view" not in own and cls.TASK_ID != "none":
+    if "view" not in overridden and cls.TASK_ID != "none":
         yield f"Mechanism has TASK_ID = {cls.TASK_ID!r} but defines no view, which uses it; define view"
     for fact, known in (("ACTS_ON", ACTIONS), ("TASK_ID", TASK_IDS), ("MOMENTS", MOMENTS)):
         if getattr(cls, fact) not in known:
@@ -365,7 +366,7 @@ def _contradictions(cls):
 
 
 def random_places(like: dict, seed: int) -> dict:
-    """As many places per matrix as `like` has, drawn uniformly: separates place from count."""
+    """Uniformly drawn places, as many per matrix as `like` has: a control that separates place from number."""
     import torch
 
     places = {}

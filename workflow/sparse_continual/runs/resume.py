@@ -1,4 +1,4 @@
-"""Checkpoints from which a killed run goes on to the same numbers.
+"""Checkpoints from which a killed run continues to the same numbers.
 
 They lie in a folder that Snakemake does not know of, so that it neither deletes them nor takes them
 for results. A lock keeps an orphaned process and its successor apart; the identity of what made them
@@ -61,7 +61,7 @@ class Resume:
             return None
         tensors = self.folder / state["tensors"]
         if not (tensors.is_file() and sha256_of(tensors) == state["sha256"]):
-            print(f"{tensors}: gone or changed, so the run starts from scratch", flush=True)
+            print(f"{tensors}: missing or changed, so the run starts from scratch", flush=True)
             return None
         return state["data"], load_file(tensors)
 
@@ -87,11 +87,11 @@ class Resume:
         self.saved = time.monotonic()
 
     def part(self, name: str):
-        """Plain data that `save_part` kept under `name`; None when there is none of this identity or it is damaged."""
+        """Plain data that `save_part` stored as `name`; None if there is none of this identity or it is damaged."""
         return self._read(self._part(name))
 
     def save_part(self, name: str, value) -> None:
-        """Keep a finished part of the work, plain data, until the folder is removed."""
+        """Store a finished part of the work, plain data, until the folder is removed."""
         self._write(self._part(name), value)
 
     def _part(self, name: str) -> Path:
@@ -121,5 +121,5 @@ class Resume:
 
 
 def clear(folder) -> None:
-    """Remove a resume folder. Call once the run's results are whole."""
+    """Remove a resume folder. Call this when the run's results are whole."""
     shutil.rmtree(folder)

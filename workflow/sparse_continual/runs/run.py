@@ -1,4 +1,4 @@
-"""A run: one condition on one block's stream, its weights after each task, and what was done."""
+"""A run: one condition on one block's stream, with its weights after each task and a record of the training."""
 
 import platform
 from datetime import UTC, datetime
@@ -16,17 +16,17 @@ from sparse_continual.streams.tasks import load_tasks
 def run_condition(job: dict, threads: int, device: str = "cpu", scorer=None) -> dict:
     """Train one run and write the weights after each task. `finish` writes run.json, last.
 
-    job: {folder, resume, identity, arm, order, training, learning_rate, seed}, what runs.inputs.located
-    gives, and `reference` of a reference run (runs/references.py). scorer(view, position) -> plain data is
-    called before the stream and after each task, with the mechanism's `view`.
+    job: {folder, resume, identity, arm, order, training, learning_rate, seed}, the keys of runs.inputs.located, and
+    `reference` for a reference run (runs/references.py). scorer(view, position) -> plain data is called before the
+    stream and after each task, with the mechanism's `view`.
 
-    Returns the content of run.json, and under "scores" the list of what the scorer returned.
+    Returns the content of run.json, and under "scores" the list of the scorer's results.
     """
     prepare(threads, job["seed"])
     tasks = load_tasks(job["stream"], job["order"])
     with Resume(job["resume"], job["identity"]) as resume:
-        found = _whole(job["folder"], resume.load())
-        resume.before = found[0]["seconds"] if found else 0.0
+        checkpoint = _whole(job["folder"], resume.load())
+        resume.before = checkpoint[0]["seconds"] if checkpoint else 0.0
         mechanism = start(job["arm"], job, device)
 
         def after_task(position):
@@ -42,7 +42,7 @@ def run_condition(job: dict, threads: int, device: str = "cpu", scorer=None) -> 
             job["seed"],
             after_task,
             resume,
-            found,
+            checkpoint,
             restart="reference" in job,
         )
     return {
@@ -54,14 +54,14 @@ def run_condition(job: dict, threads: int, device: str = "cpu", scorer=None) -> 
     }
 
 
-def _whole(folder, found):
-    """`found`, which Resume.load returned, if the weights of all tasks that are done are there; else None."""
-    for position, left in enumerate(found[0]["kept"] if found else ()):
+def _whole(folder, checkpoint):
+    """`checkpoint` (from Resume.load) if the weights of all finished tasks exist; else None."""
+    for position, left in enumerate(checkpoint[0]["kept"] if checkpoint else ()):
         path = weights_path(folder, position)
         if position and not (path.is_file() and sha256_of(path) == left["weights"]):
-            print(f"{path}: gone or changed, so the run starts from scratch", flush=True)
+            print(f"{path}: missing or changed, so the run starts from scratch", flush=True)
             return None
-    return found
+    return checkpoint
 
 
 def finish(path, run: dict) -> None:
@@ -72,7 +72,7 @@ def finish(path, run: dict) -> None:
 def clean_up(folder, run: dict, keep_weights: str, resume) -> None:
     """Delete the weights that the study does not keep, and the resume folder.
 
-    Call this once the manifest is written: until then a killed job goes on from these files.
+    Call this after the manifest is written: until then a killed job continues from these files.
     """
     positions = sorted(int(position) for position in run["weights"])
     for position in {"all": [], "last": positions[:-1], "none": positions}[keep_weights]:

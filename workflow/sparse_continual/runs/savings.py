@@ -1,8 +1,8 @@
-"""Relearning savings: how much a few steps on an old task reach from the final weights and from the base.
+"""Relearning savings: the scores after a few steps on an old task, from the final weights and from the base.
 
-Where k steps after the stream reach more than the same k steps from the base, something of the task was
-still there: its forgetting was of read-out, not erasure (savings: Ebbinghaus 1885). Secondary: it is measured
-at the arm's tuned rate, on a schedule of k steps, and the last task is no old one.
+If k steps after the stream reach more than the same k steps from the base, the task was not erased: only its read-out
+was forgotten (savings: Ebbinghaus 1885). Secondary: it is measured at the arm's tuned rate, on a schedule of k steps.
+The last task is not an old one.
 """
 
 from sparse_continual.device import prepare
@@ -16,17 +16,17 @@ ROWS = 256  # rows scored at once
 
 
 def steps(settings: dict, tasks: int) -> int:
-    """Training steps on one run of so many tasks: on every task but the last, from both weights."""
+    """Training steps on one run of `tasks` tasks: on every task but the last, from both weights."""
     return 2 * (tasks - 1) * settings["steps"]
 
 
 def relearn(job: dict, run: dict, steps: int, threads: int, device: str = "cpu") -> list[dict]:
     """Rows of savings.csv, one for every task but the last: its test score after `steps` steps on it alone, from the
-    weights that the stream ended with (score_old) and from the base (score_base), on the same batches.
+    final weights of the stream (score_old) and from the base (score_base), on the same batches.
 
     job: as in runs.run; run: the content of run.json.
 
-    Raises UserError when the last weights are gone or not those that run.json lists.
+    Raises UserError if the last weights are missing or are not those that run.json lists.
     """
     prepare(threads, job["seed"])
     tasks = load_tasks(job["stream"], job["order"])

@@ -1,7 +1,7 @@
-"""The model after a task: what a mechanism trained, in memory, in a checkpoint and in a file of weights.
+"""The trained state of a mechanism after a task: in memory, in a checkpoint and in a file of weights.
 
-A file of weights holds the values, under the names of `Mechanism.state`, and what rebuilds the form that they belong
-to: tensors under `form.` and plain data as JSON in the file's metadata, where there is any.
+A file of weights holds the values, under the names of `Mechanism.state`, and the data that rebuild their form: tensors
+under `form.`, and plain data as JSON in the file's metadata, if there is any.
 """
 
 import copy
@@ -18,9 +18,9 @@ FORM = "form."
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Of a mechanism: its form and memory, each (plain data, {name: tensor}), and its values {name: tensor}.
+    """A mechanism's form and memory, each (plain data, {name: tensor}), and its values {name: tensor}.
 
-    memory is None where it was not kept: a file of weights has none.
+    memory is None in a file of weights, which does not hold it.
     """
 
     form: tuple[dict, dict]
@@ -29,13 +29,13 @@ class Snapshot:
 
 
 def snapshot(mechanism: Mechanism) -> Snapshot:
-    """Of `mechanism` as it is now; training goes on without changing it."""
+    """The present snapshot of `mechanism`; further training does not change it."""
     form, memory = copy.deepcopy((mechanism.form(), mechanism.memory()))
     return Snapshot(form, mechanism.state(), memory)
 
 
 def restore(mechanism: Mechanism, kept: Snapshot) -> None:
-    """Give `mechanism`, whatever its form, form, values and memory of `kept`: in this order."""
+    """Give `mechanism`, in any form, the form, values and memory of `kept`, in this order."""
     mechanism.take_form(*kept.form)
     mechanism.load(kept.values)
     if kept.memory is not None:
@@ -52,13 +52,13 @@ def packed(kept: Snapshot) -> tuple[dict, dict]:
 
 
 def unpacked(plain: dict, tensors: dict) -> Snapshot:
-    """The snapshot that `packed` was given."""
+    """The snapshot that `packed` got."""
     form, values, memory = (_under(prefix, tensors) for prefix in (FORM, "trained.", "memory."))
     return Snapshot((plain["form"], form), values, (plain["memory"], memory))
 
 
 def weights_path(folder, position: int) -> Path:
-    """Where a run keeps its weights after the task at `position`."""
+    """Path of a run's weights after the task at `position`."""
     return Path(folder) / "weights" / f"after_{position:03d}.safetensors"
 
 
@@ -74,7 +74,7 @@ def save_weights(mechanism: Mechanism, path) -> str:
 
 
 def load_weights(mechanism: Mechanism, path) -> None:
-    """Give `mechanism` form and values of a file that `save_weights` wrote. Its memory stays as it is."""
+    """Give `mechanism` the form and values of a file that `save_weights` wrote. Its memory does not change."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
@@ -89,12 +89,12 @@ def load_weights(mechanism: Mechanism, path) -> None:
 def listed(folder, run: dict, position: int) -> Path:
     """The file of weights after the task at `position`, checked. run: the content of run.json.
 
-    Raises UserError when it is gone or not the file that run.json lists.
+    Raises UserError if it is missing or is not the file that run.json lists.
     """
     path = weights_path(folder, position)
     if not path.is_file() or sha256_of(path) != run["weights"][str(position)]:
         raise UserError(
-            f"{path}: gone, or not the weights that run.json lists; delete {folder} to train the run again"
+            f"{path}: missing, or not the weights that run.json lists; delete {folder} to train the run again"
         )
     return path
 

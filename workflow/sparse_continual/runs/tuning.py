@@ -1,8 +1,8 @@
-"""The learning rate of an arm: the same grid for every arm, tried on blocks that enter no statistic.
+"""The learning rate of an arm: the same grid for every arm, tried on blocks that are not part of any statistic.
 
 Rule: the smallest rate whose learning accuracy (mean of R[j,j] over the tuning tasks, on validation
-splits) is within one standard error of the best rate's; the standard error is over tuning blocks, of
-the best rate. A rate that moves forgetting by tens of points must not be chosen by forgetting.
+splits) is within one standard error of the best rate's; the standard error is over tuning blocks, at the best rate.
+Forgetting is not used: the rate changes it by tens of points.
 """
 
 import math
@@ -16,14 +16,14 @@ from sparse_continual.runs.stream import train_stream
 from sparse_continual.streams.tasks import load_tasks
 from sparse_continual.training.measure import measure
 
-ROWS = 256  # rows at a time when validation splits are scored
+ROWS = 256  # rows per forward pass on validation splits
 
 
 def tune(job: dict, threads: int, device: str = "cpu") -> list[dict]:
-    """Try every rate of the grid on every tuning block. Returns the rows of trials.csv, cells in their order.
+    """Try every rate of the grid on every tuning block. Returns the rows of trials.csv, with their cells in order.
 
-    job: {resume, identity, arm, learning_rates, training, blocks: [{block, order, seed, and what
-    runs.inputs.located gives}]}. A trial that is done is kept in the resume folder and not repeated.
+    job: {resume, identity, arm, learning_rates, training, blocks: [{block, order, seed, and the keys of
+    runs.inputs.located}]}. A finished trial is stored in the resume folder and not repeated.
     """
     prepare(threads, job["blocks"][0]["seed"])
     rows = []
@@ -70,7 +70,7 @@ def _trial(job, block, tasks, learning_rate, device) -> list[dict]:
 
 
 def choose(rows: list[dict]) -> dict:
-    """The rate chosen from the rows of trials.csv, with what it was chosen by.
+    """The rate chosen from the rows of trials.csv, with the numbers behind the choice.
 
     Returns {learning_rate, learning: {rate: mean over blocks}, best, standard_error}.
     """

@@ -1,10 +1,9 @@
-"""Option scores with the prior of each option taken out: a secondary outcome, never what rates are tuned by.
+"""Option scores without the prior of each option: a secondary outcome, never used for tuning.
 
-A model that has drifted to favour one label loses score without having lost the task. So each option's loss
-is lessened by its loss under a content-free prompt: that of the task's items with what differs between them
-left out (start token and cue). Sources: contextual calibration (Zhao et al., arXiv 2102.09690), there with
-"N/A" in place of the content and on probabilities; as a difference of log-likelihoods it is the domain
-conditional PMI of Holtzman et al., arXiv 2104.08315.
+A model that has drifted to favour one label loses score without having lost the task. So each option's loss is reduced
+by its loss under a content-free prompt: the common start and end of the task's prompts (start token and cue). Sources:
+contextual calibration (Zhao et al., arXiv 2102.09690), there with "N/A" as content and on probabilities; as a
+difference of log-likelihoods it is the domain conditional PMI of Holtzman et al., arXiv 2104.08315.
 """
 
 import numpy as np
@@ -13,32 +12,32 @@ from sparse_continual.errors import UserError
 from sparse_continual.streams.tasks import Split, Task, make_split
 from sparse_continual.training.measure import Measured, judge_options, measure, option_losses
 
-# digits of a difference of losses in nats: what lies beyond is rounding of float32, which would break ties at random
+# digits of a difference of losses in nats; further digits are rounding of float32 and would break ties at random
 DIGITS = 5
 
 
 def calibrated(model, task: Task, batch_size: int) -> Measured:
-    """The test split of a task of kind "options": scores by calibrated losses; losses as `measure` gives them."""
+    """The test split of a task of kind "options": scores by calibrated losses; losses as from `measure`."""
     training = model.training
     model.eval()
     try:
         losses = option_losses(model, task.test, batch_size)
     finally:
         model.train(training)
-    found = judge_options(task.test, np.round(losses - prior(model, task, batch_size), DIGITS))
-    return Measured(found.score, judge_options(task.test, losses).loss)
+    judged = judge_options(task.test, np.round(losses - prior(model, task, batch_size), DIGITS))
+    return Measured(judged.score, judge_options(task.test, losses).loss)
 
 
 def prior(model, task: Task, batch_size: int) -> np.ndarray:
     """float64[rows of the test split]: mean loss of each row's answer under the content-free prompt.
 
-    Raises UserError for a task whose prompts have no token in common, since nothing is predicted from nothing.
+    Raises UserError for a task whose prompts have no token in common: the content-free prompt would be empty.
     """
     prompt = content_free(task.test)
     if not prompt:
         raise UserError(
             f"task {task.name!r}: its prompts share neither start nor end, so there is no content-free prompt; "
-            "expected a start token or a cue; take study.secondary.calibrated_options away"
+            "expected a start token or a cue; remove study.secondary.calibrated_options"
         )
     answers = [tuple(task.test.row(i)[task.test.answers[i] :].tolist()) for i in range(task.test.rows)]
     options = sorted(set(answers))
@@ -49,8 +48,8 @@ def prior(model, task: Task, batch_size: int) -> np.ndarray:
 
 
 def content_free(split: Split) -> list[int]:
-    """Tokens that all prompts of `split` begin with, then those that all end with; where they would overlap
-    in the shortest prompt, the beginning counts once. All prompts equal: that prompt."""
+    """The common first tokens of all prompts of `split`, then their common last tokens. Where these would overlap in
+    the shortest prompt, the tokens count once, as a beginning. If all prompts are equal: that prompt."""
     prompts = sorted({tuple(split.row(i)[: split.answers[i]].tolist()) for i in range(split.rows)}, key=len)
     shortest, first = prompts[0], prompts[-1]
     start = 0

@@ -1,7 +1,7 @@
 """The rows of scores.csv of one model: all tasks of the stream, future ones too, and the base's mixture.
 
-Beside them the scores of single items, by which the variance of drawing items is estimated, and, where a study
-asks, the scores of options with their prior taken out.
+Also the scores of single items, which give the variance of drawing items, and, if a study asks for them, the scores of
+options without their prior.
 """
 
 import numpy as np
@@ -16,14 +16,14 @@ BASE = "base"
 
 
 def score(view, after: int, tasks: list, mixture: list, settings: dict) -> dict:
-    """Score a model, as it is after task number `after` (0: before the stream), on test splits.
+    """Score a model after task number `after` (0: before the stream) on test splits.
 
     view(task number from 0, or None): context manager that gives the model as it answers (Mechanism.view); tasks: in
     the block's order; mixture: retention tasks of the base, [] when it declares none; settings: the study's scoring.
 
     Returns {name of a table: its rows, with the columns in TABLES}. `scores` has one row per task and part;
     position 0 and task "base" for the mixture, whose entries are averaged. `items` has one row per task of
-    the stream, with the score of every test item in the order of the split. `calibrated` is there where
+    the stream, with the score of every test item in the order of the split. `calibrated` exists if
     settings.calibrated_options is true, for tasks of kind options.
     """
     tables = {"scores": [], "items": []} | ({"calibrated": []} if settings["calibrated_options"] else {})
@@ -37,26 +37,27 @@ def score(view, after: int, tasks: list, mixture: list, settings: dict) -> dict:
         tables["items"].append({**place, "scores": " ".join(f"{one:.4g}" for one in measured.score)})
     place = {"after": after, "task": BASE, "position": 0}
     with view(None) as model:
-        found = [
+        scored = [
             _rows(task, measure(model, task, "test", settings["batch_size"]), place)[0] for task in mixture
         ]
-    if found:
+    if scored:
         mean = {
-            key: float(np.mean([row[key] for row in found])) for key in ("score", "loss", "chance", "ceiling")
+            key: float(np.mean([row[key] for row in scored]))
+            for key in ("score", "loss", "chance", "ceiling")
         }
-        tables["scores"].append({**found[0], **mean, "items": sum(row["items"] for row in found)})
+        tables["scores"].append({**scored[0], **mean, "items": sum(row["items"] for row in scored)})
     return tables
 
 
 def texts(scored: list[dict]) -> dict[str, str]:
-    """{name of a table: its CSV text} of what `score` returned, position by position."""
+    """{name of a table: its CSV text} from the results of `score`, position by position."""
     return {
         name: csv_text([row for tables in scored for row in tables[name]], TABLES[name]) for name in scored[0]
     }
 
 
 def _rows(task, measured, place: dict) -> list[dict]:
-    """The row of all items, then one for each part where the task has several."""
+    """The row of all items, then one for each part if the task has several."""
     groups = [("all", np.ones(len(task.test), bool), task.chance, task.ceiling)]
     if len(task.parts) > 1:
         groups += [

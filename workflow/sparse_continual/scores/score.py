@@ -13,9 +13,9 @@ from sparse_continual.streams.tasks import load_tasks
 
 
 def scorer(job: dict, settings: dict):
-    """A function (view, position) -> rows of tables that scores what `view` gives on the job's tasks and mixture.
+    """A function (view, position) -> rows of tables: it scores the model of `view` on the job's tasks and mixture.
 
-    job: {stream, order, mixture}, folders of tasks; mixture: None when none is scored.
+    job: {stream, order, mixture}, folders of tasks; mixture: None if none is scored.
     """
     tasks = load_tasks(job["stream"], job["order"])
     mixture = load_tasks(job["mixture"]) if job["mixture"] else []
@@ -23,11 +23,10 @@ def scorer(job: dict, settings: dict):
 
 
 class Beside:
-    """How a training process scores its run, and leaves the tables for the scoring rule to adopt.
+    """How a training process scores its run, and stores the tables for the scoring rule.
 
-    scoring: {settings, code, mixture: manifest or None}; base, stream: manifests. `identity` is plain
-    data that says what is scored and how; it is None, and nothing is scored, while the mixture that
-    would be scored too is not built yet.
+    scoring: {settings, code, mixture: manifest or None}; base, stream: manifests. `identity` is plain data about what
+    is scored and how. It is None, and nothing is scored, until the mixture to score is built.
     """
 
     def __init__(self, job: dict, scoring: dict, base: str, stream: str):
@@ -39,19 +38,19 @@ class Beside:
             self.rows = scorer({**job, "mixture": folder}, scoring["settings"])
 
     def leave(self, folder, run: dict) -> None:
-        """Take the rows out of `run` and leave them as tables in `folder`, beside the weights."""
+        """Move the rows from `run` to tables in `folder`, beside the weights."""
         scored = run.pop("scores")
         if self.identity:
             leave(folder, texts(scored), key_of(run["weights"], self.identity))
 
 
 def score_saved(job: dict, settings: dict, run: dict, threads: int, device: str = "cpu") -> dict[str, str]:
-    """{name: CSV text} of the tables of scores, from the weights that `run` (the content of run.json) left.
+    """{name: CSV text} of the tables of scores, from the weights that `run` (the content of run.json) lists.
 
     job: as in runs.run, with mixture.
 
-    Raises UserError when weights are gone, with the price of training them again, or when they are not
-    those that run.json lists.
+    Raises UserError if weights are missing, with the price of training them again, or if they are not those that
+    run.json lists.
     """
     import torch
 
@@ -62,7 +61,7 @@ def score_saved(job: dict, settings: dict, run: dict, threads: int, device: str 
         if not path.is_file():
             steps = sum(task["steps"] for task in run["tasks"])
             raise UserError(
-                f"{path}: gone (study.keep_weights), and the scoring has changed; to score anew, delete "
+                f"{path}: missing (study.keep_weights), and the scoring has changed; to score again, delete "
                 f"{job['folder']} and train the run again: {steps} steps, "
                 f"{run['seconds']:.0f} s when it was trained"
             )

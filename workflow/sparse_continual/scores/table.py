@@ -1,8 +1,8 @@
-"""The tables of scores that a training process leaves beside its weights, and the key they lie under.
+"""The tables of scores that a training process stores beside its weights, and their key.
 
-Importing torch and transformers costs more than scoring a small run, so the process that trained it
-scores it too. The scoring rule adopts those tables when weights, settings, code and what was scored are
-what it would use itself. Nothing heavy is imported here.
+Importing torch and transformers costs more than scoring a small run, so the process that trained a run also scores it.
+The scoring rule adopts these tables if their weights, settings, code and inputs are the ones that it would use itself.
+Nothing heavy is imported here.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ KEY = "scores.json"
 
 
 def asked(settings: dict, code: str, base: str, stream: str, mixture: str | None) -> dict:
-    """What tables of scores come from, besides weights: its settings, the digest of its code, and the
-    content of the manifests of the base, of the stream and of the base's mixture (None: none is scored)."""
+    """The sources of tables of scores, besides weights: their settings, the digest of their code, and the contents of
+    the manifests of the base, of the stream and of the base's mixture (None: no mixture is scored)."""
     manifests = {"base": base, "stream": stream, "mixture": mixture}
     return {
         "settings": settings,
@@ -25,9 +25,9 @@ def asked(settings: dict, code: str, base: str, stream: str, mixture: str | None
     }
 
 
-def key_of(weights: dict, asked: dict) -> str:
+def key_of(weights: dict, sources: dict) -> str:
     """The identity of a scored run. weights: {position: digest of the weights after it}."""
-    return sha256([weights, asked])
+    return sha256([weights, sources])
 
 
 def leave(folder, tables: dict[str, str], key: str) -> None:
@@ -38,15 +38,17 @@ def leave(folder, tables: dict[str, str], key: str) -> None:
 
 
 def adopt(folder, key: str) -> dict[str, str] | None:
-    """The tables beside a run's weights when they are whole and were made under `key`, else None."""
+    """The tables beside a run's weights if they are whole and were made under `key`, else None."""
     left = Path(folder) / KEY
     if not left.is_file():
         return None
-    found = read_json(left)
-    if found["key"] != key or not all((Path(folder) / f"{name}.csv").is_file() for name in found["tables"]):
+    content = read_json(left)
+    if content["key"] != key or not all(
+        (Path(folder) / f"{name}.csv").is_file() for name in content["tables"]
+    ):
         return None
-    tables = {name: (Path(folder) / f"{name}.csv").read_bytes().decode() for name in found["tables"]}
-    return tables if all(_digest(text) == found["tables"][name] for name, text in tables.items()) else None
+    tables = {name: (Path(folder) / f"{name}.csv").read_bytes().decode() for name in content["tables"]}
+    return tables if all(_digest(text) == content["tables"][name] for name, text in tables.items()) else None
 
 
 def _digest(text: str) -> str:

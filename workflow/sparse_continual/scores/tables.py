@@ -43,7 +43,7 @@ CALIBRATED = Table(
         PART,
         Column(
             "score",
-            en="share right on the test split, the prior of each option taken out",
+            en="share right on the test split, without the prior of each option",
             zh="除去各选项先验之后，测试集上的正确比例",
         ),
         *MEASURES,

@@ -1,8 +1,8 @@
 """Join the files of single runs into the tables of a study.
 
-Only the csv module is used: cells are copied as they were written, so no digit changes, and a job of
-a fraction of a second does not pay for an import of pandas. Rows stand in the order of the study's
-conditions, then of its blocks; figures and the report take the order of conditions from there.
+Only the csv module is used. Cells are copied as text, so no digit changes, and a job of a fraction of a second need not
+import pandas. Rows are in the order of the study's conditions, then of its blocks; figures and the report take the
+order of conditions from there.
 """
 
 import csv
@@ -16,7 +16,7 @@ from sparse_continual.tables import Table
 
 
 def collect_scores(runs: list[tuple[str, str]], paths: list[str], output: str) -> None:
-    """scores.csv of every run, or another table of its columns; `runs` holds the (condition, block) of each of
+    """scores.csv of all runs, or another table with its columns; `runs` holds the (condition, block) of each of
     `paths`."""
     rows = []
     for (condition, block), path in zip(runs, paths, strict=True):
@@ -28,11 +28,11 @@ def collect_references(runs: list[tuple], paths: list[str], output: str) -> None
     """references.csv from scores.csv of every reference run (runs/references.py).
 
     runs: (condition, block, the block's order, the run's own order, its `reference` settings). A single run
-    keeps the score of each task after training on it alone, `after` being its position in the block; a joint
-    one keeps those of the tasks that were trained, `after` being their number. Positions are the block's.
+    contributes the score of each task after training on it alone; `after` is its position in the block. A joint run
+    contributes the scores of the tasks that it trained; `after` is their number. Positions are the block's.
     """
     rows = []
-    for (condition, block, order, own, reference), path in zip(runs, paths, strict=True):
+    for (condition, block, order, run_order, reference), path in zip(runs, paths, strict=True):
         position = {task: number for number, task in enumerate(order, 1)}
         kept = []
         for row in _scores(path):
@@ -40,10 +40,10 @@ def collect_references(runs: list[tuple], paths: list[str], output: str) -> None
             if not turn or task not in position:
                 continue
             if reference["kind"] == "single":
-                trained, after = own[turn - 1 : turn], position[task]
+                trained, after = run_order[turn - 1 : turn], position[task]
             else:
                 after = reference["at"][turn - 1]
-                trained = own[:after]
+                trained = run_order[:after]
             if task in trained:
                 kept.append({**row, "after": after, "position": position[task]})
         kept.sort(key=lambda row: (row["after"], row["position"]))
@@ -76,7 +76,7 @@ def collect_trials(conditions: list[str], trials: list[str], chosen: list[str], 
 
 
 def collect(names: list[tuple[str, str]], paths: list[str], table: Table, output: str) -> None:
-    """`table` from files of its columns without the first two; `names` holds the first two cells for each of `paths`,
+    """Write `table` from files that lack its first two columns; `names` holds these two cells for each of `paths`,
     such as (condition, block)."""
     columns = table.names
     rows = [
@@ -88,7 +88,7 @@ def collect(names: list[tuple[str, str]], paths: list[str], table: Table, output
 
 
 def _scores(path: str) -> list[dict]:
-    """Rows of a run's scores.csv by task trained, then position, the whole task before its parts."""
+    """Rows of a run's scores.csv by number of tasks trained, then position, a whole task before its parts."""
     rows = _read(path, SCORES.names[2:])
     return sorted(rows, key=lambda row: (int(row["after"]), int(row["position"]), row["part"] != "all"))
 

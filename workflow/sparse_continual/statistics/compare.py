@@ -1,7 +1,7 @@
-"""Paired differences of every contrast, and what tests and intervals say of them, one by one.
+"""Paired differences of every contrast, with their tests and intervals, one by one.
 
-Nothing is adjusted or judged here: how many tests count together is for the claims to say. Raw scores
-carry the tests; corrected ones and bits stand beside, as another scale is no second chance.
+Nothing is adjusted or judged here: the claims decide how many tests count together. Only raw scores are tested;
+corrected scores and bits are described beside them, because another scale must not be a second chance.
 """
 
 import math
@@ -16,17 +16,17 @@ from sparse_continual.statistics.tables import CONTRASTS, DIFFERENCES
 
 def index(values) -> dict:
     """(part, metric, scale) -> condition -> block -> value, from metrics.csv as a DataFrame."""
-    found: dict = {}
+    indexed: dict = {}
     for row in values.itertuples(index=False):
-        arms = found.setdefault((row.part, row.metric, row.scale), {})
+        arms = indexed.setdefault((row.part, row.metric, row.scale), {})
         arms.setdefault(row.condition, {})[row.block] = row.value
-    return found
+    return indexed
 
 
 def differences(
     indexed: dict, contrast: dict, metric: str, scale: str, part: str = "all"
 ) -> dict[str, float]:
-    """block -> difference of `contrast`; empty when one of its arms has no such metric at all."""
+    """block -> difference of `contrast`; empty if one of its arms lacks this metric."""
     arms = indexed.get((part, metric, scale), {})
     if not all(arm in arms for arm in rules.arms(contrast)):
         return {}
@@ -34,9 +34,9 @@ def differences(
 
 
 def outcomes(indexed: dict) -> list[tuple[str, str]]:
-    """(metric, scale) of all items, in the order of the table, the primaries on raw scores first."""
-    found = [(metric, scale) for part, metric, scale in indexed if part == "all"]
-    return sorted(dict.fromkeys(found), key=lambda pair: not primary(*pair))
+    """(metric, scale) of all items in the order of the table, the primaries on raw scores first."""
+    pairs = [(metric, scale) for part, metric, scale in indexed if part == "all"]
+    return sorted(dict.fromkeys(pairs), key=lambda pair: not primary(*pair))
 
 
 def primary(metric: str, scale: str) -> bool:
@@ -46,7 +46,7 @@ def primary(metric: str, scale: str) -> bool:
 def difference_table(indexed: dict, contrasts: list[dict], bases: dict[str, str]):
     """The paired difference of every block, for every contrast, metric and scale.
 
-    Of a load contrast, these are its differences on this stream alone.
+    For a load contrast, the differences on this stream alone.
     """
     rows = [
         (contrast["name"], contrast["estimand"], metric, scale, block, bases[block], difference)
@@ -60,9 +60,9 @@ def difference_table(indexed: dict, contrasts: list[dict], bases: dict[str, str]
 def contrast_table(indexed: dict, contrasts: list[dict], level: float, margin: float, bases: dict[str, str]):
     """Every contrast on every metric and scale: tested on the primaries, described on the others.
 
-    level: two-sided error rate; margin: learning margin as a share. Load contrasts are left out: they
-    take two streams. The gate asks whether the plus side is shown to learn no less than the minus
-    side, up to the margin; a level has no other side, and passes.
+    level: two-sided error rate; margin: learning margin as a share. Load contrasts are left out, because they take two
+    streams. The gate asks whether the plus side is shown to learn no less than the minus side, up to the margin; a
+    level has no other side and passes.
     """
     rows = []
     for contrast in contrasts:
@@ -79,12 +79,12 @@ def contrast_table(indexed: dict, contrasts: list[dict], level: float, margin: f
             "bases": bases_of(bases),
         }
         for metric, scale in outcomes(indexed):
-            found = differences(indexed, contrast, metric, scale)
-            if found:
-                row = {**shared, "metric": metric, "scale": scale, **_row(found, bases, level)}
+            by_block = differences(indexed, contrast, metric, scale)
+            if by_block:
+                row = {**shared, "metric": metric, "scale": scale, **_row(by_block, bases, level)}
                 tested = primary(metric, scale)
                 row["role"] = "primary" if tested else "beside"
-                rows.append(row | (tests(rules.units(found, bases)[0], level) if tested else {}))
+                rows.append(row | (tests(rules.units(by_block, bases)[0], level) if tested else {}))
     return CONTRASTS.frame([CONTRASTS.filled(row) for row in rows])
 
 
@@ -102,7 +102,7 @@ def _learning(indexed: dict, contrast: dict, level: float, margin: float, bases:
 
 
 def bases_of(bases: dict[str, str]) -> str:
-    """In words, how many bases the blocks start from."""
+    """How many bases the blocks start from, as a phrase."""
     count = len(set(bases.values()))
     if count == len(bases):
         return "one per block"
@@ -110,7 +110,7 @@ def bases_of(bases: dict[str, str]) -> str:
 
 
 def tests(units, level: float) -> dict:
-    """Tests of one difference and its bootstrap-t interval, adjusted for nothing."""
+    """Tests of one difference and its bootstrap-t interval, without adjustment."""
     t, p = paired.t_test(units)
     flip = paired.sign_flip(units)
     d_z, hedges = paired.effect_size(units)
@@ -121,7 +121,7 @@ def tests(units, level: float) -> dict:
         "bootstrap_upper": upper,
         "t": t,
         "df": len(units) - 1,
-        # without variance between units no t test is defined; the sign-flip test still is
+        # without variance between units the t test is not defined; the sign-flip test still is
         "p": flip.p if math.isnan(p) else p,
         "p_source": "sign-flip" if math.isnan(p) else "t",
         "sign_flip_p": flip.p,
@@ -132,7 +132,7 @@ def tests(units, level: float) -> dict:
     }
 
 
-def _row(found: dict[str, float], bases: dict[str, str], level: float) -> dict:
-    cells, unit = described(found, bases, level)
-    median = float(np.median(rules.units(found, bases)[0]))
-    return {**cells, "unit": unit, "median": median, "note": note(found, len(bases), bases)}
+def _row(by_block: dict[str, float], bases: dict[str, str], level: float) -> dict:
+    cells, unit = described(by_block, bases, level)
+    median = float(np.median(rules.units(by_block, bases)[0]))
+    return {**cells, "unit": unit, "median": median, "note": note(by_block, len(bases), bases)}

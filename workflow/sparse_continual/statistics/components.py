@@ -1,16 +1,16 @@
-"""How much of the spread between blocks comes from where: items, repeated runs, bases, blocks.
+"""Sources of the spread between blocks: items, repeated runs, bases, blocks.
 
-Described, never tested. Four sources stand side by side, each as a standard deviation of the metric:
-- `block`: over blocks, as the intervals have it; it contains all the others;
-- `items`: the test items are a sample. A metric that is linear in R is a sum over tasks of means over
-  items, so its variance is the sum over tasks of (variance of an item's own term) / items, the term
-  taken across all rows of R and, in a contrast, across its arms, which answer the same items (paired
-  standard errors: Miller, Adding Error Bars to Evals, arXiv 2411.00640);
-- `repeat`: a run that was made twice from one seed differs from itself by nondeterminism alone; half
-  the mean square of that difference is the variance of one run;
-- the mixed model value ~ condition with random bases and blocks, by REML: `base`, `block` (within a
-  base), `residual` (condition x block), beside the spread of the `condition` means. statsmodels has
-  z intervals only, which cover too little at these n, so none is given.
+Described, never tested. Each source is a standard deviation of the metric:
+- `block`: over blocks, as in the intervals; it includes all other sources;
+- `items`: the test items are a sample. A metric that is linear in R is a sum over tasks of means over items. Its
+  variance is the sum over tasks of (variance of an item's own term) / items. The term is summed over all rows of R and,
+  in a contrast, over its arms, which answer the same items (paired standard errors: Miller, Adding Error Bars to Evals,
+  arXiv 2411.00640);
+- `repeat`: a run that is made twice from one seed differs from itself by nondeterminism alone; half the mean square of
+  that difference is the variance of one run;
+- the mixed model value ~ condition with random bases and blocks, by REML: `base`, `block` (within a base), `residual`
+  (condition x block), and the spread of the `condition` means. statsmodels offers only z intervals, which cover too
+  little at these n, so none is given.
 """
 
 import math
@@ -29,8 +29,8 @@ ALL = "all conditions"
 def component_table(indexed: dict, contrasts: list[dict], bases: dict[str, str], items=None, repeated=None):
     """Components of the LINEAR metrics on raw scores: of conditions, contrasts and the mixed model.
 
-    indexed: metrics by `compare.index`; items: items.csv as a DataFrame, None where the study has none;
-    repeated: as `indexed`, of the runs that were made twice. `share` is of the variance between blocks;
+    indexed: metrics by `compare.index`; items: items.csv as a DataFrame, None if the study has none;
+    repeated: like `indexed`, of the runs that were made twice. `share` is the share of the variance between blocks;
     in the model, of the sum of base, block and residual.
     """
 
@@ -39,22 +39,26 @@ def component_table(indexed: dict, contrasts: list[dict], bases: dict[str, str],
     for metric in linear.LINEAR:
         arms = indexed[("all", metric, "raw")]
         again = (repeated or {}).get(("all", metric, "raw"), {})
-        for condition, own in arms.items():
-            between = _sd(own.values())
-            rows.append((metric, condition, "block", between, 1.0, _few(own)))
-            rows += _items(metric, condition, [[(1, runs.get((condition, block)))] for block in own], between)
-            rows += _repeat(metric, condition, own, again.get(condition, {}), between)
+        for condition, by_block in arms.items():
+            between = _sd(by_block.values())
+            rows.append((metric, condition, "block", between, 1.0, _few(by_block)))
+            rows += _items(
+                metric, condition, [[(1, runs.get((condition, block)))] for block in by_block], between
+            )
+            rows += _repeat(metric, condition, by_block, again.get(condition, {}), between)
         for contrast in contrasts:
             if rules.is_level(contrast) or contrast["estimand"] == "load":
                 continue
-            name, found = (
+            name, metric_items = (
                 f"contrast: {contrast['name']}",
                 compare.differences(indexed, contrast, metric, "raw"),
             )
-            between = _sd(found.values())
-            rows.append((metric, name, "block", between, 1.0, _few(found)))
+            between = _sd(metric_items.values())
+            rows.append((metric, name, "block", between, 1.0, _few(metric_items)))
             signs = {arm: 1 if arm in contrast["plus"] else -1 for arm in rules.arms(contrast)}
-            paired = [[(sign, runs.get((arm, block))) for arm, sign in signs.items()] for block in found]
+            paired = [
+                [(sign, runs.get((arm, block))) for arm, sign in signs.items()] for block in metric_items
+            ]
             rows += _items(metric, name, paired, between)
         rows += [(metric, ALL, *row) for row in mixed_model(arms, bases)]
     return COMPONENTS.frame(rows)
@@ -63,10 +67,10 @@ def component_table(indexed: dict, contrasts: list[dict], bases: dict[str, str],
 def item_scores(items) -> dict[tuple[str, str], list[np.ndarray]]:
     """(condition, block) -> per position an array (T + 1, items): the score of every item after 0..T.
 
-    items: items.csv as a DataFrame. Raises UserError naming the run where a row is missing or the
-    number of items changes along the stream.
+    items: items.csv as a DataFrame. Raises UserError naming the run if a row is missing or the number of items changes
+    along the stream.
     """
-    found = {}
+    scores = {}
     for (condition, block), group in items[items.position > 0].groupby(["condition", "block"], sort=False):
         T = int(group.position.max())
         cells = {
@@ -81,40 +85,40 @@ def item_scores(items) -> dict[tuple[str, str], list[np.ndarray]]:
                     f" {' or '.join(map(str, sorted(counts)))} items after 0..{T}; expected one score of each"
                     " item in every row; delete the file and run again"
                 )
-        found[condition, block] = [
+        scores[condition, block] = [
             np.stack([cells[position, after] for after in range(T + 1)]) for position in range(1, T + 1)
         ]
-    return found
+    return scores
 
 
 def item_variance(metric: str, arms: list[tuple[int, list[np.ndarray]]]) -> float:
-    """Variance of a linear metric over samples of test items, drawn anew within each task.
+    """Variance of a linear metric over samples of test items, drawn independently for each task.
 
-    arms: (sign, scores by position as in `item_scores`) of each arm of one block; the variance is that of
-    the signed sum of the arms' metrics. NaN where a task that counts has a single item.
+    arms: (sign, scores by position as in `item_scores`) of each arm of one block; the variance is that of the signed
+    sum of the arms' metrics. NaN if a task that counts has a single item.
     """
     W = linear.weights(metric, len(arms[0][1]))
     total = 0.0
     for column in range(W.shape[1]):
         if W[:, column].any():
-            own = sum(sign * (W[:, column] @ tasks[column]) for sign, tasks in arms)
-            total += own.var(ddof=1) / len(own) if len(own) > 1 else math.nan
+            terms_of_items = sum(sign * (W[:, column] @ tasks[column]) for sign, tasks in arms)
+            total += terms_of_items.var(ddof=1) / len(terms_of_items) if len(terms_of_items) > 1 else math.nan
     return float(total)
 
 
 def mixed_model(arms: dict[str, dict[str, float]], bases: dict[str, str]) -> list[tuple]:
-    """(component, sd, share, note) by REML; one row with a note where the model says nothing.
+    """(component, sd, share, note) by REML; a single row with a note if the model cannot be fitted.
 
-    arms: condition -> block -> value; bases: block -> base. Needs two conditions on three blocks. A
-    component at its bound of zero is a result, and noted.
+    arms: condition -> block -> value; bases: block -> base. Needs two conditions on three blocks. A component at its
+    bound of zero is a result, with a note.
     """
     import pandas
 
     frame = pandas.DataFrame(
         [
             {"condition": condition, "block": block, "base": bases[block], "value": value}
-            for condition, own in arms.items()
-            for block, value in own.items()
+            for condition, by_block in arms.items()
+            for block, value in by_block.items()
         ]
     )
     if frame.condition.nunique() < 2 or frame.block.nunique() < 3:
@@ -157,18 +161,18 @@ def _fit(frame, nested: bool):
 
 
 def _items(metric: str, name: str, blocks: list[list[tuple]], between: float) -> list[tuple]:
-    """The row `items`: root of the mean over blocks of the sampling variance; none without item scores."""
-    found = [item_variance(metric, arms) for arms in blocks if all(run is not None for _, run in arms)]
-    if not found:
+    """The row `items`: root of the mean over blocks of the sampling variance; no row without item scores."""
+    variances = [item_variance(metric, arms) for arms in blocks if all(run is not None for _, run in arms)]
+    if not variances:
         return []
-    note = "" if len(found) == len(blocks) else f"items of {len(found)} of {len(blocks)} blocks"
-    sd = math.sqrt(np.mean(found))
+    note = "" if len(variances) == len(blocks) else f"items of {len(variances)} of {len(blocks)} blocks"
+    sd = math.sqrt(np.mean(variances))
     return [(metric, name, "items", sd, _share(sd, between), note)]
 
 
-def _repeat(metric: str, name: str, own: dict, again: dict, between: float) -> list[tuple]:
-    """The row `repeat`; none where no run of this condition was made twice."""
-    moved = [again[block] - own[block] for block in again if block in own]
+def _repeat(metric: str, name: str, first: dict, again: dict, between: float) -> list[tuple]:
+    """The row `repeat`; no row if no run of this condition was made twice."""
+    moved = [again[block] - first[block] for block in again if block in first]
     if not moved:
         return []
     sd = math.sqrt(np.mean(np.square(moved)) / 2)

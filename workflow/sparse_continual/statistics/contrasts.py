@@ -1,6 +1,6 @@
-"""Which arms a contrast compares: arm against arm, the interaction of a 2 x 2, or the level of one arm.
+"""The arms of a contrast: arm against arm, the interaction of a 2 x 2, or the level of one arm.
 
-Every contrast names its estimand, what kind of difference it is; estimands are never pooled.
+Every contrast names its estimand, the kind of difference; estimands are never pooled.
 """
 
 from collections.abc import Iterable
@@ -18,11 +18,11 @@ MATCHED = CONTROL + ", with match on {} to a topology of the same pattern and sp
 
 @dataclass(frozen=True)
 class Estimand:
-    """What kind of difference a contrast is, and all facts about it.
+    """A kind of difference between arms, and all facts about it.
 
     en, zh: (name, meaning) in the report
-    differ: the keys of a condition in which two arms may differ; None: in any
-    arms: which arms are expected, for a message; "" where they may differ in any key
+    differ: the keys of a condition in which two arms may differ; None: any key
+    arms: the expected arms, for a message; "" if arms may differ in any key
     """
 
     en: tuple[str, str]
@@ -113,14 +113,14 @@ def check(contrasts: list[dict], conditions: Iterable[str]) -> None:
 
     Raises UserError naming the contrast.
     """
-    known, seen = list(conditions), set()
+    known, used = list(conditions), set()
     for contrast in contrasts:
         name, plus, minus = contrast["name"], contrast["plus"], contrast["minus"]
         estimand, streams = contrast["estimand"], contrast.get("streams")
         where = f"study.contrasts: {name}"
-        if name in seen:
-            raise UserError(f"{where}: the name is used twice; give each contrast its own")
-        seen.add(name)
+        if name in used:
+            raise UserError(f"{where}: the name is used twice; give each contrast its own name")
+        used.add(name)
         if estimand not in ESTIMANDS:
             raise UserError(
                 f"{where}: estimand {estimand!r} is unknown; expected one of {', '.join(ESTIMANDS)}"
@@ -133,8 +133,8 @@ def check(contrasts: list[dict], conditions: Iterable[str]) -> None:
             )
         if (estimand == "level") != is_level(contrast):
             raise UserError(
-                f"{where}: estimand {estimand} with {len(minus)} conditions in minus; a level is one"
-                " condition against none, and one condition against none is a level"
+                f"{where}: estimand {estimand} with {len(minus)} conditions in minus; a level has one"
+                " condition in plus and none in minus, and such a contrast is a level"
             )
         if (estimand == "load") != (streams is not None):
             raise UserError(
@@ -144,7 +144,7 @@ def check(contrasts: list[dict], conditions: Iterable[str]) -> None:
         if streams is not None and len(set(streams)) != 2:
             raise UserError(f"{where}: streams is {', '.join(streams)}; expected two different streams")
         if len({*plus, *minus}) != len(plus) + len(minus):
-            raise UserError(f"{where}: a condition stands in it twice; its conditions must differ")
+            raise UserError(f"{where}: a condition appears twice; its conditions must differ")
         for condition in (*plus, *minus):
             if condition not in known:
                 raise UserError(
@@ -153,10 +153,10 @@ def check(contrasts: list[dict], conditions: Iterable[str]) -> None:
 
 
 def check_arms(config: dict) -> list[str]:
-    """A line for every contrast of a `config` (with its defaults) whose arms differ otherwise than its estimand says.
+    """A line for every contrast of a `config` (with its defaults) whose arms do not fit its estimand.
 
-    Two against two must be two pairs of which one is taken from the other, each arm differing from its partner in what
-    the estimand is about, by the same change where it is in the same settings. `writes`: or in being locked.
+    A contrast of two against two must consist of two pairs. In each pair the arms differ as the estimand allows, by the
+    same change in the same settings. `writes` arms may also differ in being locked.
     """
     lines = []
     for contrast in config["study"]["contrasts"]:
@@ -173,7 +173,7 @@ def check_arms(config: dict) -> list[str]:
                 f"study.contrasts: {contrast['name']}: found estimand {estimand} of {', '.join(plus)} less "
                 f"{', '.join(minus)}, which differ in {', '.join(differ) or 'nothing'}; expected "
                 f"{'in pairs ' if len(minus) > 1 else ''}{ESTIMANDS[estimand].arms}; "
-                "for anything else take estimand other"
+                "for any other comparison use estimand other"
             )
     return lines
 
@@ -185,7 +185,7 @@ def _differ(one: str, other: str, config: dict) -> set[str]:
 
 
 def _interact(estimand: str, plus: list, minus: list, config: dict) -> bool:
-    """Whether plus[0] less minus[0], less minus[1] less plus[1], is an interaction about an estimand."""
+    """Whether plus[0] - minus[0] - (minus[1] - plus[1]) is an interaction of this estimand."""
     conditions = config["conditions"]
     allowed = ESTIMANDS[estimand].differ | ({"locked"} if estimand == "writes" else set())
     first, second = (_differ(one, other, config) for one, other in zip(plus, minus, strict=True))
@@ -199,7 +199,7 @@ def _interact(estimand: str, plus: list, minus: list, config: dict) -> bool:
 
 
 def _fits(estimand: str, one: str, other: str, config: dict) -> bool:
-    """Whether an arm less another is what its estimand says."""
+    """Whether the difference of two arms fits their estimand."""
     plus, minus = config["conditions"][one], config["conditions"][other]
     topologies, mechanisms = config["topologies"], config["mechanisms"]
     differ = _differ(one, other, config)
@@ -220,12 +220,12 @@ def _fits(estimand: str, one: str, other: str, config: dict) -> bool:
     match = minus.get("match")
     if not (match and estimand == f"matched_{match['on']}"):
         return False
-    found, to = topologies[plus["topology"]], topologies[match["to"]]
-    return all(found.get(key) == to.get(key) for key in ("pattern", "sparsity"))
+    topology, to = topologies[plus["topology"]], topologies[match["to"]]
+    return all(topology.get(key) == to.get(key) for key in ("pattern", "sparsity"))
 
 
 def _mechanism_class(kind: str):
-    # by name, not by import: statistics are computed from tables, whatever the code that trains
+    # by name, not by import: statistics come from tables and do not depend on the code that trains
     return by_name("runs.mechanism").mechanism_class(kind)
 
 
@@ -248,11 +248,10 @@ def arms(contrast: dict) -> tuple[str, ...]:
 
 
 def differences(values: dict[str, dict[str, float]], plus: list[str], minus: list[str]) -> dict[str, float]:
-    """Sum of `plus` less sum of `minus`, block by block.
+    """Sum of `plus` minus sum of `minus`, block by block.
 
-    `values` is condition -> block -> value. Blocks in which any of the arms has no defined value
-    (NaN) are left out. Raises UserError naming arms and blocks when the arms were not run on the same
-    ones: a mean over other blocks is no paired difference.
+    `values` is condition -> block -> value. Blocks in which an arm has no defined value (NaN) are left out. Raises
+    UserError naming arms and blocks if the arms were run on different blocks: then the mean is no paired difference.
     """
     first, *others = (*plus, *minus)
     blocks = list(values[first])
@@ -260,7 +259,7 @@ def differences(values: dict[str, dict[str, float]], plus: list[str], minus: lis
         alone = set(values[arm]) ^ set(blocks)
         if alone:
             only = [(a, [b for b in values[a] if b in alone]) for a in (first, arm)]
-            found = " and ".join(f"{a} alone has {', '.join(own)}" for a, own in only if own)
+            found = " and ".join(f"{a} alone has {', '.join(extra)}" for a, extra in only if extra)
             raise UserError(
                 f"scores: {first} and {arm} were not run on the same blocks: {found}; expected every arm of"
                 " a contrast on every block; delete the study's scores.csv and run again"
@@ -270,11 +269,11 @@ def differences(values: dict[str, dict[str, float]], plus: list[str], minus: lis
 
 
 def units(differences: dict[str, float], bases: dict[str, str]) -> tuple[np.ndarray, str]:
-    """The values that statistics count as n, and what they are: ("block" or "base").
+    """The values that count as n, and their unit ("block" or "base").
 
-    `bases` is block -> base. Where blocks share bases and there are several, differences are averaged
-    within each base first: blocks of one base replicate streams, not topologies. With one base for all
-    blocks the unit stays the block, and what is said holds for that base alone.
+    `bases` is block -> base. If blocks share several bases, differences are first averaged within each base: blocks of
+    one base replicate streams, not topologies. If all blocks share one base, the unit is the block, and every
+    statement holds for that base alone.
     """
     groups: dict[str, list[float]] = {}
     for block, difference in differences.items():
@@ -285,5 +284,5 @@ def units(differences: dict[str, float], bases: dict[str, str]) -> tuple[np.ndar
 
 
 def shared(bases: dict[str, str]) -> bool:
-    """Whether the base is the unit: there are several, and some blocks share one."""
+    """Whether the unit is the base: there are several, and some blocks share one."""
     return 1 < len(set(bases.values())) < len(bases)

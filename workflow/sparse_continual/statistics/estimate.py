@@ -1,7 +1,7 @@
-"""From the tables of one stream to its estimates, one table each; claims are judged elsewhere.
+"""The estimates of one stream from its tables, one table each. Claims are judged elsewhere.
 
-scores.csv, runs.csv and trials.csv are always there, the other tables of scores and runs where the study asks for them
-(`Table.asked`); without them their rows are absent.
+scores.csv, runs.csv and trials.csv always exist; the other tables of scores and runs only if the study asks for them
+(`Table.asked`). Without them their rows are absent.
 """
 
 from pathlib import Path
@@ -34,11 +34,11 @@ def estimate(
 ) -> None:
     """Write every table of `statistics.tables` to `output_folder`.
 
-    tables_folder holds the tables `names`; any other file in it is left over from another study and not read.
+    tables_folder holds the tables `names`; other files in it are left over from another study and are not read.
     compared: the study's contrasts; level: two-sided error rate; margin: learning margin as a share; bases: block ->
     base.
 
-    Raises UserError naming what is wrong with the tables: scores that are none, arms on other blocks.
+    Raises UserError naming the problem in the tables: invalid scores, or arms on different blocks.
     """
     read = {name: tables.read(Path(tables_folder) / f"{name}.csv") for name in names}
     scores = read["scores"]
@@ -53,7 +53,7 @@ def estimate(
     curves = frontier.frontier_table(read["trials"])
     curve_blocks = frontier.block_table(curves, compared)
     held = retention.retention_table(scores)
-    made = {
+    frames = {
         "metrics": values,
         "summary": summary.summary_table(values, level, bases),
         "differences": compare.difference_table(indexed, compared, bases),
@@ -69,7 +69,7 @@ def estimate(
         "slopes": retention.slope_table(held, level, bases),
     }
     for table in tables.declared(stage_tables):
-        tables.write(Path(output_folder) / f"{table.name}.csv", made[table.name])
+        tables.write(Path(output_folder) / f"{table.name}.csv", frames[table.name])
 
 
 def _tasks(scores) -> dict[tuple[str, str], list[str]]:

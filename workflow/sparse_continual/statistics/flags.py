@@ -1,6 +1,6 @@
-"""What a reader must know before trusting a mean: floors, tasks not learnt, collapses, stops at the cap.
+"""Warnings to read before a mean: floors, tasks not learnt, collapses, stops at the cap.
 
-Nothing is dropped for a flag: collapses are data.
+No run is dropped for a flag: collapses are data.
 """
 
 from sparse_continual.statistics.tables import FLAGS
@@ -12,13 +12,13 @@ COLLAPSE = 0.5  # share of tasks
 def flags(scores, runs):
     """The table flags.
 
-    - `floor`: the score never comes more than 0.05 above chance, so forgetting on it can only be 0 and
-      is no sign of memory; value is the best score less chance;
-    - `not learnt`: within 0.05 of chance right after its own training, though not at the floor
-      throughout; value is that score less chance;
-    - `collapse`: of the run as a whole, at position 0: at least half of its tasks are within 0.05 of chance
-      right after their own training; value is that share;
-    - `cap`: training stopped at the cap on steps before its criterion was met; value is the steps.
+    - `floor`: the score is never more than 0.05 above chance, so forgetting on it can only be 0 and shows no memory;
+      value is the best score minus chance;
+    - `not learnt`: within 0.05 of chance right after its own training, though not at the floor throughout; value is
+      that score minus chance;
+    - `collapse`: of a whole run, at position 0: at least half of its tasks are within 0.05 of chance right after their
+      own training; value is that share;
+    - `cap`: training stopped at the cap on steps before its criterion was met; value is the number of steps.
     """
     rows = []
     stream = scores[scores.position > 0]
@@ -27,13 +27,13 @@ def flags(scores, runs):
     failed: dict = {}
     for key, group in stream.groupby(keys, sort=False):
         best = group.above.max()
-        own = group.above[group.after == key[2]].max()
+        learnt = group.above[group.after == key[2]].max()
         if key[4] == "all":
-            failed.setdefault(key[:2], []).append(own <= FLOOR)
+            failed.setdefault(key[:2], []).append(learnt <= FLOOR)
         if best <= FLOOR:
             rows.append(("floor", *key, best))
-        elif own <= FLOOR:
-            rows.append(("not learnt", *key, own))
+        elif learnt <= FLOOR:
+            rows.append(("not learnt", *key, learnt))
     for run, tasks in failed.items():
         share = sum(tasks) / len(tasks)
         if share >= COLLAPSE:

@@ -4,13 +4,12 @@ The learning rate moves forgetting far more than topology does, so a contrast at
 may only compare how much the arms learnt. Here every arm is a curve: the straight lines between
 neighbouring rates of its grid, in one tuning block, on validation scores. The tuned point lies on it.
 
-A contrast at equal learning takes the level that all its arms reach at their tuned rates: the arm that
-learns least stands at its tuned point, and every other is slowed down along its own curve, from its
-tuned rate towards smaller ones, to the first point where it learns that much. Forgetting is compared
-there. A curve need not be monotone: what lies beyond that point is not looked at. An arm that learns
-more than that even at its smallest rate has no such point, and the block no value. The same is done
-with validation loss. Limit: few tuning blocks and short streams, so shapes can be compared and not
-small differences; it is a check on the contrasts, and no test.
+A contrast at equal learning uses the level that all its arms reach at their tuned rates. The arm that learns least
+stays at its tuned point. Every other arm is slowed down along its own curve, from its tuned rate towards smaller ones,
+to the first point with that level of learning. Forgetting is compared there. A curve need not be monotone: points
+beyond the first are ignored. If an arm learns more than that level even at its smallest rate, it has no such point, and
+the block has no value. The same is done with validation loss. Limit: tuning blocks are few and streams are short, so
+this compares shapes, not small differences; it is a check on the contrasts, not a test.
 """
 
 import math
@@ -45,10 +44,10 @@ def frontier_table(trials):
 
 
 def slowed(x, y, value: float) -> float:
-    """y where the curve through the points (x, y) first comes down to `value`, from its last point back.
+    """y where the curve through the points (x, y) first comes down to `value`, going back from its last point.
 
-    x, y: one number per learning rate, from the smallest to the tuned one. The last point itself where
-    x is there already; NaN where x stays above `value` at all of them.
+    x, y: one number per learning rate, from the smallest to the tuned one. Returns the last y if its x is already at
+    most `value`; NaN if x stays above `value` at all rates.
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     at = len(x) - 1
@@ -65,9 +64,9 @@ def slowed(x, y, value: float) -> float:
 def block_table(frontier, contrasts: list[dict]):
     """The difference in forgetting of every tuning block: contrast, at, block, value, difference.
 
-    At `tuned` each arm stands at its own chosen rate and `value` is the learning accuracy of the plus
-    side less that of the minus side; at `learning` and `validation_loss` it is the common level.
-    Levels of one arm and load contrasts have no rows, nor have contrasts of arms that were not tuned.
+    At `tuned` each arm is at its own chosen rate, and `value` is the learning accuracy of the plus side minus that of
+    the minus side; at `learning` and `validation_loss`, `value` is the common level. Levels of one arm, load contrasts
+    and contrasts of arms that were not tuned have no rows.
     """
     rows = []
     for contrast in contrasts:
@@ -78,55 +77,55 @@ def block_table(frontier, contrasts: list[dict]):
         for block in curves[arms[0]]:
             if not all(block in curves[arm] for arm in arms):
                 continue
-            own = {arm: curves[arm][block] for arm in arms}
-            tuned = {arm: curve.iloc[-1] for arm, curve in own.items()}
+            of_block = {arm: curves[arm][block] for arm in arms}
+            tuned = {arm: curve.iloc[-1] for arm, curve in of_block.items()}
             forgotten = {arm: point.forgetting for arm, point in tuned.items()}
             learnt = {arm: point.learning_accuracy for arm, point in tuned.items()}
             rows.append((contrast["name"], "tuned", block, _sum(learnt, contrast), _sum(forgotten, contrast)))
             for at, axis in AXES.items():
                 sign = 1 if at == "learning" else -1  # less loss is more learning
                 value = min(sign * tuned[arm][axis] for arm in arms)
-                forgotten = {a: slowed(sign * c[axis], c.forgetting, value) for a, c in own.items()}
+                forgotten = {a: slowed(sign * c[axis], c.forgetting, value) for a, c in of_block.items()}
                 rows.append((contrast["name"], at, block, sign * value, _sum(forgotten, contrast)))
     return FRONTIER_BLOCKS.frame(rows)
 
 
 def frontier_contrasts(frontier, blocks, contrasts: list[dict], level: float):
-    """Mean over tuning blocks of the rows of `block_table`, with a t interval, and what limits them."""
+    """Mean over tuning blocks of the rows of `block_table`, with a t interval and a note on limits."""
     rows = []
     for contrast in contrasts:
-        own = blocks[blocks.contrast == contrast["name"]]
-        for at, group in own.groupby("at", sort=False):
-            found = group.difference.dropna().to_numpy()
+        rows_of_contrast = blocks[blocks.contrast == contrast["name"]]
+        for at, group in rows_of_contrast.groupby("at", sort=False):
+            values = group.difference.dropna().to_numpy()
             notes = _limits(frontier[frontier.condition.isin(rules.arms(contrast))], at)
-            if len(found) < len(group):
+            if len(values) < len(group):
                 missing = ", ".join(group.block[group.difference.isna()])
                 notes.append(f"no common level on {missing}: an arm learns more at its smallest rate")
-            if len(found) == 1:
+            if len(values) == 1:
                 notes.append("a single tuning block: no interval")
-            elif len(found) and paired.constant(found):
+            elif len(values) and paired.constant(values):
                 notes.append("no variance: the same value in all tuning blocks, so no interval")
             rows.append(
                 (
                     contrast["name"],
                     contrast["estimand"],
                     at,
-                    *describe(found, level).values(),
+                    *describe(values, level).values(),
                     "; ".join(notes),
                 )
             )
     return FRONTIER_CONTRASTS.frame(rows)
 
 
-def _curves(own) -> dict:
-    """block -> points of one arm by rate, up to the chosen one; blocks without forgetting left out."""
-    found = {}
-    for block, points in own.dropna(subset=["forgetting"]).groupby("block", sort=False):
+def _curves(arm) -> dict:
+    """block -> points of one arm by rate, up to the chosen one; without blocks that have no forgetting."""
+    curves = {}
+    for block, points in arm.dropna(subset=["forgetting"]).groupby("block", sort=False):
         points = points.sort_values("learning_rate", kind="stable")
         chosen = points.learning_rate[points.chosen]
         if len(chosen):
-            found[block] = points[points.learning_rate <= chosen.iloc[0]]
-    return found
+            curves[block] = points[points.learning_rate <= chosen.iloc[0]]
+    return curves
 
 
 def _sum(values: dict[str, float], contrast: dict) -> float:
@@ -134,12 +133,12 @@ def _sum(values: dict[str, float], contrast: dict) -> float:
 
 
 def _limits(frontier, at: str) -> list[str]:
-    """What a reader must know of the curves of some arms: single rates, curves that turn back."""
+    """Notes on the curves of some arms: single rates, curves that turn back."""
     if at == "tuned":
         return []
     single, turning = [], []
-    for arm, own in frontier.groupby("condition", sort=False):
-        curves = _curves(own).values()
+    for arm, points in frontier.groupby("condition", sort=False):
+        curves = _curves(points).values()
         if all(len(curve) == 1 for curve in curves):
             single.append(arm)
         sign = 1 if at == "learning" else -1

@@ -1,7 +1,7 @@
 """The learning gate: a statement about forgetting needs a side that is shown to learn no less, up to a margin.
 
-A model that learns nothing forgets nothing. So the side that a statement favours must be shown, by a one-sided t test,
-to have learnt at most the margin less than the other side.
+A model that learns nothing forgets nothing. So a one-sided t test must show that the side favoured by a statement
+learnt at most the margin less than the other side.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from sparse_continual.tables import true
 LEARNING = "learning_accuracy"
 # Metrics about learning itself.
 UNGATED = frozenset(name for name, metric in METRICS.items() if metric.gate == "none")
-# Which sign of a difference means that the plus side forgets less, where learning less alone would do it.
+# The sign of a difference that favours the plus side, for metrics that learning less improves.
 KEEPS_MORE = {
     name: 1 if metric.better == "more" else -1
     for name, metric in METRICS.items()
@@ -23,7 +23,7 @@ KEEPS_MORE = {
 
 @dataclass(frozen=True)
 class Side:
-    """One side against the other: lower bound of its learning less the other's, the test's p, whether it passes."""
+    """One side against the other: lower bound of its learning minus the other's, p of the test, whether it passes."""
 
     bound: float
     p: float
@@ -31,7 +31,7 @@ class Side:
 
 
 def sides(learning, level: float, margin: float) -> dict[str, Side]:
-    """plus and minus -> `Side`, from differences in learning (plus less minus) by unit.
+    """plus and minus -> `Side`, from differences in learning (plus minus minus) by unit.
 
     level: one-sided; margin: a share, above 0.
     """
@@ -48,15 +48,15 @@ def applies(metric: str, level: bool) -> bool:
 
 
 def favoured(metric: str, sign: int) -> str:
-    """The side that must not have learnt less: the one that a difference of this `sign` says keeps more.
+    """The side that must not have learnt less: the side that a difference of this `sign` favours.
 
-    Metrics that learning less does not improve leave it at the plus side.
+    For metrics that learning less does not improve, this is always the plus side.
     """
     return "minus" if KEEPS_MORE.get(metric, 0) == -sign else "plus"
 
 
 def other(metric: str, side: str) -> str:
-    """The side that the opposite of a difference favours, of which `side` is the favoured one."""
+    """The side favoured by the opposite difference, if `side` is the favoured one."""
     if metric not in KEEPS_MORE:
         return side
     return "minus" if side == "plus" else "plus"
@@ -65,7 +65,7 @@ def other(metric: str, side: str) -> str:
 def learnt(row: dict, side: str) -> bool:
     """Whether the bounds in a row of claims.csv or contrasts.csv show that `side` learnt at most the margin less.
 
-    contrasts.csv has the lower bound alone; the t bounds of the two sides lie equally far from the mean.
+    contrasts.csv has only the lower bound; the t bounds of the two sides have equal distances from the mean.
     """
     if side == "plus":
         return bool(row["learning_lower"] > -row["margin"])
@@ -74,9 +74,9 @@ def learnt(row: dict, side: str) -> bool:
 
 
 def passed(row: dict) -> bool:
-    """Whether the side that the estimate in a row of contrasts.csv favours passes its gate.
+    """Whether the side favoured by the estimate in a row of contrasts.csv passes its gate.
 
-    The column gate_passed is of the plus side.
+    The column gate_passed refers to the plus side.
     """
     side = favoured(row["metric"], 1 if row["mean"] > 0 else -1)
     if row["estimand"] == "level" or side == "plus":

@@ -1,7 +1,6 @@
-"""Metrics that are weighted sums of the cells of R, taken apart into the terms of single tasks.
+"""Metrics that are weighted sums of the cells of R, split into the terms of single tasks.
 
-What one task adds to a metric is needed to leave a task out, and to say how much of a metric's variance
-comes from the sample of its items.
+The terms serve to leave out a task, and to find how much of a metric's variance comes from the sample of items.
 """
 
 from functools import lru_cache
@@ -23,8 +22,8 @@ def weights(metric: str, T: int) -> np.ndarray:
 
 
 def terms(metric: str, R) -> np.ndarray:
-    """What the task in each position says of the metric: float[T], whose mean over tasks that say anything
-    is the metric; NaN for a task that says nothing, as the last one of forgetting."""
+    """The term of the task in each position: float[T]. Their mean over tasks that have one is the metric; NaN for a
+    task without a term, such as the last one for forgetting."""
     R = np.asarray(R, dtype=float)
     W = weights(metric, R.shape[1])
     counted = W.any(axis=0)

@@ -3,14 +3,14 @@
 from sparse_continual.statistics import matrices, metrics
 from sparse_continual.statistics.tables import METRICS
 
-CALIBRATED = "calibrated"  # raw scores of options whose prior has been taken out
+CALIBRATED = "calibrated"  # raw scores of options without their prior
 
 
 def metric_table(entries, base=(), secondary=None, calibrated=None):
     """One row per condition, block, part, metric and scale.
 
-    entries: matrices.of_stream; base: matrices.of_base; secondary: name -> table, of the secondary outcomes that the
-    study measures; calibrated: the matrices of calibrated.csv, None where the study has none.
+    entries: matrices.of_stream; base: matrices.of_base; secondary: name -> table of each secondary outcome that the
+    study measures; calibrated: the matrices of calibrated.csv, None if the study has none.
     """
     rows = []
     for entry in entries:

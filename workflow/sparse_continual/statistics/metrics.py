@@ -89,8 +89,8 @@ def check(R) -> np.ndarray:
         raise ValueError(f"R has shape {R.shape}, expected (T + 1, T) with the row before the stream first")
     if R.shape[1] < 2:
         raise UserError(
-            f"metrics: the stream has {R.shape[1]} task, and forgetting and transfer need at least 2; give"
-            " the stream more tasks"
+            f"metrics: the stream has {R.shape[1]} task, but forgetting and transfer need at least 2; add"
+            " tasks to the stream"
         )
     if np.isnan(R).any():
         after, column = np.argwhere(np.isnan(R))[0]
@@ -404,7 +404,7 @@ def _lost(R) -> np.ndarray:
 
 
 def _share(part, R) -> float:
-    """`part` as a share of what the tasks j < T gained in sum; NaN when that is nothing."""
+    """`part` as a share of the total gain of the tasks j < T; NaN if that is nothing."""
     gained = (np.diag(R[1:]) - R[0])[:-1].sum()
     return float(part / gained) if gained > 1e-12 else float("nan")
 

@@ -1,11 +1,11 @@
 """Tests and intervals for paired differences over blocks.
 
-The block is the unit of replication: every function takes one difference per block, never tasks or
-items. Intervals are t intervals, which keep their level from three blocks on where percentile and BCa
-bootstrap ones do not; the sign-flip test needs no normality and is the check on the t test; the
-bootstrap-t interval stands beside where differences are skewed, and equivalence is two one-sided tests.
+The block is the unit of replication: every function takes one difference per block, never tasks or items. Intervals are
+t intervals, which keep their level from three blocks on; percentile and BCa bootstrap intervals do not. The sign-flip
+test needs no normality and checks the t test. The bootstrap-t interval is for skewed differences, and equivalence is
+two one-sided tests.
 
-Every function raises ValueError for a value that is not finite: which blocks have no value is for its caller to say.
+Every function raises ValueError for a value that is not finite: callers decide which blocks have a value.
 """
 
 import math
@@ -14,18 +14,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-ENUMERATED = 20  # differences of which the sign-flip test counts all signs; each more doubles them
-DRAWS = 200_000  # random flips beyond: at p = .05 the standard error is .0005
+ENUMERATED = (
+    20  # most differences for which the sign-flip test counts all signs; each further one doubles them
+)
+DRAWS = 200_000  # random flips for more differences: at p = .05 the standard error is .0005
 AT_ONCE = 1_000_000  # signs in memory at once
 
 
 def _finite(values, what: str = "differences") -> list[float]:
     """`values` as plain floats, all of them finite."""
-    found = np.asarray(values, dtype=float).tolist()
-    wrong = [value for value in found if not math.isfinite(value)]
+    numbers = np.asarray(values, dtype=float).tolist()
+    wrong = [value for value in numbers if not math.isfinite(value)]
     if wrong:
-        raise ValueError(f"{what}: found {wrong[0]} among {len(found)} values, expected finite ones")
-    return found
+        raise ValueError(f"{what}: found {wrong[0]} among {len(numbers)} values, expected finite ones")
+    return numbers
 
 
 def constant(differences) -> bool:
@@ -47,7 +49,7 @@ def interval(differences, level: float) -> tuple[float, float]:
 def lower_bound(differences, level: float) -> float:
     """One-sided lower t bound of the mean at confidence 1 - level.
 
-    The mean itself where all differences are equal; NaN for one block.
+    The mean itself if all differences are equal; NaN for one block.
     """
     n, mean, error = _moments(differences)
     if not error > 0:  # 0 without variance, NaN for one block
@@ -58,8 +60,8 @@ def lower_bound(differences, level: float) -> float:
 def above(differences, bound: float) -> float:
     """One-sided p of the t test that the mean lies above `bound`.
 
-    It is below a level exactly where `lower_bound` at that level is above `bound`. 1 for one block; 0 or 1
-    where all differences are equal.
+    It is below a level exactly if `lower_bound` at that level is above `bound`. 1 for one block; 0 or 1 if all
+    differences are equal.
     """
     n, mean, error = _moments(differences)
     if not error > 0:
@@ -102,9 +104,9 @@ def skewed(differences) -> bool:
 def bootstrap_t(differences, level: float, seed: int = 0, resamples: int = 9999) -> tuple[float, float]:
     """Two-sided bootstrap-t (studentised) interval of the mean at confidence 1 - level.
 
-    (nan, nan) below five blocks, where it does not keep its level, and without variance. A resample
-    that drew one value only says nothing of the spread: it counts as infinitely far out, so the
-    interval may be open (-inf or inf) but is never too short. Equal arguments give equal intervals.
+    (nan, nan) below five blocks, where it does not keep its level, and without variance. A resample that drew only one
+    value has no spread: it counts as infinitely far out, so the interval may be open (-inf or inf) but is never too
+    short. Equal arguments give equal intervals.
     Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 12.5.
     """
     d = np.asarray(_finite(differences))
@@ -118,7 +120,9 @@ def bootstrap_t(differences, level: float, seed: int = 0, resamples: int = 9999)
     flat = variances <= 1e-12 * np.abs(x).max() ** 2
     t = means / np.sqrt(np.where(flat, 1.0, variances) / (n - 1))
     t[flat] = np.copysign(np.inf, means[flat])
-    tail = round(level / 2 * (resamples + 1))  # rank of the quantile of resamples + 1, so that both agree
+    tail = round(
+        level / 2 * (resamples + 1)
+    )  # rank of the quantile among resamples + 1, the same at both ends
     t = np.partition(t, (tail - 1, resamples - tail))
     _, mean, error = _moments(d)
     return float(mean - t[resamples - tail] * error), float(mean - t[tail - 1] * error)
@@ -134,7 +138,7 @@ def _resamples(n: int, seed: int, resamples: int) -> np.ndarray:
 def _moments(differences) -> tuple[int, float, float]:
     """(n, mean, standard error of the mean); the error is NaN for one block and 0 without variance.
 
-    On plain floats: for the few blocks of a study that is several times faster than on arrays.
+    Plain floats: for the few blocks of a study they are several times faster than arrays.
     """
     values = _finite(differences)
     n = len(values)
@@ -169,9 +173,9 @@ class SignFlip(NamedTuple):
 def sign_flip(differences, seed: int = 0) -> SignFlip:
     """The sign-flip test of the mean: exact up to ENUMERATED differences, by DRAWS random flips beyond.
 
-    Differences of zero cannot be flipped and so do not count. Random flips give p = (b + 1) / (DRAWS + 1), of which b
-    are at least as far from zero as the observed mean (Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010) 39);
-    equal arguments give equal p. `scipy.stats.monte_carlo_test` draws them: for 1,000 differences its
+    Differences of zero cannot be flipped and so do not count. Random flips give p = (b + 1) / (DRAWS + 1), where b of
+    them are at least as far from zero as the observed mean (Phipson and Smyth, Stat. Appl. Genet. Mol. Biol. 9 (2010)
+    39); equal arguments give equal p. `scipy.stats.monte_carlo_test` draws them: for 1,000 differences its
     `permutation_test` takes eight times as long for the same p (benchmarks/sign_flip.md).
     """
     d = np.asarray(_finite(differences))

@@ -1,11 +1,11 @@
 """What a planned number of blocks can and cannot detect.
 
-Power of the paired t test and of two one-sided t tests, for n independent differences with a normal
-spread. Both are integrals over the chi distribution of the sample SD, done numerically here: they hold
-from two blocks on and at any level, where the noncentral t of scipy 1.17 and with it the solver of
-statsmodels are wrong at n = 3 and 4 with small levels (4.3 SD for 5.7 at n = 3, level .05 / 3).
+Power of the paired t test and of two one-sided t tests, for n independent differences with a normal spread. Both are
+numerical integrals over the chi distribution of the sample SD, valid from two blocks on and at any level. The
+noncentral t of scipy 1.17, and with it the solver of statsmodels, is wrong at n = 3 and 4 with small levels (4.3 SD
+instead of 5.7 at n = 3, level .05 / 3).
 
-Effects, margins and SDs share one unit, that of the differences; `level` is the error rate of one test.
+Effects, margins and SDs have the unit of the differences; `level` is the error rate of one test.
 """
 
 import math
@@ -40,14 +40,14 @@ def tost_power(n: int, sd: float, margin: float, level: float, true: float = 0.0
     critical = -float(stdtrit(n - 1, level))
 
     def passes(s):
-        left = np.maximum(room - critical * s, 0)  # how far from 0 the mean may be, in standard errors
+        left = np.maximum(room - critical * s, 0)  # greatest distance of the mean from 0, in standard errors
         return ndtr(left - shift) - ndtr(-left - shift)
 
     return _expected(passes, n - 1, [(room - shift) / critical, room / critical])
 
 
 def gate_power(n: int, sd: float, margin: float, level: float) -> float:
-    """Power of the learning gate, a one-sided t test of "no less, up to `margin`" at `level`, where both learn alike.
+    """Power of the learning gate, a one-sided t test of "no less, up to `margin`" at `level`, for equal learning.
 
     NaN below two blocks or without an SD.
     """
@@ -64,9 +64,9 @@ def gate_power(n: int, sd: float, margin: float, level: float) -> float:
 def gated_tost_power(n: int, sd: float, margin: float, level: float, gate: tuple | None) -> float:
     """Power of a claim of equivalence: of its two tests, and of the learning gate on both sides.
 
-    gate: (SD of the difference in learning, its margin), None for a claim without a gate. True differences are 0; the
-    two differences are taken as independent, so the product is too low where they go together. NaN as `tost_power`;
-    differences in learning without any spread always pass.
+    gate: (SD of the difference in learning, its margin), None for a claim without a gate. True differences are 0. The
+    two differences are treated as independent, so the product is too low if they are positively related. NaN as
+    `tost_power`; differences in learning without any spread always pass.
     """
     passes = tost_power(n, sd, margin, level)
     return passes if gate is None or gate[0] == 0 else passes * tost_power(n, *gate, level)
@@ -90,7 +90,7 @@ def detectable(n: int, sd: float, level: float, power: float = 0.8) -> float:
 def blocks_for(effect: float, sd: float, level: float, power: float = 0.8) -> int | None:
     """Fewest blocks with which a two-sided t test at `level` finds `effect` with `power`.
 
-    None without an SD, and where 100,000 blocks do not suffice.
+    None without an SD, and if 100,000 blocks do not suffice.
     """
     if not sd > 0:
         return None
@@ -106,10 +106,10 @@ def blocks_for(effect: float, sd: float, level: float, power: float = 0.8) -> in
 
 
 def upper_sd(sd: float, n: int, confidence: float = 0.8) -> float:
-    """One-sided upper confidence limit of the SD of normal differences, of which n gave the sample SD `sd`.
+    """One-sided upper confidence limit of the SD of normal differences; the sample of n gave the SD `sd`.
 
-    By chi-square with n - 1 degrees of freedom; NaN below two. A study planned with a pilot's SD itself has too
-    little power in more than half of all cases: Browne, Statistics in Medicine 14 (1995) 1933.
+    By chi-square with n - 1 degrees of freedom; NaN below two. A study planned with the pilot's own SD has too little
+    power in more than half of all cases: Browne, Statistics in Medicine 14 (1995) 1933.
     """
     from scipy.special import chdtri
 
@@ -119,21 +119,20 @@ def upper_sd(sd: float, n: int, confidence: float = 0.8) -> float:
 
 
 def exact_reaches(n: int, level: float) -> bool:
-    """Whether the two-sided sign-flip test of n blocks can be significant at `level` at all."""
+    """Whether the two-sided sign-flip test of n blocks can be significant at `level`."""
     return smallest_p(n) < level
 
 
 def plan(
     n: int, sd: float, margin: float, effect: float, level: float, tests: int, gate: tuple | None = None
 ) -> dict:
-    """What n blocks can show of one of `tests` claims tested together at `level`.
+    """What n blocks can show about one of `tests` claims that are tested together at `level`.
 
-    gate: (SD of the difference in learning, its margin) where the claim has a learning gate. `detectable`,
-    `blocks_for_effect`, `tost_power` and `gate_power` are at level / tests: Holm's first step, which is the hardest.
-    `detectable` and `blocks_for_effect` are of the test alone: they hold where `gate_power`, NaN without a gate, is
-    near 1. `tost_power` counts the gate on both sides. `exact_reaches` is at `level`: the sign-flip test is
-    a condition of every claim and is never adjusted, so where it is false nothing can be shown, however many the
-    tests.
+    gate: (SD of the difference in learning, its margin) if the claim has a learning gate. `detectable`,
+    `blocks_for_effect`, `tost_power` and `gate_power` are at level / tests: Holm's first step, the hardest one.
+    `detectable` and `blocks_for_effect` are for the test alone: they hold if `gate_power` (NaN without a gate) is near
+    1. `tost_power` includes the gate on both sides. `exact_reaches` is at `level`: the sign-flip test is a condition of
+    every claim and is never adjusted, so if it is false nothing can be shown, for any number of tests.
     """
     each = level / tests
     return {

@@ -1,30 +1,29 @@
-"""Long streams: what a run still holds after t tasks, and whether its returns diminish.
+"""Long streams: what a run still knows after t tasks, and whether its returns diminish.
 
 Retained bits after task t, of the tasks trained by then, beyond what was known before the stream:
 
     K(t) = sum over j <= t of items_j (I(R[t,j]) - I(R[0,j]))
     I(s) = s log2(s / c) + (1 - s) log2((1 - s) / (1 - c)) where s > c, else 0
 
-I is what one answer tells of the right one, when right answers have the share s and guesses would have
-the chance c: the capacity of the symmetric channel over 1 / c answers, and the least information that
-such a score takes (Fano). A task that is known by heart holds log2(1 / c) bits an item. Why not the
-loss, as in the bits of Allen-Zhu and Li (arXiv 2404.05405): forgetting makes a model confidently wrong,
-and its loss then exceeds that of guessing while many answers are still right. Named parts of a task are
-added up, each with its own chance. Bits are of the answers to the test items, not of the weights: what
-answers items of several tasks counts in each. Sampling noise adds less than a bit a task.
+I is the information of one answer about the right one, if right answers have the share s and guesses would have the
+chance c: the capacity of the symmetric channel over 1 / c answers, and the least information that such a score needs
+(Fano). A task known by heart has log2(1 / c) bits an item. The loss (as in the bits of Allen-Zhu and Li, arXiv
+2404.05405) is not used, because forgetting makes a model confidently wrong: its loss then exceeds that of guessing
+while many answers are still right. Named parts of a task are added up, each with its own chance. Bits count answers to
+the test items, not weights: what answers items of several tasks counts in each. Sampling noise adds less than a bit a
+task.
 
-Returns diminish where less is held, or learnt, per task late in the stream than early. Per block, the
-least-squares slope of a cumulative curve over its last third against that over its first; per arm, the
-ratio of their means over blocks. The curves: K(t) itself, and the running sums of learning, R[t,t], and
-of plasticity, R[t,t] - R[t-1,t], what training on task t added. 1 is steady; an interval below 1 shows
-diminishing returns, one above 1 - d refutes a fall by more than d.
+Returns diminish if less is kept, or learnt, per task late in the stream than early. Per block, the least-squares slope
+of a cumulative curve over its last third is compared with that over its first; per arm, the ratio of their means over
+blocks. The curves are K(t) itself, and the running sums of learning, R[t,t], and of plasticity, R[t,t] - R[t-1,t], the
+gain from training on task t. 1 is steady; an interval below 1 shows diminishing returns, one above 1 - d refutes a fall
+by more than d.
 
-The interval of the ratio is Fieller's (J. R. Stat. Soc. B 16 (1954) 175): all r for which the t interval
-of (late - r early) over units holds 0. Its two ends err alike, 2.5 % each, where those of delta and
-jackknife intervals do not: their upper ends lie below the truth in up to 6 %, which would show
-diminishing returns where there are none (simulated in tests/statistics/test_retention.py; with
-exponentially skewed slopes none of the three keeps to 2.5 % at ten units). Where the early slope may be
-zero it is unbounded, and none is given.
+The interval of the ratio is Fieller's (J. R. Stat. Soc. B 16 (1954) 175): all r for which the t interval of (late - r
+early) over units contains 0. Its two ends have equal errors, 2.5 % each. Delta and jackknife intervals do not: their
+upper ends lie below the truth in up to 6 %, which would show diminishing returns where there are none (simulated in
+tests/statistics/test_retention.py; with exponentially skewed slopes none of the three keeps to 2.5 % at ten units). If
+the early slope may be zero, the interval is unbounded, and none is given.
 """
 
 import math
@@ -39,7 +38,7 @@ QUANTITIES = ("retained_bits", "learning", "plasticity")
 
 
 def information(score, chance):
-    """Bits that an answer tells of the right one, elementwise: I(s) above; 0 at or below chance."""
+    """Bits of information of an answer about the right one, elementwise: I(s) above; 0 at or below chance."""
     s, c = np.broadcast_arrays(np.asarray(score, dtype=float), np.asarray(chance, dtype=float))
     right, wrong = np.zeros(s.shape), np.zeros(s.shape)
     np.log2(s / c, out=right, where=s > c)
@@ -57,7 +56,7 @@ def retained(scores, items, chance) -> np.ndarray:
 def retention_table(scores):
     """K(t), learning and plasticity after every task of every run, from scores.csv as a DataFrame.
 
-    Where every task has named parts, bits are summed over them; else they are those of all items.
+    If every task has named parts, bits are summed over them; otherwise they are those of all items.
     """
     stream = scores[scores.position > 0]
     rows = []
@@ -89,7 +88,7 @@ def slopes(curve) -> tuple[float, float]:
 def ratio_interval(late, early, level: float) -> tuple[float, float]:
     """Fieller's interval of mean(late) / mean(early) at confidence 1 - level, from one pair per unit.
 
-    (nan, nan) for one unit, and where it is unbounded: the t interval of the mean of `early` holds 0.
+    (nan, nan) for one unit, and if it is unbounded: the t interval of the mean of `early` contains 0.
     """
     from scipy.special import stdtrit
 
@@ -110,15 +109,15 @@ def ratio_interval(late, early, level: float) -> tuple[float, float]:
 def slope_table(retention, level: float, bases: dict[str, str]):
     """Late over early slopes of every arm and quantity, with intervals over units.
 
-    Simultaneous ones hold for all arms of a quantity together (Bonferroni). Unit and averaging are
-    those of `contrasts.units`.
+    Simultaneous intervals hold for all arms of a quantity together (Bonferroni). Unit and averaging are those of
+    `contrasts.units`.
     """
     rows, arms = [], retention.condition.nunique()
-    for condition, own in retention.groupby("condition", sort=False):
-        runs = {block: run.sort_values("after") for block, run in own.groupby("block", sort=False)}
+    for condition, of_condition in retention.groupby("condition", sort=False):
+        runs = {block: run.sort_values("after") for block, run in of_condition.groupby("block", sort=False)}
         for quantity in QUANTITIES:
-            found = {block: slopes(_curve(run, quantity)) for block, run in runs.items()}
-            early, late = (rules.units({b: s[i] for b, s in found.items()}, bases)[0] for i in (0, 1))
+            by_block = {block: slopes(_curve(run, quantity)) for block, run in runs.items()}
+            early, late = (rules.units({b: s[i] for b, s in by_block.items()}, bases)[0] for i in (0, 1))
             rows.append((condition, quantity, *_ratio(late, early, level, arms)))
     return SLOPES.frame(rows)
 
@@ -130,18 +129,18 @@ def _ratio(late, early, level: float, arms: int) -> tuple:
         return len(early), *nothing, "fewer than three tasks: no thirds to compare"
     if early.mean() < 1e-12:
         return len(early), *nothing, "nothing was gained in the first third: no ratio"
-    own, wide = ratio_interval(late, early, level), ratio_interval(late, early, level / arms)
+    single, wide = ratio_interval(late, early, level), ratio_interval(late, early, level / arms)
     note = ""
     if len(early) == 1:
         note = "a single unit: no interval"
     elif paired.constant(late) and paired.constant(early):
-        own = wide = (math.nan, math.nan)
+        single = wide = (math.nan, math.nan)
         note = "no variance: the same slopes in all units, so no interval"
-    elif math.isnan(own[0]):
+    elif math.isnan(single[0]):
         note = "the early slope is not distinguished from zero: the interval of the ratio is unbounded"
     elif math.isnan(wide[0]):
         note = "the simultaneous interval is unbounded"
-    return len(early), float(late.mean() / early.mean()), *own, *wide, note
+    return len(early), float(late.mean() / early.mean()), *single, *wide, note
 
 
 def _curve(run, quantity: str) -> np.ndarray:
@@ -152,9 +151,9 @@ def _curve(run, quantity: str) -> np.ndarray:
 
 def _matrix(rows, column: str) -> np.ndarray:
     """(T + 1, T) of a column of one run and part."""
-    found = np.full((int(rows.position.max()) + 1, int(rows.position.max())), np.nan)
-    found[rows.after.to_numpy(), rows.position.to_numpy() - 1] = rows[column]
-    return found
+    matrix = np.full((int(rows.position.max()) + 1, int(rows.position.max())), np.nan)
+    matrix[rows.after.to_numpy(), rows.position.to_numpy() - 1] = rows[column]
+    return matrix
 
 
 def _held(part) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""What is left of a contrast when one block, one position or one task is left out.
+"""A contrast with one block, one position or one task left out.
 
-It shows how much hangs on a single one; it is no test, and none of these estimates is chosen over the
-first. Leaving a task or a position out changes the estimand: the mean is over the others.
+It shows how much the estimate depends on a single one. It is not a test, and none of these estimates replaces the
+first. Leaving out a task or a position changes the estimand: the mean is over the others.
 """
 
 import math
@@ -27,16 +27,16 @@ def sensitivity_table(entries, tasks: dict, contrasts: list[dict], level: float,
         for contrast in contrasts:
             if contrast["estimand"] == "load":
                 continue
-            for left_out, which, found in _left_out(terms, tasks, contrast):
-                if found:
-                    cells, _ = described(found, bases, level)
+            for left_out, which, by_block in _left_out(terms, tasks, contrast):
+                if by_block:
+                    cells, _ = described(by_block, bases, level)
                     shown = [cells[c] for c in ("n", "mean", "lower", "upper")]
                     rows.append((contrast["name"], contrast["estimand"], metric, left_out, which, *shown))
     return SENSITIVITY.frame(rows)
 
 
 def _left_out(terms: dict, tasks: dict, contrast: dict):
-    """(left_out, which, {block: difference}) of everything that can be left out."""
+    """(left_out, which, {block: difference}) for every block, position and task that can be left out."""
     arms = rules.arms(contrast)
     blocks = [block for condition, block in terms if condition == arms[0]]
     positions = range(1, 1 + max(len(terms[arms[0], block]) for block in blocks))
@@ -56,15 +56,15 @@ def _left_out(terms: dict, tasks: dict, contrast: dict):
 
 
 def _without(terms: dict, out) -> dict | None:
-    """The terms with those marked by `out(run)` undefined; None where that takes away nothing."""
+    """The terms with those marked by `out(run)` undefined; None if none of them had a value."""
     marked = {run: out(run) for run in terms}
-    if not any(np.any(marked[run] & ~np.isnan(own)) for run, own in terms.items()):
+    if not any(np.any(marked[run] & ~np.isnan(of_run)) for run, of_run in terms.items()):
         return None
-    return {run: np.where(marked[run], np.nan, own) for run, own in terms.items()}
+    return {run: np.where(marked[run], np.nan, of_run) for run, of_run in terms.items()}
 
 
 def _differences(terms: dict, contrast: dict, blocks: list[str]) -> dict[str, float]:
-    """block -> difference of the means of the arms' terms; blocks in which nothing is left are left out."""
+    """block -> difference of the means of the arms' terms; blocks without remaining terms are left out."""
     values = {arm: {block: _mean(terms[arm, block]) for block in blocks} for arm in rules.arms(contrast)}
     return rules.differences(values, contrast["plus"], contrast["minus"])
 

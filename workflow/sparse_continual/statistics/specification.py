@@ -1,9 +1,9 @@
 """The specification curve: a contrast under every secondary choice that could have been made instead.
 
-Metric (forgetting as a difference, as a share of what was gained, from the best score), scale (raw,
-chance-corrected, bits), part of the items, and mean or median over units. Exploratory: it shows whether
-a sign hangs on a choice. One row is the primary choice; none of the others is tested, and they are not
-independent. Steegen et al. 2016, Perspectives on Psychological Science 11(5), 702-712.
+Metric (forgetting as a difference, as a share of the gain, from the best score), scale (raw, chance-corrected, bits),
+part of the items, and mean or median over units. Exploratory: it shows whether a sign depends on a choice. One row is
+the primary choice; the others are not tested, and they are not independent. Steegen et al. 2016, Perspectives on
+Psychological Science 11(5), 702-712.
 """
 
 import math
@@ -18,7 +18,7 @@ METRICS = ("forgetting", "fraction_lost", "forgetting_max")
 
 
 def specification_table(indexed: dict, contrasts: list[dict], level: float, bases: dict[str, str]):
-    """One row per contrast and combination of choices; `mean` is the estimate, a median where it says so.
+    """One row per contrast and combination of choices; `mean` is a mean or a median, as the column `estimator` says.
 
     indexed: metrics by `compare.index`. Levels and load contrasts are left out.
     """
@@ -30,8 +30,8 @@ def specification_table(indexed: dict, contrasts: list[dict], level: float, base
         for metric in METRICS:
             for scale in metrics.SCALES:
                 for part in parts:
-                    found = compare.differences(indexed, contrast, metric, scale, part)
-                    units = rules.units(found, bases)[0]
+                    by_block = compare.differences(indexed, contrast, metric, scale, part)
+                    units = rules.units(by_block, bases)[0]
                     for estimator, (value, interval) in _ESTIMATORS.items() if len(units) else ():
                         primary = (metric, scale, part, estimator) == ("forgetting", "raw", "all", "mean")
                         rows.append(

@@ -16,16 +16,16 @@ def summary_table(values, level: float, bases: dict[str, str]):
     keys = ["condition", "part", "metric", "scale"]
     rows = []
     for key, group in values.groupby(keys, sort=False):
-        own = dict(zip(group.block, group.value, strict=True))
-        found = {block: value for block, value in own.items() if not math.isnan(value)}
-        cells, _ = described(found, bases, level)
-        rows.append((*key, *cells.values(), note(found, len(own), bases)))
+        by_block = dict(zip(group.block, group.value, strict=True))
+        defined = {block: value for block, value in by_block.items() if not math.isnan(value)}
+        cells, _ = described(defined, bases, level)
+        rows.append((*key, *cells.values(), note(defined, len(by_block), bases)))
     return SUMMARY.frame(rows)
 
 
-def described(found: dict[str, float], bases: dict[str, str], level: float) -> tuple[dict, str]:
-    """({n, mean, sd, lower, upper}, unit) of one value per block; NaN where a cell is not defined."""
-    units, unit = contrasts.units(found, bases)
+def described(by_block: dict[str, float], bases: dict[str, str], level: float) -> tuple[dict, str]:
+    """({n, mean, sd, lower, upper}, unit) of one value per block; NaN for an undefined cell."""
+    units, unit = contrasts.units(by_block, bases)
     return describe(units, level), unit
 
 
@@ -38,15 +38,15 @@ def describe(units, level: float) -> dict:
     return {"n": n, "mean": mean, "sd": sd, "lower": lower, "upper": upper}
 
 
-def note(found: dict[str, float], blocks: int, bases: dict[str, str]) -> str:
-    """What a reader must know about an interval that is empty, or that leaves blocks out.
+def note(defined: dict[str, float], blocks: int, bases: dict[str, str]) -> str:
+    """Why an interval is empty, or which blocks it leaves out.
 
     found: the defined values by block; blocks: how many blocks there are.
     """
-    values, unit = contrasts.units(found, bases)
+    values, unit = contrasts.units(defined, bases)
     notes = []
-    if len(found) < blocks:
-        notes.append(f"not defined in {blocks - len(found)} of {blocks} blocks")
+    if len(defined) < blocks:
+        notes.append(f"not defined in {blocks - len(defined)} of {blocks} blocks")
     if len(values) == 1:
         notes.append(f"a single {unit}: no interval and no test")
     elif len(values) and paired.constant(values):

@@ -15,9 +15,8 @@ SCALE = Column(
     "scale",
     text=True,
     en=(
-        "raw; corrected: (score - chance) / (ceiling - chance) before the metric is taken; bits: "
-        "of minus the loss, in bits per answer token; calibrated: raw, of options with their "
-        "prior taken out"
+        "raw; corrected: of (score - chance) / (ceiling - chance); bits: of minus the loss, in bits per answer "
+        "token; calibrated: raw, of options without their prior"
     ),
     zh=(
         "raw 原始；corrected 在计算指标之前取（得分 − 机遇）/（上限 − 机遇）；bits 为损失相反"
@@ -80,7 +79,7 @@ RAW_METRIC = Column("metric", text=True, en="name of the metric, on raw scores",
 UNITS = Column("n", en="number of units", zh="单位数")
 TOST_POWER = Column(
     "tost_power",
-    en="chance that equivalence is shown when there is no difference, in learning neither",
+    en="chance that equivalence is shown if the true differences are 0, in learning too",
     zh="没有差异、学习也无差异时等效得到证实的概率",
 )
 STREAM = Column("stream", text=True, en="name of the stream", zh="任务流名")
@@ -104,7 +103,7 @@ DIFFERENCES = Table(
         Column(
             "difference",
             en=(
-                "sum of the plus conditions less sum of the minus conditions in this block; of a load "
+                "sum of the plus conditions minus sum of the minus conditions in this block; of a load "
                 "contrast, on this stream alone"
             ),
             zh="该区组中正侧条件之和减去负侧条件之和；对负荷对比，只就此任务流而言",
@@ -160,16 +159,13 @@ CONTRASTS = Table(
         Column("df", en="its degrees of freedom", zh="其自由度"),
         Column(
             "p",
-            en=(
-                "two-sided p of the t test, adjusted for nothing; of the sign-flip test where there is "
-                "no variance"
-            ),
+            en=("two-sided p of the t test, not adjusted; without variance, of the sign-flip test"),
             zh="t 检验的双侧 p 值，未作任何校正；没有变异时为符号翻转检验的 p 值",
         ),
         Column("p_source", text=True, en="which of the two tests p is from", zh="p 值来自哪一检验"),
         Column(
             "sign_flip_p",
-            en="two-sided p of the sign-flip test, adjusted for nothing",
+            en="two-sided p of the sign-flip test, not adjusted",
             zh="符号翻转检验的双侧 p 值，未作任何校正",
         ),
         SIGN_FLIP_ERROR,
@@ -222,7 +218,7 @@ FLAGS = Table(
         PART,
         Column(
             "value",
-            en="score less chance; of a collapse the share of tasks; of a cap the steps",
+            en="score minus chance; of a collapse the share of tasks; of a cap the steps",
             zh="得分减去机遇；collapse 为任务的比例，cap 为步数",
         ),
     ),
@@ -319,7 +315,7 @@ COMPONENTS = Table(
             "component",
             text=True,
             en=(
-                "block: spread over blocks, all else included; items: the sample of test items; repeat: "
+                "block: spread over blocks, all sources included; items: the sample of test items; repeat: "
                 "one run made twice; in the mixed model base, block, residual (condition x block) and "
                 "condition"
             ),

@@ -13,7 +13,7 @@ SOURCES = "streams.sources"
 def build_stream(settings: dict, seed: int, tokenizer, folder) -> list[Task]:
     """Build the tasks of the stream {source, ...} and save them below `folder`.
 
-    Raises UserError for the source's mistakes and for a task with an empty split.
+    Raises UserError for mistakes that the source finds, and for a task with an empty split.
     """
     source = registry.load(SOURCES, settings["source"])
     tasks = source.build(settings, seed, tokenizer)
@@ -26,8 +26,8 @@ def build_stream(settings: dict, seed: int, tokenizer, folder) -> list[Task]:
 def build_mixture(mixture: list[dict], seed: int, tokenizer, folder) -> list[Task]:
     """Build and save one task per entry of a base's mixture [{source, share, ...}].
 
-    Training splits are what the base is trained on (`batches.mixture_rows` draws from them by share),
-    test splits measure its retention. One entry's task is called "base", several are "base_<source>".
+    The base trains on the training splits (`batches.mixture_rows` draws from them by share); the test splits measure
+    its retention. One entry's task is called "base"; several are called "base_<source>".
     """
     tasks = []
     for entry in mixture:
@@ -36,18 +36,18 @@ def build_mixture(mixture: list[dict], seed: int, tokenizer, folder) -> list[Tas
         tasks.append(task)
     refuse_empty(tasks)
     if len(tasks) > 1:
-        seen = Counter()
+        sources = Counter()
         for task, entry in zip(tasks, mixture, strict=True):
-            seen[entry["source"]] += 1
-            again = f"_{seen[entry['source']]}" if seen[entry["source"]] > 1 else ""
+            sources[entry["source"]] += 1
+            again = f"_{sources[entry['source']]}" if sources[entry["source"]] > 1 else ""
             task.name = f"base_{entry['source']}{again}"
     save_tasks(folder, tasks)
     return tasks
 
 
 def _note_start(tasks: list[Task], tokenizer, settings: dict) -> None:
-    """Write into the facts what rows begin with, and what the tokenizer would put behind a text: `start` and
-    `left_out_end`, lists of tokens. Not for generated vocabularies, of which all of this is known."""
+    """Record in the facts how rows begin, and which tokens the tokenizer would add at the end: `start` and
+    `left_out_end`, lists of tokens. Not for generated vocabularies, where these are known."""
     if generated(tokenizer):
         return
     start, end = start_of(tokenizer, settings.get("start_token", "auto")), added(tokenizer)[1]
@@ -62,5 +62,5 @@ def refuse_empty(tasks: list[Task]) -> None:
         for split in SPLITS:
             if not len(getattr(task, split)):
                 raise UserError(
-                    f"task {task.name}: its {split} split is empty; give it items, or a larger max_tokens"
+                    f"task {task.name}: its {split} split is empty; add items, or use a larger max_tokens"
                 )

@@ -1,6 +1,6 @@
-"""Calibration sequences: what a model reads while its weights are weighed. Never test data.
+"""Calibration sequences: text the model is run on to compute pruning scores. Never test data.
 
-Torch is imported inside: the settings' schema below is read at every start.
+Torch is imported inside functions, because every start reads the schema below.
 """
 
 import hashlib
@@ -13,32 +13,32 @@ SCHEMA = {
     "type": "object",
     "additionalProperties": False,
     "default": {},
-    "description": "what the model reads while its weights are weighed",
+    "description": "text the model is run on to compute pruning scores",
     "properties": {
         "files": {
             "type": "array",
             "minItems": 1,
             "items": {"type": "string"},
-            "description": "plain text files in UTF-8, ~ is the home; without them, training rows of the base's "
-            "mixture, or text that a base without a mixture writes itself",
+            "description": "plain text files in UTF-8, ~ is the home; without files, training rows of the base's "
+            "mixture, or text that a base without a mixture generates itself",
         },
-        "sequences": {"type": "integer", "minimum": 1, "default": 128, "description": "rows that are read"},
+        "sequences": {"type": "integer", "minimum": 1, "default": 128, "description": "number of rows"},
         "tokens": {
             "type": "integer",
             "minimum": 2,
             "default": 512,
-            "description": "length of a window of files, or of a text that the model writes",
+            "description": "length of a window of the files, or of a generated text",
         },
     },
 }
 
 
-# where only the allocation makes a model read, there are no settings
+# for topologies without these settings: only their allocation reads text
 DEFAULTS = {key: member["default"] for key, member in SCHEMA["properties"].items() if "default" in member}
 
 
 def check(settings: dict) -> None:
-    """Raise UserError for a file of the calibration settings that is not there."""
+    """Raise UserError for a missing file of the calibration settings."""
     for name in settings.get("files", ()):
         if not given_path(name).is_file():
             raise UserError(f"calibration file {name}: no such file; correct `calibration.files`")
@@ -47,26 +47,25 @@ def check(settings: dict) -> None:
 def rows_of_files(settings: dict, tokenizer, seed: int):
     """int64[sequences, tokens]: different random windows of the files, drawn by `seed`.
 
-    Each file is one document, tokenised without special tokens; every window of every document is
-    equally likely.
+    Each file is one document, tokenised without special tokens. All windows of all documents are equally likely.
 
-    Raises UserError when the files hold fewer windows than asked for, or are not UTF-8 text.
+    Raises UserError if the files hold too few windows, or are not UTF-8 text.
     """
     import numpy as np
     import torch
 
     check(settings)
-    tokens, wanted = settings["tokens"], settings["sequences"]
+    tokens, sequences = settings["tokens"], settings["sequences"]
     documents = [_encode(name, tokenizer) for name in settings["files"]]
     windows = [max(0, len(document) - tokens + 1) for document in documents]
-    if sum(windows) < wanted:
+    if sum(windows) < sequences:
         longest = max(len(document) for document in documents)
         raise UserError(
             f"calibration files {', '.join(settings['files'])}: {sum(windows)} different windows of "
-            f"{tokens} tokens (the longest file has {longest} tokens), expected at least {wanted}; give "
-            "longer text, or fewer `sequences` or `tokens`"
+            f"{tokens} tokens (the longest file has {longest} tokens), expected at least {sequences}; use longer "
+            "text, or fewer `sequences` or `tokens`"
         )
-    chosen = np.random.default_rng(seed).choice(sum(windows), size=wanted, replace=False)
+    chosen = np.random.default_rng(seed).choice(sum(windows), size=sequences, replace=False)
     ends = np.cumsum(windows)
     rows = []
     for place in chosen:
@@ -77,7 +76,7 @@ def rows_of_files(settings: dict, tokenizer, seed: int):
 
 
 def _encode(name: str, tokenizer):
-    """int64 token ids of a text file, marks of control tokens read as plain text."""
+    """int64 token ids of a text file; marks of control tokens are read as plain text."""
     import numpy as np
 
     text, marks = read_plain(given_path(name)), marks_of(tokenizer)
@@ -109,13 +108,13 @@ def rows_of_split(split, sequences: int, seed: int) -> list:
 
 
 def rows_of_model(model, sequences: int, tokens: int, seed: int):
-    """int64[sequences, tokens]: texts that `model` writes itself from its first token, sampled at temperature 1.
+    """int64[sequences, tokens]: texts that `model` generates from its first token, sampled at temperature 1.
 
-    For a published model whose training text is not at hand: text of the kind that it was trained on. The end tokens of
-    the model's config are not drawn, so that no text ends early. The model's generation config (penalties, cuts of the
-    distribution, lengths, beams, caches) is made for another purpose and is not used.
+    For a published model without available training text: text of the kind that it was trained on. The end tokens of
+    the model's config are never drawn, so that no text ends early. The model's generation config (penalties, cuts of
+    the distribution, lengths, beams, caches) serves another purpose and is not used.
 
-    Raises UserError when the model names no first token, or one that it has no embedding for.
+    Raises UserError if the model names no first token, or one without an embedding.
     """
     import torch
     from transformers import GenerationConfig
@@ -123,17 +122,17 @@ def rows_of_model(model, sequences: int, tokens: int, seed: int):
     first = getattr(model.config, "bos_token_id", None)
     if first is None:
         raise UserError(
-            "calibration: the model's config names no bos_token_id to write from; give `calibration.files`"
+            "calibration: the model's config names no bos_token_id to start from; set `calibration.files`"
         )
     known = model.get_input_embeddings().weight.shape[0]
     if not 0 <= first < known:
         raise UserError(
-            f"calibration: the model's config names bos_token_id {first} to write from, its embedding has {known} "
-            "rows; correct config.json, or give `calibration.files`"
+            f"calibration: the model's config names bos_token_id {first} to start from, but its embedding has {known} "
+            "rows; correct config.json, or set `calibration.files`"
         )
     torch.manual_seed(seed)
     start = torch.full((sequences, 1), first, device=model.device)
-    wanted = GenerationConfig(
+    config = GenerationConfig(
         do_sample=True,
         temperature=1.0,
         top_k=0,
@@ -146,14 +145,14 @@ def rows_of_model(model, sequences: int, tokens: int, seed: int):
         eos_token_id=getattr(model.config, "eos_token_id", None),
         pad_token_id=first,
     )
-    own = model.generation_config
-    model.generation_config = GenerationConfig()  # transformers fills what is not given from the model's own
-    try:  # by the class: a `generate` of the model's repository would hang on the instance
+    model_config = model.generation_config
+    model.generation_config = GenerationConfig()  # transformers fills missing options from the model's own
+    try:  # through the class: a `generate` of the model's repository would be set on the instance
         return type(model).generate(
-            model, start, attention_mask=torch.ones_like(start), generation_config=wanted
+            model, start, attention_mask=torch.ones_like(start), generation_config=config
         )
     finally:
-        model.generation_config = own
+        model.generation_config = model_config
 
 
 def digest(rows) -> str:

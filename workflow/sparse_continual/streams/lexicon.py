@@ -1,7 +1,7 @@
-"""The one word-level vocabulary of every generated source, so that bases and streams understand each other.
+"""The word-level vocabulary of every generated source, so that bases and streams share one vocabulary.
 
-Each word is one token. Names, values, employers and symbols are pools from which sources draw;
-`GLUE` holds the remaining words of the sources' own sentences.
+Each word is one token. Names, values, employers and symbols are pools for the sources; `GLUE` holds the remaining words
+of the sources' own sentences.
 """
 
 from dataclasses import dataclass
@@ -64,8 +64,8 @@ def vocabulary() -> list[str]:
 
 @dataclass
 class Words:
-    """The vocabulary as far as `encode.Encoder` needs a tokenizer: importing transformers would take longer
-    than building a stream. A token per word between spaces, none added by itself."""
+    """The vocabulary with the part of a tokenizer's interface that `encode.Encoder` needs: importing transformers would
+    take longer than building a stream. One token per word between spaces; nothing is added."""
 
     backend: object  # tokenizers.Tokenizer
     bos_token_id: int = SPECIAL.index("<s>")
@@ -78,7 +78,7 @@ class Words:
 
     def __call__(self, texts: list[str], split_special_tokens: bool = False, **_) -> dict:
         self.backend.encode_special_tokens = split_special_tokens
-        return {"input_ids": [found.ids for found in self.backend.encode_batch_fast(texts)]}
+        return {"input_ids": [encoding.ids for encoding in self.backend.encode_batch_fast(texts)]}
 
 
 @lru_cache(maxsize=1)
@@ -96,7 +96,7 @@ def words() -> Words:
 
 @lru_cache(maxsize=1)
 def tokenizer():
-    """The same as a transformers.PreTrainedTokenizerFast, to be saved with a model."""
+    """The same vocabulary as a transformers.PreTrainedTokenizerFast, to save with a model."""
     from transformers import PreTrainedTokenizerFast
 
     pad, bos, eos, unknown = SPECIAL

@@ -1,14 +1,15 @@
-"""A base's own mixture, built by the streams' stage, as what the base is trained on."""
+"""Load a base's own mixture, which the streams' stage built, for training."""
 
 from sparse_continual.integrity import read_manifest
 from sparse_continual.streams.tasks import Split, load_tasks
 
 
 def load_mixture(manifest) -> list[tuple[float, Split]]:
-    """[(share, training Split)] of the mixture at `manifest`; [] for None, where a base declares none."""
+    """[(share, training Split)] of the mixture at `manifest`; [] for None, if a base declares none."""
     if manifest is None:
         return []
-    made = read_manifest(manifest)
+    content = read_manifest(manifest)
     return [
-        (share, task.train) for share, task in zip(made["shares"], load_tasks(made["folder"]), strict=True)
+        (share, task.train)
+        for share, task in zip(content["shares"], load_tasks(content["folder"]), strict=True)
     ]

@@ -1,9 +1,9 @@
 """Balanced task orders: Williams squares, drawn before any run.
 
-Within one round of T blocks (2T for odd T) every task stands once (twice) at every position and
-follows every other task once (twice). Each round gets its own random naming of the tasks and its
-own order of the square's rows, so a study that stops within a round is a random part of a balanced
-one. A block's order depends on nothing but (tasks, seed, number): adding blocks changes none before.
+Within one round of T blocks (2T for odd T) every task is once (twice) at every position and follows every other task
+once (twice). Each round has its own random naming of the tasks and its own order of the square's rows, so a study that
+stops within a round is a random part of a balanced one. A block's order depends only on (tasks, seed, number): adding
+blocks changes none before.
 
 Source: Williams, E. J. (1949), Australian Journal of Scientific Research A 2, 149-168.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from sparse_continual.identity import seed_of
 
-TUNING, PILOT = "tuning-", "pilot-"  # blocks whose orders and seeds are drawn apart from the study's own
+TUNING, PILOT = "tuning-", "pilot-"  # prefixes of blocks with orders and seeds of their own
 
 
 def williams(count: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 A source is one file in `streams/sources`, named as the config names it. It has
 
-- a docstring: what the items are, how they are split, chance and ceiling, settings, limits;
+- a docstring: the items, their splits, chance and ceiling, settings, limits;
 - `SCHEMA`, the JSON schema of its settings without `source`, `share` and `start_token`;
 - `SOURCE = Source(...)` as its last statement.
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 
 def _nothing_to_check(settings: dict, role: str = "stream") -> None:
-    """The schema says everything."""
+    """Do nothing: the schema checks everything."""
 
 
 def _no_files(settings: dict) -> dict:
@@ -31,7 +31,7 @@ class Source:
 
     task_names(settings) -> names of the stream's tasks, in their own order.
     sizes(settings, role="stream") -> upper bounds for a task, for the plan: `train_items`, `test_items`, `row_tokens`
-        (tokens of a row), `answer_tokens`; and, if it is known, `bits`: how much all tasks ask a model to store.
+        (tokens of a row), `answer_tokens`; and, if known, `bits`: the bits that all tasks ask a model to store.
     build(settings, seed, tokenizer, role="stream") -> list of `tasks.Task`; for role `base` of exactly one.
     check(settings, role="stream"): raises UserError for mistakes that the schema cannot see. Default: there are none.
     fingerprint(settings) -> name -> digest of the files that the source reads. They are part of a stream's name in the

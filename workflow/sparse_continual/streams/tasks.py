@@ -1,4 +1,4 @@
-"""What a task is, on disk and in memory: token rows, and which part of each is predicted and counted."""
+"""A task on disk and in memory: token rows, and the part of each row that is predicted and counted."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,15 +10,15 @@ from sparse_continual.files import read_json, write, write_json
 from sparse_continual.registry import nearest
 
 SPLITS = ("train", "validation", "test")
-# facts of a task about what was done to its items: cut, dropped as too long, left out because they have no gold
-# label; marks of control tokens that were read as plain text, and those that stayed control tokens
+# facts of a task about its items: cut, dropped as too long, left out without a gold label; marks of control tokens that
+# were read as plain text, and those that stayed control tokens
 HANDLING = ("cut", "dropped", "unlabelled", "marks", "control")
-NARROW = 127  # up to so many parts, their numbers are stored as int8
+NARROW = 127  # most parts whose numbers are stored as int8
 
 
 @dataclass(eq=False)
 class Split:
-    """Rows of tokens, laid end to end, grouped into items.
+    """Rows of tokens, end to end, grouped into items.
 
     tokens  int32[total]   all rows, one after the other
     starts  int64[rows+1]  row i is tokens[starts[i]:starts[i+1]]
@@ -89,13 +89,13 @@ class Task:
     """One task of a stream, or the retention task of a base.
 
     kind: how an item is judged.
-      exact    right when every answer token is the most probable one (teacher forcing)
-      options  right when its right row has the highest mean log-probability of answer tokens, 1 / k right when k rows
-             share it; the rows of an item are equally many in all items and share their tokens before `answers`
+      exact    right if every answer token is the most probable one (teacher forcing)
+      options  right if its right row has the highest mean log-probability of answer tokens, 1 / k right if k rows
+             share it; all items have the same number of rows, and rows of an item share their tokens before `answers`
       tokens   the share of the row's tokens from `answers` on that are the most probable ones
     Training splits have one row per item: the right one.
-    parts: list of {name, chance, ceiling}; a task of one kind of item has the one part "all".
-    facts: what is known about the task: entropy, bits to store, and what was done to its items or text (HANDLING).
+    parts: list of {name, chance, ceiling}; a task with one kind of item has the one part "all".
+    facts: known facts of the task: entropy, bits to store, and the handling of its items or text (HANDLING).
     """
 
     name: str
@@ -113,7 +113,7 @@ class Task:
 
     @property
     def ceiling(self) -> float:
-        """Best score that can be reached, weighted by the items of the test split."""
+        """Best possible score, weighted by the items of the test split."""
         return self._over_test("ceiling")
 
     def _over_test(self, key: str) -> float:
@@ -121,14 +121,14 @@ class Task:
 
 
 def whole(chance: float, ceiling: float = 1.0) -> list[dict]:
-    """The parts of a task that has one kind of item."""
+    """The parts of a task with one kind of item."""
     return [{"name": "all", "chance": chance, "ceiling": ceiling}]
 
 
 def merged(tasks: list[Task]) -> Task:
-    """One task "base" of all items of `tasks`, which are of one kind and have one part each: its parts.
+    """One task "base" of all items of `tasks`, which become its parts; they have one kind and one part each.
 
-    Of facts it has the sums of counts of HANDLING.
+    Its facts are the sums of the counts in HANDLING.
     """
     parts = [{**task.parts[0], "name": task.name} for task in tasks]
     splits = {split: concatenate([getattr(task, split) for task in tasks]) for split in SPLITS}
@@ -157,7 +157,7 @@ def save_tasks(folder, tasks: list[Task]) -> None:
 def load_tasks(folder, names: list[str] | None = None) -> list[Task]:
     """The tasks called `names`, in that order; all in their stored order when `names` is None.
 
-    Raises UserError naming the folder for a task that it does not hold.
+    Raises UserError naming the folder for a missing task.
     """
     stored = {entry["name"]: entry for entry in read_json(Path(folder) / "tasks.json")}
     tasks = []
@@ -179,7 +179,7 @@ def _load_split(path: Path) -> Split:
     split.parts = split.parts.astype(np.int32)
     if split.parts.min(initial=0) < 0:
         raise UserError(
-            f"{path}: part numbers wrap, because an older version stored more than {NARROW} parts as int8; delete the "
-            "folder of this stream and rerun"
+            f"{path}: part numbers overflow, because an older version stored more than {NARROW} parts as int8; "
+            "delete the folder of this stream and rerun"
         )
     return split

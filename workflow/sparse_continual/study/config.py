@@ -1,8 +1,7 @@
-"""The configuration: checked whole, one line per mistake, with every default filled in.
+"""The configuration: checked as a whole, one line per mistake, with every default filled in.
 
-The shape of the file is `schemas/config.schema.yaml`; keys of one source, method, kind or
-figure are checked against the `SCHEMA` of its own module. Nothing heavy is imported here: this runs
-at every start.
+`schemas/config.schema.yaml` describes the file; keys of one source, method, kind or figure are checked against the
+`SCHEMA` of its own module. Nothing heavy is imported here, because this runs at every start.
 """
 
 import math
@@ -29,15 +28,14 @@ VARIANTS = {
     "mechanisms": ("runs.mechanisms", "kind", ()),
     "streams": ("streams.sources", "source", ("start_token",)),
 }
-COMMON = ("source", "share", "start_token")  # keys of a mixture's entry that are not its source's own
+COMMON = ("source", "share", "start_token")  # keys of a mixture's entry that do not belong to its source
 STORE = "store"  # results/store is shared by all studies
 
 
 def checked(config: dict) -> dict:
     """A copy of `config` with defaults filled in.
 
-    Raises ConfigError with one line for each unknown key, wrong type, value out of range and name
-    that refers to nothing.
+    Raises ConfigError with one line for each unknown key, wrong type, value out of range and unknown name.
     """
     schema = schema_named("config")
     config = _plain(config)
@@ -53,7 +51,7 @@ def checked(config: dict) -> dict:
 
 
 def merged(paths, overrides=None) -> dict:
-    """The config of the files at `paths`, each changing those before it, and of `overrides`, which change them all.
+    """The config of the files at `paths`, each overriding those before it, and of `overrides`, which override all.
 
     Dictionaries are merged key by key; everything else is replaced whole.
 
@@ -63,19 +61,20 @@ def merged(paths, overrides=None) -> dict:
 
     config = {}
     for path in paths:
-        found = read_yaml(path)
-        if not isinstance(found, dict):
-            raise UserError(f"{path}: found no keys, expected those of config.yaml that it changes")
-        update_config(config, found)
+        content = read_yaml(path)
+        if not isinstance(content, dict):
+            raise UserError(f"{path}: found no keys, expected the keys of config.yaml that it overrides")
+        update_config(config, content)
     update_config(config, overrides or {})
     return config
 
 
 def _plain(value):
-    """A copy of what YAML read, with integral floats as integers: `1.0e+3` where 1000 is meant.
+    """A copy of what YAML read, with integral floats as integers, because `1.0e+3` means 1000.
 
-    Snakemake (in `--config`) and programs that rewrite YAML make true of the key `on`: `match: {to: ..., on: nonzeros}`
-    means the word. A key set to null is left out, which is how an overlay removes one: files are merged key by key.
+    Snakemake (in `--config`) and programs that rewrite YAML turn the key `on` into true: `match: {to: ..., on:
+    nonzeros}` means the word. A key set to null is dropped: this is how an overlay removes a key, because files are
+    merged key by key.
     """
     if isinstance(value, dict):
         kept = {key: member for key, member in value.items() if member is not None}
@@ -88,9 +87,9 @@ def _plain(value):
 
 
 def _name_published(config: dict) -> list[str]:
-    """Write `source: published` and `registry` into the bases that are entries of the registry of published
-    checkpoints: those that name one, and by `dense_of` those that another of these was pruned from. In place;
-    what is no mapping or text is left to the schema.
+    """Write `source: published` and `registry` into bases that are entries of the registry of published checkpoints:
+    those that name an entry, and with `dense_of` those from which another of these was pruned. In place; the schema
+    checks everything that is not a mapping or a text.
     """
     bases = config.get("bases")
     bases = bases if isinstance(bases, dict) else {}
@@ -114,12 +113,12 @@ def _name_published(config: dict) -> list[str]:
 
 
 def _dense_of(base: dict, named: dict) -> str:
-    """Name in the registry of the dense counterpart of the base that `base` names; `named`: base -> its entry."""
+    """Name in the registry of the dense counterpart of `base`; `named`: base -> its entry."""
     from sparse_continual.bases.published import entry
 
     other = base["dense_of"]
     if "registry" in base:
-        raise UserError("expected without registry, which names an entry itself; drop one of the two")
+        raise UserError("expected without registry, which names an entry itself; remove one of the two")
     if other not in named:
         raise UserError(
             f"found {other!r}, expected the name of a base that has a registry{registry.nearest(other, named)}"
@@ -133,7 +132,7 @@ def _dense_of(base: dict, named: dict) -> str:
 
 
 def _check_numbers(where: str, value) -> list[str]:
-    """Numbers that no range refuses, because nothing compares with them."""
+    """Numbers without a range check, such as NaN, because no comparison refuses them."""
     if isinstance(value, dict):
         return [line for key, v in value.items() for line in _check_numbers(f"{where}.{key}", v)]
     if isinstance(value, list):
@@ -146,7 +145,7 @@ def _check_numbers(where: str, value) -> list[str]:
 def _check_variant(where: str, entry: dict, package: str, name: str, common: tuple = ()) -> list[str]:
     """Mistakes of `entry` against the variant `name` of `package`; defaults are filled in place.
 
-    common: keys of `entry` that are not the variant's own, and were checked before.
+    common: keys of `entry` that do not belong to the variant, and were checked before.
     """
     try:
         schema = registry.schema(package, name)
@@ -169,9 +168,8 @@ def _check_variants(section: str, config: dict) -> list[str]:
 
 def _check_figures(config: dict) -> list[str]:
     sections = config["figures"].items()
-    return [
-        line for name, own in sections for line in _check_variant(f"figures.{name}", own, "figures", name)
-    ]
+    checks = (_check_variant(f"figures.{name}", settings, "figures", name) for name, settings in sections)
+    return [line for lines in checks for line in lines]
 
 
 def _check_names(config: dict) -> list[str]:
@@ -202,15 +200,15 @@ def _check_names(config: dict) -> list[str]:
     for contrast in study["contrasts"]:
         for name in contrast.get("streams", ()):
             refer(f"study.contrasts: {contrast['name']}.streams", name, "study.streams", study["streams"])
-    asked = {f"references.{kind}": study["references"][kind] for kind in ("single", "joint")}
-    for where, names in {**asked, "repeat.conditions": study["repeat"]["conditions"]}.items():
+    listed = {f"references.{kind}": study["references"][kind] for kind in ("single", "joint")}
+    for where, names in {**listed, "repeat.conditions": study["repeat"]["conditions"]}.items():
         for name in names:
             refer(f"study.{where}", name, "study.conditions", study["conditions"])
     return lines
 
 
 def _check_values(config: dict) -> list[str]:
-    """What no schema can say: values that contradict each other."""
+    """Contradictions between values, which a schema cannot express."""
     lines = []
     study = config["study"]
     if study["name"] == STORE:
@@ -219,9 +217,9 @@ def _check_values(config: dict) -> list[str]:
         )
     kinds = [{"steps"}, {"epochs"}, {"loss", "cap", "every"}]
     if set(study["training"]["stop"]) not in kinds:
-        found = ", ".join(study["training"]["stop"]) or "nothing"
+        criteria = ", ".join(study["training"]["stop"]) or "nothing"
         lines.append(
-            f"study.training.stop: found {found}, "
+            f"study.training.stop: found {criteria}, "
             "expected one of {steps}, {epochs} or {loss, cap, every}"
         )
     for name in [table.name for table in SECONDARY if table.asked(study)]:
@@ -261,10 +259,11 @@ def _check_values(config: dict) -> list[str]:
             lines.append(f"bases.{name}: missing key 'mixture'; a generated base is pretrained on one")
         if "recovery" in base and "mixture" not in base:
             lines.append(f"bases.{name}: recovery needs a mixture to train on; add bases.{name}.mixture")
-        if not {"logits", "squarehead"} & base.get("recovery", {}).get("distillation", {"logits": 1}).keys():
+        distillation = base.get("recovery", {}).get("distillation")
+        if distillation is not None and not {"logits", "squarehead"} & distillation.keys():
             lines.append(
                 f"bases.{name}.recovery.distillation: found neither logits nor squarehead, expected the weight of at "
-                "least one; without distillation leave the key out"
+                "least one; for recovery without distillation remove the key"
             )
     for name, topology in config["topologies"].items():
         if topology.get("at") == "init" and not _at_init(topology["method"]):
@@ -275,24 +274,24 @@ def _check_values(config: dict) -> list[str]:
             )
     for name in config["study"]["conditions"]:
         lines += _check_condition(name, config)
-    if lines:  # which may be why arms differ
+    if lines:  # a mistake here may be the reason why arms differ
         return lines
     return check_arms(config)
 
 
 def _at_init(method: str) -> bool:
-    """Whether a pruning method's choice means something before training."""
+    """Whether the choice of a pruning method is meaningful before training."""
     return registry.load("pruning.methods", method).at_init
 
 
 def _check_checkpoints(config: dict) -> list[str]:
-    """Contrasts with a checkpoint that was not made here against another one: as published, and nothing else."""
+    """Contrasts between different checkpoints that were not made here, without the estimand as_published; and contrasts
+    of other bases with it."""
     lines = []
     for contrast in config["study"]["contrasts"]:
         names = [config["conditions"][arm]["base"] for arm in contrast_arms(contrast)]
         bases = [_model_of(config["bases"][name]) for name in names]
-        given = not all(map(_generated, bases))
-        differ = given and any(base != bases[0] for base in bases)
+        differ = any(base != bases[0] for base in bases) and not all(map(_generated, bases))
         if differ and contrast["estimand"] != "as_published":
             lines.append(
                 f"study.contrasts: {contrast['name']}: found estimand {contrast['estimand']} between bases "
@@ -308,12 +307,12 @@ def _check_checkpoints(config: dict) -> list[str]:
 
 
 def _generated(base: dict) -> bool:
-    """Whether every block makes a base of its own."""
+    """Whether every block makes its own base."""
     return registry.load("bases.sources", base["source"]).generated
 
 
 def _model_of(base: dict) -> dict:
-    """A base's settings without what is done to its model here."""
+    """The settings of a base that name its model, without those of its training here."""
     return {key: value for key, value in base.items() if key not in ("mixture", "recovery")}
 
 
@@ -336,12 +335,12 @@ def _check_condition(name: str, config: dict) -> list[str]:
                 f"{where}.writes: found {condition['writes']!r} on a sparse topology, expected a dense one"
             )
         if "like" not in condition:
-            lines.append(f"{where}: missing key 'like'; name the topology whose places `writes` takes")
+            lines.append(f"{where}: missing key 'like'; name the topology whose places `writes` uses")
         if condition["writes"] not in mechanism.WRITES:
             able = _kinds(lambda other: condition["writes"] in other.WRITES)
             lines.append(f"{where}.writes: found {condition['writes']!r} with {kind}, expected {able}")
     elif "like" in condition:
-        lines.append(f"{where}.like: expected only beside writes: masked or random")
+        lines.append(f"{where}.like: expected only with writes: masked or random")
     if not condition["locked"] and dense:
         lines.append(
             f"{where}.locked: found false on a dense topology, expected a sparse one: "
@@ -370,12 +369,12 @@ def _check_condition(name: str, config: dict) -> list[str]:
         if at_init and not generated:
             lines.append(
                 f"{where}.{key}: found {topology!r}, which is made at init, on base {condition['base']!r}, expected a "
-                "generated base: no other has its initial weights at hand"
+                "generated base: only generated bases have their initial weights available"
             )
     if generated and is_found(config["topologies"][condition["topology"]]):
         lines.append(
             f"{where}.topology: found {condition['topology']!r}, which counts the zeros of a pruned checkpoint, on "
-            f"base {condition['base']!r}, which is generated and has none; name a method that prunes"
+            f"base {condition['base']!r}, which is generated and has none; choose a method that prunes"
         )
     if "match" in condition:
         if not dense:
@@ -383,6 +382,6 @@ def _check_condition(name: str, config: dict) -> list[str]:
         if not generated:
             lines.append(
                 f"{where}.match: base {condition['base']!r} is not generated, so no control of another shape "
-                "can be pretrained; use a generated base or drop the condition"
+                "can be pretrained; use a generated base or remove the condition"
             )
     return lines

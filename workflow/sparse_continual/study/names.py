@@ -1,7 +1,7 @@
 """The settings that name a result: those that differ from their defaults.
 
-A result's folder is named by a digest of its settings. Keys that equal their default are left out of it, so that a new
-option with a default renames nothing. Jobs get the filled settings.
+A result's folder is named by a digest of its settings. Keys that equal their default are excluded, so that a new option
+with a default renames nothing. Jobs get the filled settings.
 """
 
 from functools import cache
@@ -47,12 +47,12 @@ def _part(value: dict, schema: dict) -> dict:
 
 
 def _entry(section: str, entry: dict) -> dict:
-    """An entry of a section of the config, whose keys are the section's and those of its variant."""
+    """The schema of an entry in a section of the config: keys of the section and of its variant."""
     return _part(entry, _entry_schema(section, entry[VARIANTS[section][1]]))
 
 
 @cache
 def _entry_schema(section: str, variant: str) -> dict:
     common = _schema()["properties"][section]["additionalProperties"]
-    own = registry.schema(VARIANTS[section][0], variant)
-    return {"properties": {**own.get("properties", {}), **common["properties"]}}
+    variant_schema = registry.schema(VARIANTS[section][0], variant)
+    return {"properties": {**variant_schema.get("properties", {}), **common["properties"]}}

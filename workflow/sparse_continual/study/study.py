@@ -1,8 +1,8 @@
-"""A checked config, resolved: every result that a study needs, what it is made of and where it lies.
+"""A checked config, resolved: every result that a study needs, its inputs and its place.
 
-A result is an `Entity`; its folder is named by a digest over its settings and over the digests of what
-it is made from, never over code, so studies share what is equal and never overwrite each other. All of
-this is known from config (and from digests of the files that it names) before anything is made.
+A result is an `Entity`. Its folder is named by a digest over its settings and over the digests of its inputs, never
+over code, so studies share equal results and never overwrite each other. All of this is known from the config (and from
+digests of the files that it names) before anything is made.
 """
 
 import json
@@ -26,12 +26,12 @@ from sparse_continual.study.names import naming
 from sparse_continual.training.arithmetic import Shape, head_share, parameters
 from sparse_continual.verdicts.claims import load as load_claims
 
-ROOT = Path(__file__).resolve().parents[3]  # the checkout: where Snakefile, config.yaml and claims files lie
+ROOT = Path(__file__).resolve().parents[3]  # the checkout, with Snakefile, config.yaml and claims files
 
 
 @dataclass(frozen=True)
 class Entity:
-    """One result: its stage, its label, its canonical settings, and the entities it is made from by role."""
+    """One result: its stage, its label, its canonical settings, and its inputs by role."""
 
     stage: str
     label: str
@@ -41,10 +41,9 @@ class Entity:
     @cached_property
     def digest(self) -> str:
         """Hex SHA-256 over the settings that differ from their defaults, and the inputs' digests."""
-        made_from = {role: [e.digest for e in _listed(found)] for role, found in self.inputs.items()}
-        return sha256(
-            {"stage": self.stage, "settings": naming(self.stage, self.settings), "inputs": made_from}
-        )
+        inputs = {role: [e.digest for e in _as_list(entities)] for role, entities in self.inputs.items()}
+        settings = naming(self.stage, self.settings)
+        return sha256({"stage": self.stage, "settings": settings, "inputs": inputs})
 
     @property
     def name(self) -> str:
@@ -58,7 +57,7 @@ class Entity:
 
     @property
     def manifest(self) -> str:
-        """The small file that says that the folder is whole: what later rules take as input."""
+        """The file that is written last, when the folder is complete; later rules have it as their input."""
         return f"{self.path}/{MANIFEST}"
 
 
@@ -73,28 +72,28 @@ class Run:
     score: Entity
 
 
-def _listed(found) -> list:
-    return found if isinstance(found, list) else [found]
+def _as_list(entities) -> list:
+    return entities if isinstance(entities, list) else [entities]
 
 
 def _once(method):
-    """Remember what `method` made for the same arguments: every rule asks for the same entities again."""
+    """Cache the results of `method` by its arguments: every rule asks for the same entities again."""
 
     @wraps(method)
-    def remembering(self, *arguments):
+    def cached(self, *arguments):
         key = (method.__name__, *arguments)
-        if key not in self._made:
-            self._made[key] = method(self, *arguments)
-        return self._made[key]
+        if key not in self._cache:
+            self._cache[key] = method(self, *arguments)
+        return self._cache[key]
 
-    return remembering
+    return cached
 
 
 class Study:
     """The study of a checked config (`config.checked`).
 
-    Raises UserError for what only shows when parts meet: sources that refuse their settings, a pattern
-    that does not fit a model, a matched control that does not exist, fewer tasks than the metrics need.
+    Raises UserError for mistakes in the combination of parts: sources that refuse their settings, a pattern that does
+    not fit a model, a matched control that does not exist, fewer tasks than the metrics need.
     """
 
     def __init__(self, config: dict):
@@ -103,11 +102,12 @@ class Study:
         self.streams, self.conditions = self.study["streams"], self.study["conditions"]
         self.contrasts = self.study["contrasts"]
         self.claims = self._claims()
-        own = PILOT if self.study["phase"] == "pilot" else ""
-        self.blocks = [f"{own}{number}" for number in range(1, self.study["blocks"] + 1)]
+        prefix = PILOT if self.study["phase"] == "pilot" else ""
+        self.blocks = [f"{prefix}{number}" for number in range(1, self.study["blocks"] + 1)]
         self.tuning_blocks = [f"{TUNING}{number}" for number in range(1, self.study["tuning"]["blocks"] + 1)]
         self._entities: dict = {}
-        self._made: dict = {}
+        self._cache: dict = {}
+        self._file_digests: dict = {}
         self._check()
 
     def _claims(self) -> list[dict]:
@@ -130,14 +130,14 @@ class Study:
         return [(self.trained(stream), self.secondary(stream)) for stream in self.streams]
 
     def _entity(self, stage, label, settings, **inputs) -> Entity:
-        made_from = {role: found for role, found in inputs.items() if found}
-        entity = Entity(stage, label, canonical(settings), made_from)
-        found = self._entities.setdefault((stage, entity.name), entity)
-        if found.digest != entity.digest:
+        inputs = {role: entities for role, entities in inputs.items() if entities}
+        entity = Entity(stage, label, canonical(settings), inputs)
+        existing = self._entities.setdefault((stage, entity.name), entity)
+        if existing.digest != entity.digest:
             raise AssertionError(f"{entity.path}: two entities of one name; change study.seed")
-        return found
+        return existing
 
-    # what a condition is
+    # conditions
 
     def condition(self, name: str) -> dict:
         """The condition's section of the config."""
@@ -160,11 +160,11 @@ class Study:
         return self.source(base).downloads is not None
 
     def downloads(self, base: str) -> list[dict]:
-        """What a base of the study downloads, and whether it is there: {repo, revision, ...}; [] for other bases."""
+        """The downloads of a base of the study, and whether they are in the cache: {repo, revision, ...}; else []."""
         return self.source(base).downloads(self.config["bases"][base]) if self.fetched(base) else []
 
     def published(self) -> dict[str, dict]:
-        """base -> what the registry of published checkpoints declares of it, for the bases that are in it."""
+        """base -> the declarations of the registry of published checkpoints, for the bases in it."""
         used = sorted({self.condition(condition)["base"] for condition in self.conditions})
         return {
             name: self.source(name).declared(self.config["bases"][name])
@@ -173,7 +173,7 @@ class Study:
         }
 
     def counted(self) -> dict[str, str]:
-        """topology, as the tables name it -> base, of those that are counted in their checkpoint."""
+        """topology, as the tables name it -> base, for topologies that are counted in their checkpoint."""
         return {
             self.topology_name(condition): self.condition(condition)["base"]
             for condition in self.conditions
@@ -181,25 +181,25 @@ class Study:
         }
 
     def topology_name(self, condition: str) -> str:
-        """A condition's topology as the tables name it: with its base where several have a topology of this name."""
-        found = self.condition(condition)
+        """The name of a condition's topology in the tables: with its base if several have a topology of this name."""
+        settings = self.condition(condition)
         bases = {
             other["base"]
             for other in map(self.condition, self.conditions)
-            if other["topology"] == found["topology"]
+            if other["topology"] == settings["topology"]
         }
-        return found["topology"] if len(bases) == 1 else f"{found['topology']} of {found['base']}"
+        return settings["topology"] if len(bases) == 1 else f"{settings['topology']} of {settings['base']}"
 
     def sparse(self, topology: str) -> bool:
         """Whether the topology lacks weights."""
         return self.config["topologies"][topology]["method"] != "dense"
 
     def block_seed(self, block: str) -> int:
-        """The seed that a block's batches derive from."""
+        """The seed of a block's batches."""
         return seed_of("block", self.seed, block)
 
     def base_block(self, block: str) -> str:
-        """The block whose base and tasks this block has: its own, or the first of those that share a base."""
+        """The block whose base and tasks this block uses: its own, or the first of those that share a base."""
         if block in self.tuning_blocks:
             return block
         return self.blocks[
@@ -207,7 +207,7 @@ class Study:
         ]
 
     def base_seed(self, block: str) -> int:
-        """The seed that a block's base and tasks derive from: they share a world of people and employers."""
+        """The seed of a block's base and tasks: they share a world of people and employers."""
         return seed_of("block", self.seed, self.base_block(block))
 
     def bases(self) -> dict[str, str]:
@@ -224,33 +224,29 @@ class Study:
 
     @_once
     def order(self, stream: str, block: str) -> list[str]:
-        """The block's order of tasks; a tuning block's is cut to the tasks that are tried."""
+        """The block's order of tasks; for a tuning block, only the tasks that are tried."""
         order = order_of_block(self.tasks(stream), self.seed, block)
         return order[: self.study["tuning"]["tasks"]] if block in self.tuning_blocks else order
 
     # shapes, from config alone
 
-    @cached_property
-    def _shapes(self) -> dict:
-        return {}
-
+    @_once
     def base_shape(self, base: str) -> dict:
-        """Shape settings of a base, from its config or its checkpoint's config.json; {} when not downloaded.
+        """Shape settings of a base, from its config or its checkpoint's config.json; {} if it is not downloaded.
 
-        Of the latter, FLOPs of all rows that the study sends through it are counted. Raises UserError naming the base.
+        A checkpoint's shape has the FLOPs of all row lengths that the study sends through it. Raises UserError naming
+        the base.
         """
-        if base not in self._shapes:
-            source = self.source(base)
-            rows = () if source.generated else lengths(self, base)
-            try:
-                self._shapes[base] = source.shape(self.config["bases"][base], rows)
-            except UserError as error:
-                raise UserError(f"bases.{base}: {error}") from None
-        return self._shapes[base]
+        source = self.source(base)
+        rows = () if source.generated else lengths(self, base)
+        try:
+            return source.shape(self.config["bases"][base], rows)
+        except UserError as error:
+            raise UserError(f"bases.{base}: {error}") from None
 
     @_once
     def control(self, condition: str):
-        """The matched control's shape and mismatch (budgets.shapes.Control), or None for other conditions."""
+        """The matched dense control (budgets.shapes.Control) of a condition with `match`; None for other conditions."""
         match = self.condition(condition).get("match")
         if not match:
             return None
@@ -269,34 +265,31 @@ class Study:
         except UserError as error:
             raise UserError(f"conditions.{condition}.match: {error}") from None
 
+    @_once
     def shape(self, condition: str) -> dict:
         """Shape settings of the condition's model."""
-        if "match" not in self.condition(condition):
-            return self.base_shape(self.condition(condition)["base"])
-        key = ("control", condition)
-        if key not in self._shapes:
-            self._shapes[key] = self.control(condition).shape.settings()
-        return self._shapes[key]
+        control = self.control(condition)
+        return control.shape.settings() if control else self.base_shape(self.condition(condition)["base"])
 
     @_once
     def sizes(self, stream: str) -> dict:
-        """What a stream's rows and tasks amount to, as its source says from config alone."""
+        """Upper bounds of a stream's rows, items and tokens (`streams.source.Source.sizes`)."""
         settings = self.config["streams"][stream]
         return registry.load("streams.sources", settings["source"]).sizes(settings)
 
     def bits(self, stream: str) -> float | None:
-        """Bits that all tasks of a stream ask a model to store; None where no one can say."""
+        """Bits that all tasks of a stream ask a model to store; None if they are not known."""
         return self.sizes(stream).get("bits")
 
     def shape_of_model(self, entity: Entity) -> dict:
-        """Shape settings of the model that an entity is, or is made from; {} where it was not downloaded yet."""
+        """Shape settings of the model behind an entity; {} if it is not downloaded yet."""
         while entity.stage != "models":
-            found = entity.inputs.get("base") or entity.inputs.get("model") or entity.inputs.get("run")
-            entity = _listed(found)[0]
+            source = entity.inputs.get("base") or entity.inputs.get("model") or entity.inputs.get("run")
+            entity = _as_list(source)[0]
         return registry.load("bases.sources", entity.settings["source"]).shape(entity.settings)
 
     def parameters(self, entity: Entity) -> int:
-        """Parameters of the model that an entity is, or is made from; 0 where it was not downloaded yet."""
+        """Number of parameters of the model behind an entity; 0 if it is not downloaded yet."""
         shape = self.shape_of_model(entity)
         return parameters(Shape(**shape))["total"] if shape else 0
 
@@ -304,7 +297,7 @@ class Study:
 
     @_once
     def mixture(self, condition: str, block: str) -> Entity | None:
-        """The base's own mixture on a block; None when the base declares none."""
+        """The mixture of the condition's base on a block; None if the base declares none."""
         base, settings = self.condition(condition)["base"], self.base(condition)
         if "mixture" not in settings:
             return None
@@ -321,18 +314,23 @@ class Study:
     def model(self, condition: str, block: str) -> Entity:
         """The condition's model before any topology."""
         base, settings = self.condition(condition)["base"], self.base(condition)
-        own = {key: value for key, value in settings.items() if key not in ("mixture", "recovery")}
+        source_settings = {
+            key: value for key, value in settings.items() if key not in ("mixture", "recovery")
+        }
         if not self.generated(condition):
             files = self.source(base).fingerprint(settings)
-            return self._entity("models", base, {**own, "files": files})
-        own["shape"] = {key: self.shape(condition)[key] for key in settings["shape"]}
+            return self._entity("models", base, {**source_settings, "files": files})
+        source_settings["shape"] = {key: self.shape(condition)[key] for key in settings["shape"]}
         return self._entity(
-            "models", base, {**own, "seed": self.base_seed(block)}, mixture=self.mixture(condition, block)
+            "models",
+            base,
+            {**source_settings, "seed": self.base_seed(block)},
+            mixture=self.mixture(condition, block),
         )
 
     @_once
     def initial(self, condition: str, block: str) -> Entity:
-        """The condition's generated model before its pretraining: what a topology at init is made from."""
+        """The condition's generated model before its pretraining, from which a topology at init is made."""
         model = self.model(condition, block)
         settings = {key: value for key, value in model.settings.items() if key != "pretraining"}
         return self._entity("models", f"{model.label}_initial", settings)
@@ -341,8 +339,8 @@ class Study:
     def topology(self, condition: str, block: str, like: str | None = None) -> Entity:
         """The condition's model with its topology (or that of `like`), after recovery.
 
-        One at init is made from the initial model, so it holds the base's pretraining too, and its dense parent,
-        where it is a teacher, is an input of its own.
+        A topology at init starts from the initial model, so its job does the base's pretraining too. If recovery
+        distils, the pretrained dense model is the teacher and a separate input.
         """
         name, settings = like or self.condition(condition)["topology"], self.base(condition)
         chosen = dict(self.config["topologies"][name])
@@ -383,18 +381,18 @@ class Study:
         )
 
     def arm(self, condition: str) -> dict:
-        """What runs.attach needs to know of a condition."""
-        found = self.condition(condition)
+        """The settings of a condition for runs.attach."""
+        settings = self.condition(condition)
         return {
-            "mechanism": self.config["mechanisms"][found["mechanism"]],
-            "locked": found["locked"],
-            "sparse": self.sparse(found["topology"]),
-            "writes": found["writes"],
+            "mechanism": self.config["mechanisms"][settings["mechanism"]],
+            "locked": settings["locked"],
+            "sparse": self.sparse(settings["topology"]),
+            "writes": settings["writes"],
             "ends": self.study["training"]["ends"],
         }
 
     @_once
-    def _made_from(self, stream, condition, block) -> dict:
+    def _run_inputs(self, stream, condition, block) -> dict:
         like = self.condition(condition).get("like")
         return {
             "base": self.topology(condition, block),
@@ -405,7 +403,7 @@ class Study:
     @_once
     def tuning(self, stream: str, condition: str) -> Entity:
         """The learning-rate trials of a condition on the tuning blocks."""
-        made = [self._made_from(stream, condition, block) for block in self.tuning_blocks]
+        inputs_of_blocks = [self._run_inputs(stream, condition, block) for block in self.tuning_blocks]
         settings = {
             "arm": self.arm(condition),
             "training": self.study["training"],
@@ -415,21 +413,22 @@ class Study:
                 for block in self.tuning_blocks
             ],
         }
-        inputs = {role: [m[role] for m in made if m[role]] for role in ("base", "like", "stream")}
+        inputs = {role: [m[role] for m in inputs_of_blocks if m[role]] for role in ("base", "like", "stream")}
         return self._entity("tuning", condition, settings, **inputs)
 
     @_once
     def run(self, stream: str, condition: str, block: str, again: bool = False) -> Entity:
-        """The training of a condition on a block's stream; `again`: the same a second time, as its own entity."""
-        own = {"repeat": 1} if again else {}
-        return self._run(stream, condition, block, self.order(stream, block), self.block_seed(block), **own)
+        """The training of a condition on a block's stream; `again`: a second one with the same seed, as its own
+        entity."""
+        extra = {"repeat": 1} if again else {}
+        return self._run(stream, condition, block, self.order(stream, block), self.block_seed(block), **extra)
 
     @_once
     def reference(self, stream: str, condition: str, block: str, kind: str) -> Entity:
         """A condition's reference run (runs/references.py) on a block's tasks.
 
-        One that does not depend on an order has the stream's own and the seed of the block's base, so that
-        blocks that share a base share it; its batches are those of the base's first block.
+        A reference that does not depend on an order uses the stream's own order and the seed of the block's base, so
+        that blocks with one base share it, with the batches of the base's first block.
         """
         tasks, seed, at = self.tasks(stream), self.base_seed(block), {}
         if kind == "joint":
@@ -447,8 +446,8 @@ class Study:
             "seed": seed,
             **own,
         }
-        made = self._made_from(stream, condition, block)
-        return self._entity("runs", condition, settings, tuning=self.tuning(stream, condition), **made)
+        inputs = self._run_inputs(stream, condition, block)
+        return self._entity("runs", condition, settings, tuning=self.tuning(stream, condition), **inputs)
 
     def _scored(self, stream, condition, block, run: Entity) -> Run:
         settings = {
@@ -463,7 +462,7 @@ class Study:
         """The scores of a run."""
         return self._scored(stream, condition, block, self.run(stream, condition, block)).score
 
-    # what the rules of a study ask for
+    # lists of results, for the rules
 
     @_once
     def runs(self, stream: str) -> list[Run]:
@@ -474,7 +473,7 @@ class Study:
 
     @_once
     def references(self, stream: str) -> list[tuple[str, Run]]:
-        """(single or joint, reference run) of every condition that asks for it, on every block."""
+        """("single" or "joint", reference run) of every condition listed in study.references, on every block."""
         return [
             (kind, self._scored(stream, c, b, self.reference(stream, c, b, kind)))
             for kind in ("single", "joint")
@@ -485,24 +484,24 @@ class Study:
 
     @_once
     def repeats(self, stream: str) -> list[Run]:
-        """The first block's second training, of every condition that asks for it."""
-        block, asked = self.blocks[0], self.study["repeat"]["conditions"]
+        """The second training on the first block, for every condition listed in study.repeat."""
+        block, repeated = self.blocks[0], self.study["repeat"]["conditions"]
         return [
             self._scored(stream, c, block, self.run(stream, c, block, True))
             for c in self.conditions
-            if c in asked
+            if c in repeated
         ]
 
     @_once
     def secondary(self, stream: str) -> list[tuple[str, str, Entity]]:
-        """(condition, block, measurement) of every cell, for every secondary outcome that the study asks for.
+        """(condition, block, measurement) of every cell, for every secondary outcome in study.secondary.
 
         The stage of a measurement is the name of its outcome.
         """
-        asked = [table.name for table in SECONDARY if table.asked(self.study)]
+        outcomes = [table.name for table in SECONDARY if table.asked(self.study)]
         return [
             (cell.condition, cell.block, self._entity(name, cell.condition, settings, run=cell.run))
-            for name in asked
+            for name in outcomes
             for settings in [self.study["secondary"][name]]
             for cell in self.runs(stream)
         ]
@@ -521,19 +520,19 @@ class Study:
         return [(condition, self.tuning(stream, condition)) for condition in self.conditions]
 
     def topologies(self, stream: str) -> list[tuple[str, str, Entity]]:
-        """(topology, block, entity) of every topology that a base's own shape takes in this study."""
-        found = {}
+        """(topology, block, entity) of every topology of a base's own shape in this study."""
+        entities = {}
         for condition in self.conditions:
             if "match" not in self.condition(condition):
                 for block in self.blocks:
                     name = self.topology_name(condition)
-                    found.setdefault((name, block), self.topology(condition, block))
-        return [(name, block, entity) for (name, block), entity in found.items()]
+                    entities.setdefault((name, block), self.topology(condition, block))
+        return [(name, block, entity) for (name, block), entity in entities.items()]
 
     # checks
 
     def _check(self) -> None:
-        for name in {self.condition(c)["base"] for c in self.conditions}:
+        for name in dict.fromkeys(self.condition(c)["base"] for c in self.conditions):
             base = self.config["bases"][name]
             self._refuse(f"bases.{name}", "bases.sources", base)
             for number, entry in enumerate(base.get("mixture", ())):
@@ -550,23 +549,23 @@ class Study:
                     f"study.tuning.tasks: found {self.study['tuning']['tasks']}, expected at most the {len(tasks)} "
                     f"tasks of stream {name!r}"
                 )
-        used = {}
+        used = {}  # (condition, topology) -> whether the topology is for the condition's own shape
         for condition in self.conditions:
-            found = self.condition(condition)
-            topologies = {found["topology"], found.get("like"), found.get("match", {}).get("to")} - {None}
-            for topology in topologies:
-                used[condition, topology] = topology == found["topology"] or "match" not in found
-                self._refuse_topology(topology, {})  # shapes ask which topologies read text
-        for (condition, topology), own in used.items():
-            self._refuse_topology(topology, self.shape(condition) if own else {})
+            settings = self.condition(condition)
+            match = settings.get("match", {})
+            for topology in filter(None, (settings["topology"], settings.get("like"), match.get("to"))):
+                used[condition, topology] = topology == settings["topology"] or not match
+                self._refuse_topology(topology, {})  # shapes need to know which topologies read text
+        for (condition, topology), has_its_shape in used.items():
+            self._refuse_topology(topology, self.shape(condition) if has_its_shape else {})
 
         for name in self.config["figures"]:
             shown = {Path(table).name for table in registry.load("figures", name).tables}
-            wanted = shown & {table.name for table in MEASURED}
-            if wanted and not self.study["measure_topologies"]:
+            needed = shown & {table.name for table in MEASURED}
+            if needed and not self.study["measure_topologies"]:
                 raise UserError(
-                    f"figures.{name}: shows {', '.join(sorted(wanted))}, found study.measure_topologies false, "
-                    "expected true: models are measured only where a study asks; set it, or leave the figure out"
+                    f"figures.{name}: shows {', '.join(sorted(needed))}, found study.measure_topologies false, "
+                    "expected true: models are measured only if a study asks for it; set it, or remove the figure"
                 )
 
     def _refuse_topology(self, topology: str, shape: dict) -> None:
@@ -583,12 +582,8 @@ class Study:
 
     def _fingerprints(self, sources: list[dict]) -> list:
         key = json.dumps(sources, sort_keys=True)
-        if key not in self._prints:
-            self._prints[key] = [
+        if key not in self._file_digests:
+            self._file_digests[key] = [
                 registry.load("streams.sources", entry["source"]).fingerprint(entry) for entry in sources
             ]
-        return self._prints[key]
-
-    @cached_property
-    def _prints(self) -> dict:
-        return {}
+        return self._file_digests[key]

@@ -1,18 +1,18 @@
-"""The smaller dense model that whole heads and channels leave, tried out before any weight goes.
+"""The smaller dense model without the removed heads and channels, tested before any weight is removed.
 
-What else has a head's or a channel's size is found by building the model's own class on the meta device, once from its
-config and once from that of the smaller model: parameters of another shape are cut with the lines (sinks, norms), and
-plain attributes that differ are taken over (a module's number of heads). So what is in memory is what a reload gives.
-Where the config cannot say what is left, as where a class takes hidden size / heads for a head's width, nothing is
-pruned.
+Building the model's own class on the meta device, once from its config and once from that of the smaller model, shows
+what else has the size of a head or channel: parameters of another shape are cut with the lines (sinks, norms), and
+plain attributes that differ (a module's number of heads) take the new value. So the model in memory equals a reloaded
+one. If the config cannot describe the smaller model, for example because a class computes a head's width as hidden size
+/ heads, nothing is pruned.
 
-A norm over all heads or channels reads the mean square of more values in the masked model than in the compact one:
-with n of m left, the rows that it reads are multiplied by sqrt(n / m) and its own weights by sqrt(m / n). Its epsilon
+A norm over all heads or channels takes the mean square over more values in the masked model than in the compact one.
+With n of m left, the rows that it reads are multiplied by sqrt(n / m) and its own weights by sqrt(m / n). Its epsilon
 keeps its meaning, and its output is the same.
 
-The trial passes the first tokens of the first calibration row: once to see that heads and channels are units, whatever
-the export; once with lines switched off by hooks, and once with each block cut while it runs. Besides the weights, one
-block's kept lines are in memory.
+The trial passes the first tokens of the first calibration row: once to check that heads and channels are separate
+units, for every export; once with lines switched off by hooks; and once with each block cut while it runs. Besides the
+weights, one block's kept lines are in memory.
 """
 
 import json
@@ -26,20 +26,23 @@ from sparse_continual.errors import UserError
 from sparse_continual.identity import seed_of
 from sparse_continual.topologies.structured_counts import ATTENTION, MLP, TRIAL
 
-READ = {"v_proj": "o_proj", "up_proj": "down_proj"}  # whose dead lines the other one reads as zeros
+READ = {
+    "v_proj": "o_proj",
+    "up_proj": "down_proj",
+}  # the second reads the removed lines of the first as zeros
 PLAIN = (bool, int, float, str, tuple, list, type(None))
 MISSING = object()
 
 
 class Changes:
-    """Attributes that were set, which can be undone."""
+    """Changes of attributes that can be undone."""
 
     def __init__(self):
         self.before = []
 
     def set(self, owner, key: str, value) -> None:
-        """Set an attribute of `owner`, which need not have it."""
-        if isinstance(owner, torch.nn.Module):  # whose parameters are not among its variables
+        """Set an attribute of `owner`, which may be a new one."""
+        if isinstance(owner, torch.nn.Module):  # its parameters are not among its variables
             old = getattr(owner, key, MISSING)
         else:
             old = vars(owner).get(key, MISSING)
@@ -47,7 +50,7 @@ class Changes:
         setattr(owner, key, value)
 
     def undo(self) -> None:
-        """Set everything back, the latest change first."""
+        """Undo all changes, the latest first."""
         for owner, key, value in reversed(self.before):
             if value is MISSING:
                 delattr(owner, key)
@@ -58,8 +61,8 @@ class Changes:
 
 @dataclass
 class Cut:
-    """One parameter that loses lines: `parts`: ATTENTION or MLP, whose groups lie along `dim`; it is multiplied by
-    `scale` too.
+    """One parameter that loses lines. `parts`: ATTENTION or MLP, whose groups lie along `dim`; the parameter is also
+    multiplied by `scale`.
     """
 
     name: str
@@ -70,8 +73,8 @@ class Cut:
 
 @dataclass
 class Plan:
-    """What makes a model compact: `settings` of its config; `cuts`: block -> [Cut]; `attributes`: (module name, key,
-    value).
+    """The changes that make a model compact: `settings` of its config; `cuts`: block -> [Cut]; `attributes`: (module
+    name, key, value).
     """
 
     settings: dict
@@ -79,7 +82,7 @@ class Plan:
     attributes: list[tuple] = field(default_factory=list)
 
     def describe(self, model, changes: Changes) -> None:
-        """Set the config, and the attributes that follow from it."""
+        """Set the config and the attributes that follow from it."""
         config = text_config(model)
         for key, value in self.settings.items():
             changes.set(config, key, value)
@@ -106,41 +109,41 @@ def text_config(model):
 
 
 @torch.no_grad()
-def tried(job, found: list, left: dict, export: str) -> Plan | None:
-    """The Plan that makes a model compact, tried out; None with `export` "masked", or where nothing goes.
+def tried(job, layers: list, left: dict, export: str) -> Plan | None:
+    """The tested Plan that makes a model compact; None with `export` "masked", or if nothing is removed.
 
-    job: a `pruning.Job`; found: its `structured.Layer`s; left: block -> (head groups, channels) that stay. The model is
-    the same afterwards.
+    job: a `pruning.Job`; found: its `structured.Layer`s; left: block -> (head groups, channels) that are kept. The
+    model does not change.
 
-    Raises UserError, naming the class, where heads or channels are no units (what the block reads of them is not zero
-    once they are gone), and with `export` "compact" where the config cannot say what is left, or where the smaller
-    model computes something else than the masked one.
+    Raises UserError, naming the class, if heads or channels are not separate units (the block reads nonzero values from
+    removed ones), and with `export` "compact" if the config cannot describe the smaller model, or if that model
+    computes something else than the masked one.
     """
     model = job.model
-    kept = {layer.block: _drawn(layer, left[layer.block], job.seed) for layer in found}
+    kept = {layer.block: _drawn(layer, left[layer.block], job.seed) for layer in layers}
     if all(groups.all() for each in kept.values() for groups in each.values()):
         return None
     tokens = job.rows[0][None, :TRIAL].to(model.get_input_embeddings().weight.device)
     with ExitStack() as hooks:
-        for layer in found:
+        for layer in layers:
             _expect_units(model, layer, kept[layer.block], hooks)
         model(input_ids=tokens, use_cache=False)
     if export != "compact":
         return None
-    plan = planned(model, found, left)
+    plan = planned(model, layers, left)
     masked, small = {}, {}
     with ExitStack() as hooks:
-        for layer in found:
+        for layer in layers:
             _switch_off(model, layer, kept[layer.block], hooks)
-        _watch(model, found, masked, hooks)
+        _watch(model, layers, masked, hooks)
         masked["logits"] = model(input_ids=tokens, use_cache=False).logits
     with ExitStack() as hooks:
         changes = Changes()
         hooks.callback(changes.undo)
         plan.describe(model, changes)
-        for layer in found:
+        for layer in layers:
             _cut_while_it_runs(model, plan, layer, kept[layer.block], hooks)
-        _watch(model, found, small, hooks)
+        _watch(model, layers, small, hooks)
         entered = _entered(model, hooks)
         try:
             small["logits"] = model(input_ids=tokens, use_cache=False).logits
@@ -148,12 +151,12 @@ def tried(job, found: list, left: dict, export: str) -> Plan | None:
             raise _refused(
                 model, f"the smaller model does not run: {entered[-1]} fails ({_last_line(error)})"
             ) from None
-    _compare(model, masked, small, job.linears[found[0].names["q_proj"]].weight.dtype)
+    _compare(model, masked, small, job.linears[layers[0].names["q_proj"]].weight.dtype)
     return plan
 
 
 def _drawn(layer, left: tuple, seed: int) -> dict:
-    """ATTENTION, MLP -> bool[groups] with as many True as are `left`, at random."""
+    """ATTENTION, MLP -> bool[groups] with `left` random groups True."""
     generator = torch.Generator().manual_seed(seed_of("structured trial", seed, layer.block))
     kept = {}
     for parts, many, groups in zip((ATTENTION, MLP), left, (layer.heads, layer.channels), strict=True):
@@ -168,7 +171,7 @@ def _lines(layer, part: str, kept: dict, tensor):
 
 
 def _expect_units(model, layer, kept: dict, hooks) -> None:
-    """Let the values and channels that go be zero, and what is read of them be checked, by hooks."""
+    """Zero the removed values and channels by hooks, and check by hooks that their readers see zeros."""
 
     def silence(part):
         return lambda module, args, out: out.masked_fill(~_lines(layer, part, kept, out), 0)
@@ -179,8 +182,8 @@ def _expect_units(model, layer, kept: dict, hooks) -> None:
                 kind = "heads" if part in ATTENTION else "channels"
                 raise UserError(
                     f"{type(model).__name__}: pattern structured: {layer.names[part]} reads columns of {kind} whose "
-                    f"rows of {source} are zero, and does not find zeros: the {kind} of this model are no units that "
-                    "can go one by one; choose an unstructured or N:M pattern"
+                    f"rows of {source} are zero, but finds other values: the {kind} of this model cannot be removed "
+                    "one by one; choose an unstructured or N:M pattern"
                 )
 
         return hook
@@ -193,7 +196,7 @@ def _expect_units(model, layer, kept: dict, hooks) -> None:
 
 
 def _switch_off(model, layer, kept: dict, hooks) -> None:
-    """Let a block compute, by hooks, what it computes once the weights of the other lines are zero."""
+    """Make a block compute, by hooks, its output with zero weights in the other lines."""
 
     def outward(part):
         def hook(module, args, out):
@@ -214,9 +217,9 @@ def _switch_off(model, layer, kept: dict, hooks) -> None:
         hooks.enter_context(_removed(handle))
 
 
-def _watch(model, found: list, outputs: dict, hooks) -> None:
-    """Record in `outputs` (weight name -> tensor) what attention and MLP of every block put out, by hooks."""
-    for layer in found:
+def _watch(model, layers: list, outputs: dict, hooks) -> None:
+    """Record by hooks in `outputs` (weight name -> tensor) the outputs of attention and MLP of every block."""
+    for layer in layers:
         for part in READ.values():
             name = layer.names[part]
             module = model.get_submodule(name.removesuffix(".weight"))
@@ -225,7 +228,7 @@ def _watch(model, found: list, outputs: dict, hooks) -> None:
 
 
 def _entered(model, hooks) -> list[str]:
-    """Names of the modules that are being called, the innermost last, kept up by hooks."""
+    """Names of the modules that are being called, the innermost last, updated by hooks."""
     stack = []
 
     def leave(*_):
@@ -241,7 +244,7 @@ def _entered(model, hooks) -> list[str]:
 def _cut_while_it_runs(model, plan: Plan, layer, kept: dict, hooks) -> None:
     """Cut a block before each call and undo it after, by hooks."""
     changes, block = Changes(), model.get_submodule(layer.block)
-    hooks.callback(changes.undo)  # where the call fails
+    hooks.callback(changes.undo)  # in case the call fails
     before = block.register_forward_pre_hook(lambda *_: plan.cut(model, layer.block, kept, changes))
     hooks.enter_context(_removed(before))
     hooks.enter_context(_removed(block.register_forward_hook(lambda *_: changes.undo())))
@@ -249,7 +252,7 @@ def _cut_while_it_runs(model, plan: Plan, layer, kept: dict, hooks) -> None:
 
 @contextmanager
 def _removed(handle):
-    """A hook that is gone afterwards."""
+    """Context of a hook, which is removed at its end."""
     try:
         yield
     finally:
@@ -257,8 +260,8 @@ def _removed(handle):
 
 
 def _compare(model, masked: dict, small: dict, dtype) -> None:
-    """Raise UserError for the first of the outputs (name -> tensor) that differ by more than rounding."""
-    # norms and rotations are in single precision, whatever the weights are in
+    """Raise UserError for the first output (name -> tensor) that differs by more than rounding."""
+    # norms and rotations are in single precision for all types of the weights
     tolerance = math.sqrt(max(torch.finfo(kind).eps for kind in (dtype, torch.float32)))
     for name, expected in masked.items():
         largest = (small[name] - expected).abs().max().item()
@@ -275,13 +278,13 @@ def _refused(model, why: str) -> UserError:
     return UserError(f"{type(model).__name__}: export compact: {why}; use export: masked")
 
 
-def planned(model, found: list, left: dict) -> Plan:
+def planned(model, layers: list, left: dict) -> Plan:
     """The Plan that leaves `left` (block -> (head groups, channels)) of the `found` layers.
 
-    Raises UserError, naming the class and the parameter, where the class that is built from the smaller model's config
-    has parameters or buffers of other names or shapes.
+    Raises UserError, naming the class and the parameter, if the class built from the smaller model's config has
+    parameters or buffers of other names or shapes.
     """
-    plan, changes = Plan(_settings(model, found, left)), Changes()
+    plan, changes = Plan(_settings(model, layers, left)), Changes()
     old = _built(model)
     try:
         plan.describe(model, changes)
@@ -289,16 +292,16 @@ def planned(model, found: list, left: dict) -> Plan:
     finally:
         changes.undo()
     plan.attributes = list(_differing(old, new))
-    wanted = dict(_tensors(new))
-    other = sorted({name for name, _ in _tensors(model)} ^ wanted.keys())
+    shapes = dict(_tensors(new))
+    other = sorted({name for name, _ in _tensors(model)} ^ shapes.keys())
     if other:
-        where = "would lack" if other[0] not in wanted else "would have"
+        where = "would lack" if other[0] not in shapes else "would have"
         raise _refused(model, f"config.json cannot describe it: a model built from it {where} {other[0]}")
-    blocks = {layer.block: layer for layer in found}
+    blocks = {layer.block: layer for layer in layers}
     plan.cuts = {block: [] for block in blocks}
     for name, tensor in _tensors(model):
         block = next((block for block in blocks if name.startswith(f"{block}.")), None)
-        should = tuple(wanted[name].shape)
+        should = tuple(shapes[name].shape)
         if block:
             cut = _cut_of(name, tensor, should, blocks[block], left[block])
             if cut:
@@ -312,18 +315,18 @@ def planned(model, found: list, left: dict) -> Plan:
                 f"config.json cannot describe it: {name} would be {_by(expected)}, but what is built "
                 f"from it is {_by(should)}",
             )
-    for layer in found:
+    for layer in layers:
         _balance_norms(model, plan.cuts[layer.block], layer, left[layer.block])
     return plan
 
 
-def _settings(model, found: list, left: dict) -> dict:
-    """Key -> value of the config that a model has with `left` of its layers."""
-    config, first = text_config(model), found[0]
+def _settings(model, layers: list, left: dict) -> dict:
+    """Key -> value of the config of a model with `left` of its layers."""
+    config, first = text_config(model), layers[0]
     heads, channels = left[first.block]
 
     def of(key):
-        """(name, value) of a key in the config: read past the config, which may refuse what differs between blocks."""
+        """(name, value) of a key, read around the config class, which may refuse values that differ between blocks."""
         name = config.attribute_map.get(key, key)
         return name, vars(config).get(name)
 
@@ -343,12 +346,12 @@ def _settings(model, found: list, left: dict) -> dict:
 
 
 def _built(model):
-    """The model's class on the meta device, from its config as a file holds it."""
+    """The model's class on the meta device, from its config as saved in a file."""
     text = model.config.to_json_string()
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return type(model)(type(model.config).from_dict(json.loads(text)))
-    except Exception as error:  # whatever a class checks its config for
+    except Exception as error:  # a class may check its config in any way
         raise _refused(
             model, f"{type(model).__name__} cannot be built from its config ({_last_line(error)})"
         ) from None
@@ -375,8 +378,8 @@ def _differing(old, new):
 
 
 def _cut_of(name: str, tensor, should: tuple, layer, left: tuple) -> Cut | None:
-    """How a block's tensor comes to the shape that it `should` have; None where it stays, or cannot come to it."""
-    part = next((part for part, own in layer.names.items() if own == name), None)
+    """How a block's tensor gets the shape `should`; None if it has it, or cannot get it."""
+    part = next((part for part, weight_name in layer.names.items() if weight_name == name), None)
     attention = layer.names["q_proj"].rsplit(".", 2)[0] + "."
     if part:
         parts, dim = (ATTENTION if part in ATTENTION else MLP), int(part in READ.values())
@@ -393,7 +396,7 @@ def _cut_of(name: str, tensor, should: tuple, layer, left: tuple) -> Cut | None:
 
 
 def _groups(parts: tuple, layer, left: tuple) -> tuple[int, int]:
-    """(groups, groups that stay) of a layer's heads or channels."""
+    """(groups, kept groups) of a layer's heads or channels."""
     return (layer.heads, left[0]) if parts == ATTENTION else (layer.channels, left[1])
 
 
@@ -412,7 +415,7 @@ def _by(shape: tuple) -> str:
 def _balance_norms(model, cuts: list[Cut], layer, left: tuple) -> None:
     """Scale norms over all lines of a matrix, and these lines, for the smaller number of values.
 
-    Raises UserError for such a matrix with a bias: what the masked model's norm reads of lines that went is not zero.
+    Raises UserError for such a matrix with a bias: in the masked model the norm reads nonzero values of removed lines.
     """
     by_name = {cut.name: cut for cut in cuts}
     for cut in cuts:
@@ -429,7 +432,7 @@ def _balance_norms(model, cuts: list[Cut], layer, left: tuple) -> None:
         if bias in by_name and model.get_parameter(bias).any():
             raise _refused(
                 model,
-                f"{cut.name} takes the mean over all rows of {source}, and rows that go leave their bias in it",
+                f"{cut.name} takes the mean over all rows of {source}, and removed rows leave their bias in it",
             )
         groups, stay = _groups(cut.parts, layer, left)
         cut.scale = math.sqrt(groups / stay)

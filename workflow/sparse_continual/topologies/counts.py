@@ -1,8 +1,8 @@
-"""How many weights each matrix keeps, from shapes alone: exact integers, known before any model is.
+"""How many weights each matrix keeps, from shapes alone: exact integers, known before there is a model.
 
-N:M means N kept of M consecutive inputs of one output (a row). Counts never come from thresholds:
-they are spread by largest remainder, so they add up to the wanted total, and the counted nonzeros of a
-made topology must equal them. Pure Python: the planner imports this.
+N:M keeps N of M consecutive inputs of one output (a row). Counts never come from thresholds: they are distributed by
+largest remainder, so that they sum to the wanted total, and the counted nonzeros of a topology must equal them. Pure
+Python: the planner imports this.
 """
 
 import re
@@ -14,12 +14,12 @@ from sparse_continual.errors import UserError
 
 @dataclass(frozen=True)
 class Count:
-    """How many weights of one matrix stay.
+    """How many weights of one matrix are kept.
 
-    kept: exactly so many; under N:M, `groups` = (N, M) says where. reference: None, or the matrix's sparsity,
-    to be rounded as the method's authors round it (`kept` is then a plan that is missed by a few). existing: None, or
-    a bool tensor [rows, columns] of the weights that can stay, where the matrix lacks some already
-    (`topologies.existing`): then `kept` is at most their number, and N:M keeps min(N, existing) of a group.
+    kept: the exact number; under N:M, `groups` = (N, M) says where. reference: None, or the matrix's sparsity, to be
+    rounded as the method's authors round it (`kept` is then missed by a few). existing: None, or a bool tensor [rows,
+    columns] of the weights that can be kept, if the matrix lacks some already (`topologies.existing`): then `kept` is
+    at most their number, and N:M keeps min(N, existing) of a group.
     """
 
     kept: int
@@ -31,8 +31,8 @@ class Count:
 def matrices(shape: dict) -> dict[str, tuple[int, int]]:
     """Name -> (rows = outputs, columns = inputs) of a model's block linears, in model order.
 
-    `shape` holds `counted`, where they were counted (`models.shape`), or a Llama's hidden_size, intermediate_size,
-    layers, heads, kv_heads, and head_size where it is not hidden_size / heads.
+    `shape` holds `counted`, if they were counted (`models.shape`), or a Llama's hidden_size, intermediate_size,
+    layers, heads, kv_heads, and head_size if it is not hidden_size / heads.
     """
     if shape.get("counted"):
         return {name: (rows, columns) for name, (rows, columns) in shape["counted"]["matrices"].items()}
@@ -59,17 +59,17 @@ def parse_pattern(pattern: str) -> tuple[int, int] | None:
     """
     if pattern in ("dense", "unstructured", "structured"):
         return None
-    found = re.fullmatch(r"([1-9][0-9]*):([1-9][0-9]*)", str(pattern))
-    if not found or int(found[1]) >= int(found[2]):
+    match = re.fullmatch(r"([1-9][0-9]*):([1-9][0-9]*)", str(pattern))
+    if not match or int(match[1]) >= int(match[2]):
         raise UserError(
             f"pattern {pattern!r}: expected 'unstructured', 'structured', or 'N:M' with N kept of M consecutive inputs "
             "and 1 <= N < M, in quotes, for example '2:4'"
         )
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def spread(total: int, sizes: list[int]) -> list[int]:
-    """`total` shared out in proportion to `sizes` by largest remainder (the first of equal ones wins).
+    """`total` distributed in proportion to `sizes` by largest remainder (ties go to the first).
 
     The shares are integers, add up to `total`, and none exceeds its size when total <= sum(sizes).
     """
@@ -84,8 +84,8 @@ def spread(total: int, sizes: list[int]) -> list[int]:
 def kept_total(sizes: dict[str, tuple[int, int]], pattern: str, sparsity=None) -> int:
     """Number of kept weights of all matrices of `sizes` (name -> (rows, columns)).
 
-    dense: all. N:M: N of every M; `sparsity` may be left out and must not contradict N:M. unstructured:
-    round((1 - sparsity) * all weights); a sparsity counts as the decimal number that was written: 0.7 is 7/10.
+    dense: all. N:M: N of every M; `sparsity` may be omitted and must not contradict N:M. unstructured: round((1 -
+    sparsity) * all weights); a sparsity counts as its decimal text: 0.7 is 7/10.
 
     Raises UserError naming the matrix whose columns M does not divide, and for a sparsity that is missing,
     contradicts the pattern, or is not in [0, 1).
@@ -98,7 +98,7 @@ def kept_total(sizes: dict[str, tuple[int, int]], pattern: str, sparsity=None) -
         kept, of = groups
         if sparsity is not None and not abs(sparsity - (1 - kept / of)) <= 1e-9:
             raise UserError(
-                f"sparsity {sparsity}: pattern {pattern} has sparsity {1 - kept / of:g}; leave `sparsity` out"
+                f"sparsity {sparsity}: pattern {pattern} has sparsity {1 - kept / of:g}; remove `sparsity`"
             )
         for name, (_, columns) in sizes.items():
             if columns % of:
@@ -115,10 +115,10 @@ def kept_total(sizes: dict[str, tuple[int, int]], pattern: str, sparsity=None) -
 
 
 def fit(shares: list[int], room: list[int]) -> list[int]:
-    """`shares` with none above its `room`; what does not fit goes to the others.
+    """`shares` limited to `room`; the excess goes to the others.
 
-    The others take it in proportion to their shares, or to their room where no other has a share. The total stays the
-    same, which must be at most sum(room). Shares that fit are returned as they are.
+    The others take it in proportion to their shares, or to their room if no other has a share. The total stays the
+    same and must be at most sum(room). Shares within their room are returned unchanged.
     """
     fitted, left, places = list(shares), sum(shares), range(len(shares))
     while places:
@@ -140,13 +140,13 @@ def fit(shares: list[int], room: list[int]) -> list[int]:
 
 
 def refuse_empty(counts: dict[str, int], allocation: str, room: dict | None = None) -> dict[str, int]:
-    """`counts` (name -> kept weights). Raises UserError naming a matrix that would keep none, but for those that have
-    none (`room`: name -> weights that exist; all by default).
+    """`counts` (name -> kept weights). Raises UserError naming a matrix that would become empty, except matrices that
+    are empty already (`room`: name -> existing weights; all by default).
     """
     for name, count in counts.items():
         if not count and (room is None or room[name]):
             raise UserError(
-                f"{name}: allocation {allocation} leaves it no weight at all; choose a smaller sparsity or "
+                f"{name}: allocation {allocation} would empty this matrix; choose a smaller sparsity or "
                 "another allocation"
             )
     return counts

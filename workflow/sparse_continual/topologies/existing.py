@@ -1,9 +1,9 @@
-"""Weights that a model lacks before it is pruned: they stay absent, whatever the method does.
+"""Weights that a model lacks before it is pruned: they stay absent under every method.
 
-A weight that is exactly zero (-0.0 too) does not exist. One rule serves all methods: `counts.Count.existing` says what
-a kernel may choose from, `select.keep` chooses nothing else, training gets no gradient there
-(`training.only_matrices`), and `prune` checks the result. A matrix without zeros has no mask, so a dense model is
-pruned as if this file were not there.
+A weight that is exactly zero (-0.0 too) does not exist. One rule serves all methods: `counts.Count.existing` lists the
+weights that a kernel may choose, `select.keep` chooses no others, training gets no gradient there
+(`training.only_matrices`), and `prune` checks the result. A matrix without zeros has no mask, so this file does not
+affect a dense model.
 """
 
 import math
@@ -18,20 +18,20 @@ CHANCE = 1e-3  # share of exact zeros that rounding to half precision or float8 
 
 def existing_of(linears: dict) -> dict:
     """Weight name -> bool[outputs, inputs] of the weights that exist, of the matrices that lack some."""
-    found = {}
+    existing = {}
     for name, module in linears.items():
         mask = (
             matrix_of(module).detach() != 0
         ).contiguous()  # transposed ones too: rows are looked at in groups
         if not mask.all():
-            found[name] = mask
-    return found
+            existing[name] = mask
+    return existing
 
 
 def room_of(sizes: dict, existing: dict, groups=None) -> dict[str, int]:
-    """Weight name -> how many weights of each matrix of `sizes` (name -> (rows, columns)) can stay.
+    """Weight name -> how many weights of each matrix of `sizes` (name -> (rows, columns)) can be kept.
 
-    groups: (N, M) of the pattern N:M, of which each group of M keeps at most N, or None.
+    groups: (N, M) of the pattern N:M, which keeps at most N of each group of M; or None.
     """
     kept, of = groups or (1, 1)
     room = {name: rows * columns // of * kept for name, (rows, columns) in sizes.items()}
@@ -41,35 +41,35 @@ def room_of(sizes: dict, existing: dict, groups=None) -> dict[str, int]:
 
 
 def refuse(sizes: dict, existing: dict, settings: dict, sparsity, total) -> None:
-    """Raise UserError, with the share of weights that the model lacks, where pruning it is not what was asked for.
+    """Raise UserError, with the share of absent weights, if the settings do not allow to prune this model.
 
-    That is: `on_sparse: refuse` and more zeros than CHANCE; method `dense` and more than ZEROS; a `sparsity` below the
-    model's. settings: {method, pattern, on_sparse}; total: weights that stay, None of a structured pattern.
+    That is: `on_sparse: refuse` with more zeros than CHANCE; method `dense` with more than ZEROS; a `sparsity` below
+    the model's. settings: {method, pattern, on_sparse}; total: kept weights, None for a structured pattern.
     """
     weights = sum(rows * columns for rows, columns in sizes.values())
     left = sum(room_of(sizes, existing).values())
     absent = weights - left
-    found = f"{absent} of its {weights} prunable weights ({absent / weights:.3g}) are exactly zero"
+    zeros = f"{absent} of its {weights} prunable weights ({absent / weights:.3g}) are exactly zero"
     if settings.get("on_sparse") == "refuse" and absent > CHANCE * weights:
         raise UserError(
-            f"on_sparse refuse: the model is pruned already: {found}, expected at most {CHANCE:g} of them; give the "
-            "dense model, or choose on_sparse keep, under which these weights stay absent"
+            f"on_sparse refuse: the model is pruned already: {zeros}, expected at most {CHANCE:g} of them; use the "
+            "dense model, or choose on_sparse keep, which keeps these weights absent"
         )
     if settings["pattern"] == "dense":
         if absent > ZEROS * weights:
             raise UserError(
-                f"method {settings['method']}: the model is pruned already: {found}, expected at most {ZEROS:g} of "
-                "them; take its zeros as the topology by the method counted"
+                f"method {settings['method']}: the model is pruned already: {zeros}, expected at most {ZEROS:g} of "
+                "them; to take its zeros as the topology, use method counted"
             )
     elif total is not None and not parse_pattern(settings["pattern"]) and total > left:
         raise UserError(
-            f"sparsity {sparsity}: the model is pruned already: {found}, and sparsity is the share that is absent in "
-            f"the end; choose a sparsity of at least {at_least(absent, weights)}"
+            f"sparsity {sparsity}: the model is pruned already: {zeros}, and sparsity is the final share of absent "
+            f"weights; choose a sparsity of at least {at_least(absent, weights)}"
         )
 
 
 def limited(kept: dict[str, int], room: dict[str, int]) -> dict[str, int]:
-    """`kept` (name -> weights) of an allocation, with none above its `room`; others take the rest (`counts.fit`)."""
+    """`kept` (name -> weights) of an allocation, limited to `room`; other matrices take the rest (`counts.fit`)."""
     return dict(zip(kept, fit(list(kept.values()), [room[name] for name in kept]), strict=True))
 
 

@@ -1,12 +1,11 @@
 """The topology file: which weights of each matrix exist, one bit each. numpy alone, no torch.
 
-`topology.safetensors` holds, per matrix, a flat uint8 array: the mask in row-major order, bit-packed,
-little bit order, the last byte filled up with zeros. One metadata entry, `topology`, holds JSON with the
-pattern, the method, the density, each matrix's [rows, columns] in model order (where a parameter holds the matrices
-of several experts, its [experts, rows, columns]), the topology's hash
-(SHA-256 over name, shape and bits of the matrices sorted by name), where a method read text its SHA-256 as
-`calibration`, and of structured pruning whether the model is a smaller dense one (`compact`) or has whole lines absent
-(`masked`), and of how many `dense_weights`. Equal topologies give equal bytes.
+`topology.safetensors` holds, per matrix, a flat uint8 array: the mask in row-major order, bit-packed, little bit order,
+the last byte padded with zeros. One metadata entry, `topology`, holds JSON with the pattern, the method, the density,
+each matrix's [rows, columns] in model order (for a parameter with the matrices of several experts, [experts, rows,
+columns]), and the topology's hash (SHA-256 over name, shape and bits of the matrices sorted by name). If a method read
+text, `calibration` is the SHA-256 of that text. After structured pruning it says whether the model is a smaller dense
+one (`compact`, out of `dense_weights`) or has whole lines absent (`masked`). Equal topologies give equal bytes.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ FACTS = (
     "calibration",
     "structured",
     "dense_weights",
-)  # what the file says of how it was made, where it is known
+)  # optional entries on how the topology was made
 
 
 @dataclass
@@ -54,7 +53,7 @@ class Bits:
 
     @property
     def sha256(self) -> str:
-        """The topology's hash; pattern and method are words about it and not in it."""
+        """The topology's hash; pattern and method only describe it and are not part of it."""
         total = hashlib.sha256()
         for name in sorted(self.shapes):
             total.update(f"{name}\n{' '.join(map(str, self.shapes[name]))}\n".encode())
@@ -99,7 +98,7 @@ def save(path, bits: Bits) -> None:
 def load(path) -> Bits:
     """The topology file at `path`, its sizes and hash verified.
 
-    Raises UserError naming the file when it is missing, truncated, no topology file, or damaged.
+    Raises UserError naming the file when it is missing, truncated, damaged, or not a topology file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -131,11 +130,11 @@ def _verify(path, bits: Bits, recorded: str) -> None:
         name = sorted(bits.shapes.keys() ^ bits.bits.keys())[0]
         raise UserError(f"{path}: {name}: its bits or its shape are missing; {AGAIN}")
     for name, shape in bits.shapes.items():
-        found, wanted = bits.bits[name], -(-math.prod(shape) // 8)
-        if found.dtype != np.uint8 or found.shape != (wanted,):
+        packed, expected = bits.bits[name], -(-math.prod(shape) // 8)
+        if packed.dtype != np.uint8 or packed.shape != (expected,):
             raise UserError(
-                f"{path}: {name}: found {found.dtype} of shape {list(found.shape)}, expected uint8 of shape "
-                f"[{wanted}] for {by(shape)} bits; {AGAIN}"
+                f"{path}: {name}: found {packed.dtype} of shape {list(packed.shape)}, expected uint8 of shape "
+                f"[{expected}] for {by(shape)} bits; {AGAIN}"
             )
     if bits.sha256 != recorded:
         raise UserError(

@@ -1,5 +1,5 @@
-"""What methods that remove whole heads and channels leave: their common settings, and exact counts from shapes
-alone, known before any model is. Pure Python: the planner imports this.
+"""Settings common to the methods that remove whole heads and channels, and exact counts from shapes alone, known
+before there is a model. Pure Python: the planner imports this.
 """
 
 from fractions import Fraction
@@ -19,27 +19,27 @@ SETTINGS = {
         "type": "integer",
         "minimum": 0,
         "default": 0,
-        "description": "first blocks that are left whole",
+        "description": "number of first blocks that are not pruned",
     },
     "last": {
         "type": "integer",
         "minimum": 0,
         "default": 0,
-        "description": "last blocks that are left whole",
+        "description": "number of last blocks that are not pruned",
     },
 }
-TRIAL = 32  # tokens of the first calibration row, on which the export is tried out (topologies/compact.py)
+TRIAL = 32  # tokens of the first calibration row that test the export (topologies/compact.py)
 
 
 def trial_passes(options: dict, text):
-    """Passes through the model that trying out the export costs (pruning/cost.py)."""
+    """Passes of the trial of the export (pruning/cost.py)."""
     return text.passes(written=(3 if options["export"] == "compact" else 1) * min(TRIAL, text.tokens))
 
 
 def kept_groups(name: str, heads: int, channels: int, sparsity) -> tuple[int, int]:
-    """(head groups, channels) that stay of a block: heads lost are rounded down to whole groups, channels up.
+    """(head groups, channels) that a block keeps: removed heads are rounded down to whole groups, channels up.
 
-    heads: of keys and values; name: of the block's gate matrix, for messages.
+    heads: number of key-value heads; name: of the block's gate matrix, for messages.
 
     Raises UserError for a sparsity outside [0, 1), or one that leaves no channel.
     """
@@ -48,20 +48,18 @@ def kept_groups(name: str, heads: int, channels: int, sparsity) -> tuple[int, in
     share = 1 - Fraction(str(sparsity))
     left = int(channels * share)
     if not left:
-        raise UserError(f"{name}: sparsity {sparsity} leaves no channel at all; choose a smaller one")
+        raise UserError(f"{name}: sparsity {sparsity} leaves no channel; choose a smaller one")
     return heads - int(heads * (1 - share)), left
 
 
-def pruned_blocks(found: list, first: int, last: int, export: str) -> list:
-    """Those of the blocks that are pruned. Raises UserError when none is left, or a compact model would need two
-    widths.
-    """
-    chosen = found[first : len(found) - last]
+def pruned_blocks(blocks: list, first: int, last: int, export: str) -> list:
+    """The blocks that are pruned. Raises UserError if there are none, or if a compact model would need two widths."""
+    chosen = blocks[first : len(blocks) - last]
     if not chosen:
         raise UserError(
-            f"found first {first} and last {last} of {len(found)} blocks left whole: none is pruned"
+            f"found first {first} and last {last} of {len(blocks)} blocks left whole: none is pruned"
         )
-    if export == "compact" and len(chosen) < len(found):
+    if export == "compact" and len(chosen) < len(blocks):
         raise UserError(
             f"found first {first} and last {last} blocks left whole with export compact: a config holds one width "
             "for all blocks; use export: masked"
@@ -74,10 +72,10 @@ def kept_weights(
 ) -> dict[str, int]:
     """Name -> number of kept weights of each matrix of `sizes` (name -> (rows, columns)) of a Llama-like model.
 
-    heads: of keys and values, each with the queries that read it, of every block or by its number; the others as in
+    heads: number of key-value heads, each with its queries, for every block or by block number; the others as in
     SETTINGS.
 
-    Raises UserError as `kept_groups` and `pruned_blocks`, and for blocks that are built otherwise.
+    Raises UserError as `kept_groups` and `pruned_blocks`, and for blocks with another structure.
     """
     blocks = sorted({layer_of(name) for name in sizes})
     heads = heads if isinstance(heads, dict) else dict.fromkeys(blocks, heads)
@@ -98,8 +96,8 @@ def kept_weights(
 
 
 def _check_modules(sizes: dict[str, tuple[int, int]], heads: dict[int, int | None]) -> None:
-    """Raise UserError naming the first block that does not have one matrix each of ATTENTION and MLP, or whose
-    keys do not divide into its `heads`.
+    """Raise UserError naming the first block without exactly one matrix each of ATTENTION and MLP, or whose keys do not
+    divide into its `heads`.
     """
     blocks = {}
     for name in sizes:
@@ -108,8 +106,8 @@ def _check_modules(sizes: dict[str, tuple[int, int]], heads: dict[int, int | Non
         modules = [name.split(".")[-2] for name in names]
         if sorted(modules) != sorted((*ATTENTION, *MLP)):
             raise UserError(
-                f"{names[0]}: its block has {len(names)} matrices, {', '.join(modules)}; structured pruning knows "
-                f"blocks of one each of {', '.join(ATTENTION + MLP)}"
+                f"{names[0]}: found {len(names)} matrices in its block, {', '.join(modules)}; structured pruning "
+                f"expects one each of {', '.join(ATTENTION + MLP)}"
             )
         keys = next(name for name in names if name.split(".")[-2] == ATTENTION[1])
         if not heads[block] or sizes[keys][0] % heads[block]:

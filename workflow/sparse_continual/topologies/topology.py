@@ -13,13 +13,12 @@ from sparse_continual.topologies import file as topology_file
 
 @dataclass
 class Topology:
-    """`masks`: name of a weight parameter -> bool of its shape, True where the weight exists: [rows, columns], or of
-    a mixture's experts that are kept together [experts, rows, columns].
+    """`masks`: name of a weight parameter -> bool of its shape, True where the weight exists: [rows, columns], or
+    [experts, rows, columns] for experts in one parameter.
 
-    `record`: plain data on how it was made (settings, calibration digest, count per matrix); it is not
-    part of the topology's identity, and of it only the calibration digest is in the file. `cost`: seconds and
-    the process's peak memory in bytes, which differ from run to run. `FILE`: name of its file in a model's
-    folder.
+    `record`: plain data on how it was made (settings, calibration digest, count per matrix). It is not part of the
+    topology's identity; the file holds only its calibration digest. `cost`: seconds and the process's peak memory in
+    bytes, which differ from run to run. `FILE`: name of its file in a model's folder.
     """
 
     FILE = "topology.safetensors"
@@ -32,7 +31,7 @@ class Topology:
 
     @property
     def density(self) -> float:
-        """Counted: weights that exist over weights that could, over all matrices."""
+        """Existing weights over possible weights, counted over all matrices."""
         masks = self.masks.values()
         return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
 
@@ -57,7 +56,7 @@ class Topology:
         return cls(masks, packed.pattern, packed.method, dict(packed.facts))
 
     def check(self, model) -> None:
-        """Assert that `model` has the topology's matrices and no other, and that every absent weight is exactly zero.
+        """Check that `model` has the topology's matrices and no other, and that every absent weight is exactly zero.
 
         Raises UserError naming the tensor that is missing on either side, has another shape, or has absent weights
         that are not zero, and as `models.load.prunable`.
@@ -73,10 +72,10 @@ class Topology:
             wrong = int((weight[~mask.to(weight.device)] != 0).sum())
             if wrong:
                 raise UserError(f"{name}: {wrong} weights that the topology says are absent are not zero")
-        for name in prunable(model):  # what it does not know would pass for dense, or grow
+        for name in prunable(model):  # a matrix outside the topology would count as dense, or grow
             if name not in self.masks:
                 raise UserError(
-                    f"{name}: the model has this matrix, the topology has not; take the topology of this model"
+                    f"{name}: the model has this matrix, the topology has not; use the topology of this model"
                 )
 
     def _packed(self) -> topology_file.Bits:

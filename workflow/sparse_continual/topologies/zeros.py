@@ -1,8 +1,8 @@
-"""What the zeros of a weight matrix look like, counted: density, N:M, blocks, dead lines; and two checkpoints' zeros.
+"""The zeros of a weight matrix, counted: density, N:M, blocks, dead lines; and a comparison of two checkpoints' zeros.
 
-A zero is w == 0, so -0.0 counts. A matrix is [outputs, inputs]: where a family stores it the other way round
-(GPT-2's Conv1D), the caller transposes. Everything is counted on one bit per weight, made in strips of rows that fit
-the processor's cache, so that counting keeps up with reading.
+A zero is w == 0, so -0.0 counts. A matrix is [outputs, inputs]: if a family stores it transposed (GPT-2's Conv1D), the
+caller transposes it. Everything is counted on one bit per weight, made in strips of rows that fit the processor's
+cache, so that counting keeps up with reading.
 """
 
 import hashlib
@@ -18,44 +18,44 @@ from sparse_continual.topologies.file import count as ones
 from sparse_continual.topologies.file import pack
 
 GROUPS = (4, 8, 16, 32)  # M of N:M, tried in this order
-CHANCE = 12  # expected groups with more than N, were the zeros of each row placed at random, from which N:M is meant
-RARE = 0.1  # chance of rows that all keep exactly N of M, from which N:M is not meant
+CHANCE = 12  # report N:M only if random zeros would break it in at least this many groups
+RARE = 0.1  # report N:M only if rows that all keep exactly N of M have at most this chance
 STRIP = 1 << 18  # weights counted at a time
-FEW = 64  # rows in which most matrices that are not N:M show it
+FEW = 64  # rows that suffice to show that most matrices are not N:M
 LARGEST = 128  # side of the largest block looked for
 
 
 def count(weight, declared=None) -> dict:
-    """What one torch matrix [rows, columns] of any real type holds; `declared`: the N:M, of any M, that it is said to
-    have, or None.
+    """Count the zeros of one torch matrix [rows, columns] of any real type; declared: its declared N:M, of any M, or
+    None.
 
     Returns {"rows", "columns", "nonzeros", "density", "pattern", "block", "dead_rows", "dead_columns",
     "negative_zeros", "not_finite"}:
 
-    - pattern: "dense" (no zero at all), N:M, or "unstructured". N:M is said for the smallest M of 4, 8, 16, 32
-      of which every group of M neighbours in a row keeps exactly N, rows without a nonzero aside, unless so few
-      distinct rows do so by chance; so 1:2 is 2:4, and 2:4 is not called 4:8. Where there is none, for the
-      smallest M, and for it the smallest N < M, of which no group keeps more than N, as in a 2:4 matrix that
-      lost further weights. As that holds by chance for large M (at density 0.5 no group of a few thousand keeps
-      more than 28 of 32), it is said only if more than N would be expected in at least 12 groups with each
-      row's zeros at random places of the columns that are not absent as a whole, and rows that are alike told
-      once: else absent columns would look like a pattern. M must divide the columns, at least twice. A
-      `declared` N:M of which no group keeps more than N needs no such guard: it is said, unless what was found
-      implies it, so that a 2:4 that lost nearly everything stays one;
-    - block: "RxC", the largest powers of two up to 128 such that the matrix is made of R x C tiles that are kept or
-      absent as a whole; None where that is 1x1, and where all weights or none are kept;
+    - pattern: "dense" (no zero at all), N:M, or "unstructured". N:M is reported for the smallest M of 4, 8, 16, 32
+      for which every group of M neighbours in a row keeps exactly N, except in rows without a nonzero, and unless so
+      few distinct rows do so by chance; so 1:2 is 2:4, and 2:4 is not called 4:8. If there is none, N:M is reported for
+      the smallest M, and for it the smallest N < M, for which no group keeps more than N, as in a 2:4 matrix that lost
+      further weights. Large M have this by chance (at density 0.5 no group of a few thousand keeps more than 28 of 32).
+      So it is reported only if random zeros would give more than N in at least 12 groups. Zeros of a row are random
+      over the columns that are not absent as a whole, and equal rows count once; otherwise absent columns would look
+      like a pattern. M must divide the columns, at least twice. A `declared` N:M for which no group keeps more than N
+      needs no such guard: it is reported unless the counted pattern implies it, so that a 2:4 that lost nearly all
+      weights stays one;
+    - block: "RxC", the largest powers of two up to 128 such that every R x C tile of the matrix is kept or absent as a
+      whole; None for 1x1, and if all weights or none are kept;
     - dead_rows, dead_columns: lines without a nonzero;
-    - negative_zeros: how many of the zeros are -0.0;
-    - not_finite: how many of the nonzeros are infinite or no numbers.
+    - negative_zeros: number of zeros that are -0.0;
+    - not_finite: number of nonzeros that are infinite or NaN.
 
-    A matrix without rows or columns lacks nothing: it is dense.
+    A matrix without rows or columns is dense.
     """
     return described(packed(weight), *weight.shape, declared)
 
 
-def described(found, rows: int, columns: int, declared=None) -> dict:
-    """`count` of the matrix of which `packed` or `packed_in` found `found`."""
-    bits, negative, not_finite = found
+def described(zeros, rows: int, columns: int, declared=None) -> dict:
+    """`count` of a matrix from `found`, the result of `packed` or `packed_in`."""
+    bits, negative, not_finite = zeros
     weights = rows * columns
     per_row = np.bitwise_count(bits).sum(axis=1, dtype=np.int64)
     nonzeros = int(per_row.sum())
@@ -79,7 +79,7 @@ def described(found, rows: int, columns: int, declared=None) -> dict:
 
 
 def packed(weight) -> tuple[np.ndarray, int, int]:
-    """(uint8[rows, ceil(columns / 8)], how many zeros are -0.0, how many weights are no finite numbers) of a torch
+    """(uint8[rows, ceil(columns / 8)], number of zeros that are -0.0, number of weights that are not finite) of a torch
     matrix: bit b of byte j of a row says whether column 8 j + b is not zero."""
     rows, columns = weight.shape
     bits = np.empty((rows, -(-columns // 8)), np.uint8)
@@ -92,8 +92,8 @@ def packed(weight) -> tuple[np.ndarray, int, int]:
 
 
 def packed_in(checkpoint, name: str) -> tuple[np.ndarray, int, int]:
-    """`packed` of a parameter of an open `models.reader.Checkpoint`, all its dimensions but the last as rows. Where the
-    checkpoint stores real numbers with their bits, those are taken, and nothing is decoded."""
+    """`packed` of a parameter of an open `models.reader.Checkpoint`, with all dimensions but the last as rows. If the
+    checkpoint stores real numbers with a bitmask, the bitmask is used, and nothing is decoded."""
     bits = checkpoint.bits(name)
     with checkpoint.rows(name) as rows:
         if bits is None:
@@ -102,7 +102,7 @@ def packed_in(checkpoint, name: str) -> tuple[np.ndarray, int, int]:
             not_finite, whole = 0, True
             for words, _, odd in _strips(rows):
                 not_finite, whole = not_finite + odd, whole and bool(words.all())
-            if whole:  # else some of the bits mark zeros
+            if whole:  # otherwise some of the bits mark zeros
                 return bits, 0, not_finite
     return packed(as_rows(checkpoint[name]))
 
@@ -113,14 +113,14 @@ def as_rows(tensor):
 
 
 def _strips(weight):
-    """Iterator of (words, how many are -0.0, how many are no finite numbers) of some rows of a torch matrix at a time;
-    the words are the bits of its numbers, of floats without the sign."""
+    """Iterator over strips of rows of a torch matrix: (words, number of -0.0, number of values that are not finite);
+    the words are the bits of its numbers, for floats without the sign."""
     import torch
 
     from sparse_continual.models.formats.raw import to_words
 
     real, strip = weight.dtype.is_floating_point, max(1, STRIP // max(weight.shape[1], 1))
-    if real:  # without their signs, the words of floats are in the order of the numbers
+    if real:  # without their signs, floats are ordered like their words
         largest = to_words(
             torch.tensor([torch.finfo(weight.dtype).max], dtype=torch.float64).to(weight.dtype)
         )[0]
@@ -160,8 +160,8 @@ def pattern_of(bits: np.ndarray, columns: int, per_row: np.ndarray) -> str:
 
 
 def holds(bits: np.ndarray, columns: int, pattern: str) -> bool:
-    """Whether no group of M neighbours in a row of packed bits keeps more than N, of any N:M; what is left at the end
-    of a row that M does not divide is a group too."""
+    """Whether no group of M neighbours in a row of packed bits keeps more than N, for any N:M; the rest of a row that M
+    does not divide is a group too."""
     most, of = parse_pattern(pattern)
     if of in GROUPS and columns % of == 0:
         return int(_kept(bits, columns, of).max(initial=0)) <= most
@@ -174,7 +174,7 @@ def holds(bits: np.ndarray, columns: int, pattern: str) -> bool:
 
 
 def _kept(bits: np.ndarray, columns: int, of: int) -> np.ndarray:
-    """How many weights each group of `of` neighbours keeps."""
+    """Number of weights that each group of `of` neighbours keeps."""
     if of == 4:
         halves = np.stack([bits & 15, bits >> 4])
         if columns % 8:  # the last half byte lies beyond the width
@@ -184,16 +184,16 @@ def _kept(bits: np.ndarray, columns: int, of: int) -> np.ndarray:
 
 
 def _exact_by_chance(bits: np.ndarray, columns: int, most: int, of: int) -> float:
-    """Chance that each group of each distinct row keeps exactly `most`, each row's weights placed at random; the groups
-    of a row taken as independent, but for the last, which follows from the others."""
+    """Chance that each group of each distinct row keeps exactly `most` if each row's weights are placed at random; the
+    groups of a row are treated as independent, except the last, which follows from the others."""
     distinct, total = len(np.unique(bits, axis=0)), most * columns // of
     chance = math.comb(of, most) * math.comb(columns - of, total - most) / math.comb(columns, total)
     return chance ** (distinct * (columns // of - 1))
 
 
 def _by_chance(per_row: np.ndarray, sizes: np.ndarray, most: int) -> float:
-    """Expected number of groups that keep more than `most`, each row's weights placed at random in the places that
-    there are, `sizes` of them in the groups of a row.
+    """Expected number of groups that keep more than `most` if each row's weights are placed at random in the available
+    places, `sizes` of them in the groups of a row.
 
     The number kept in a group of s of S places is hypergeometric: P(k) = C(s, k) C(S - s, n - k) / C(S, n).
     """
@@ -220,10 +220,10 @@ def _block(bits: np.ndarray, columns: int) -> str | None:
 
 
 def _rows_alike(bits: np.ndarray) -> int:
-    """Largest power of two such that rows are alike within each run of so many."""
+    """Largest power of two such that the rows of each run of that length are equal."""
     size = 1
     while size < LARGEST and len(bits) % (2 * size) == 0:
-        heads = bits[::size]  # of runs that are alike within
+        heads = bits[::size]  # first rows of runs whose rows are equal
         if not np.array_equal(heads[::2], heads[1::2]):
             break
         size *= 2
@@ -231,7 +231,7 @@ def _rows_alike(bits: np.ndarray) -> int:
 
 
 def _columns_alike(bits: np.ndarray, columns: int) -> int:
-    """Largest power of two such that columns are alike within each run of so many."""
+    """Largest power of two such that the columns of each run of that length are equal."""
     size = 1
     for firsts in (0b01010101, 0b00010001, 0b00000001):  # of runs of 2, 4 and 8 bits
         if columns % (2 * size) or ((bits ^ (bits >> size)) & firsts).any():
@@ -248,7 +248,7 @@ def _columns_alike(bits: np.ndarray, columns: int) -> int:
 def topology_hash(checkpoint, names) -> str:
     """Hex SHA-256 of the zeros of some matrices of an open `models.reader.Checkpoint`, matrix by matrix.
 
-    Equal to `sha256` of a topology file of these `names` when all that it says is absent is zero, and nothing else.
+    Equal to `sha256` of a topology file of these `names` if exactly its absent weights are zero.
     """
     total = hashlib.sha256()
     for name in sorted(names):
@@ -259,7 +259,7 @@ def topology_hash(checkpoint, names) -> str:
 
 
 def flat(bits: np.ndarray, columns: int) -> np.ndarray:
-    """Bits packed row by row as the topology file packs them: row-major, without gaps."""
+    """Packed bits in the layout of the topology file: row-major, without gaps between rows."""
     if columns % 8 == 0:
         return bits.reshape(-1)
     return pack(np.unpackbits(bits, axis=1, count=columns, bitorder="little"))
@@ -274,11 +274,11 @@ def turned(bits: np.ndarray, columns: int) -> np.ndarray:
 
 def compare(first, second, names) -> list[dict]:
     """One row per matrix of two open `models.reader.Checkpoint`s: {"matrix", "weights", "both", "only_first",
-    "only_second"}, the weights that are not zero in both or in one alone.
+    "only_second"}: numbers of weights that are nonzero in both, or in one alone.
 
     Raises UserError naming a matrix of `names` that one of them lacks, or that differs in shape.
     """
-    found = []
+    rows = []
     for name in names:
         for one in (first, second):
             if name not in one.shapes:
@@ -292,17 +292,16 @@ def compare(first, second, names) -> list[dict]:
         one, other = (packed_in(checkpoint, name)[0] for checkpoint in (first, second))
         both = ones(one & other)
         row = {"matrix": name, "weights": math.prod(first.shapes[name]), "both": both}
-        found.append(row | {"only_first": ones(one) - both, "only_second": ones(other) - both})
-    return found
+        rows.append(row | {"only_first": ones(one) - both, "only_second": ones(other) - both})
+    return rows
 
 
 def relation(rows: list[dict]) -> dict:
-    """The totals of `compare` in words and numbers.
+    """The totals of `compare`, and the relation that they show.
 
     Returns {"weights", "both", "only_first", "only_second", "hamming": weights in which the two differ, "jaccard":
     weights in both over weights in either, 1 where neither has any, "relation": "same", "first within second",
-    "second within first", or "different"}. A checkpoint lies within another, or is nested in it, when every weight
-    that it has, the other has.
+    "second within first", or "different"}. A checkpoint is within another if the other has every weight that it has.
     """
     keys = ("weights", "both", "only_first", "only_second")
     total = {key: sum(row[key] for row in rows) for key in keys}

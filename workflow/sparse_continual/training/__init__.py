@@ -1,1 +1,1 @@
-"""One training loop, what it writes to, its batches and its measures."""
+"""The training loop, the tensors that it writes, its batches and its measures."""

@@ -1,14 +1,14 @@
 """Parameters, FLOPs and bytes of a decoder from its shape alone: no weights, no torch.
 
-What differs from one family to another has two sources. Of a generated Llama it follows from its widths, by the
-formulas in `parameters`, `topologies.counts.matrices` and `costs`. Of every other base it was counted on its own class
-(`models.shape`) and stands in `Shape.counted`. The rest is the same for both.
+For a generated Llama the numbers follow from its widths, by the formulas in `parameters`, `topologies.counts.matrices`
+and `costs`. For every other base they were counted on its own class (`models.shape`) and are in `Shape.counted`. The
+rest is the same for both.
 
-Conventions: a multiply-add is 2 FLOPs; look-ups, norms, softmax, rotary embeddings and activation
-functions count nothing; attention counts the full square; the head counts at the positions whose logits
-are computed. *Theoretical* FLOPs count the weights that exist, *executed* ones what dense kernels do: 2 FLOPs less for
-every absent weight and token forward, and as many for each of the two gradients. The forward and training formulas
-equal torch's FlopCounterMode on eager attention (a test), except the rotary table's s*d per call.
+Conventions: a multiply-add is 2 FLOPs; look-ups, norms, softmax, rotary embeddings and activation functions count
+nothing; attention counts the full square; the head counts at the positions whose logits are computed. *Theoretical*
+FLOPs count the weights that exist, *executed* FLOPs the work of dense kernels. The difference is 2 FLOPs for every
+absent weight and token in the forward pass, and as many for each of the two gradients. The forward and training
+formulas equal torch's FlopCounterMode on eager attention (a test), except the rotary table's s*d per call.
 """
 
 import math
@@ -25,9 +25,9 @@ FLOAT, MOMENTS = 4, 8  # bytes per float32 value, and of AdamW's two moments for
 class Shape:
     """Widths of a decoder. `family` is "llama" (gated MLP, no biases) or "phi" (two-matrix MLP, biases), by formulas.
 
-    `counted`: what was counted on the base's own class (`models.shape.shape_of_config`). Where it is given, nothing is
-    computed from the widths, which are for people to read, and None where the family has no such number; `family` is
-    the model_type.
+    `counted`: the numbers counted on the base's own class (`models.shape.shape_of_config`). If it is set, nothing is
+    computed from the widths; they only inform readers, and are None if the family has no such number; `family` is the
+    model_type.
     """
 
     hidden_size: int
@@ -72,12 +72,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Costs:
-    """FLOPs per token of all that is not a prunable matrix, on rows of one length, and what matrices do not compute.
+    """FLOPs per token of everything except the prunable matrices, on rows of one length.
 
     rest: of a forward pass through the blocks. rest_trained, rest_frozen: of forward and backward, with trained and
-    with frozen ends. head: forward, where all logits are computed. unread: names of the matrices whose input needs no
-    gradient with frozen ends. block_forward, block_backward: of a mean block with all its weights, which no gradient
-    leaves.
+    with frozen ends. head: forward, if all logits are computed. unread: names of the matrices whose input needs no
+    gradient with frozen ends. block_forward, block_backward: of a mean block with all its weights, without gradients to
+    the blocks before it.
     """
 
     rest: float
@@ -92,7 +92,7 @@ class Costs:
 def costs(shape: Shape, tokens: int) -> Costs:
     """`Costs` on rows of `tokens`.
 
-    Raises UserError where they were counted and could not be: with why.
+    Raises UserError if they should have been counted and could not be, with the reason.
     """
     weights = 2 * shape.prunable
     if not shape.counted:
@@ -108,23 +108,23 @@ def costs(shape: Shape, tokens: int) -> Costs:
             block,
             2 * block - inputs,
         )
-    found = shape.counted.get("flops", {}).get(str(tokens), f"rows of {tokens} tokens were not counted")
-    if isinstance(found, str):
-        raise UserError(f"FLOPs of a {shape.family} model are not known: {found}")
-    unread = 2 * sum(math.prod(shape.counted["matrices"][name]) for name in found["unread"])
+    counted = shape.counted.get("flops", {}).get(str(tokens), f"rows of {tokens} tokens were not counted")
+    if isinstance(counted, str):
+        raise UserError(f"FLOPs of a {shape.family} model are not known: {counted}")
+    unread = 2 * sum(math.prod(shape.counted["matrices"][name]) for name in counted["unread"])
     return Costs(
-        _whole(found["body"] / tokens - weights),
-        _whole(found["trained"] / tokens - 3 * weights),
-        _whole(found["frozen"] / tokens - 3 * weights + unread),
-        _whole(found["head"] / tokens),
-        tuple(found["unread"]),
-        _whole(found["body"] / tokens / shape.layers),
-        _whole(found["blocks"] / tokens / shape.layers),
+        _whole(counted["body"] / tokens - weights),
+        _whole(counted["trained"] / tokens - 3 * weights),
+        _whole(counted["frozen"] / tokens - 3 * weights + unread),
+        _whole(counted["head"] / tokens),
+        tuple(counted["unread"]),
+        _whole(counted["body"] / tokens / shape.layers),
+        _whole(counted["blocks"] / tokens / shape.layers),
     )
 
 
 def parameters(shape: Shape) -> dict[str, int]:
-    """Counts by group: prunable, embedding, head (0 if tied), norms, biases, total; and `other` where counted."""
+    """Counts by group: prunable, embedding, head (0 if tied), norms, biases, total; and `other` if counted."""
     if shape.counted:
         return dict(shape.counted["parameters"])
     h, layers = shape.hidden_size, shape.layers
@@ -144,23 +144,23 @@ def ends(shape: Shape) -> int:
 
 
 def head_share(row_tokens: int, answer_tokens: int) -> float:
-    """Share of a row's positions at which logits are computed: training asks for the answer's alone."""
+    """Share of a row's positions at which logits are computed: training needs only those of the answer."""
     return min(1.0, answer_tokens / row_tokens)
 
 
 def forward_flops(shape: Shape, tokens: int, weights: int | None = None, head: float = 1.0) -> dict:
     """FLOPs per token of a forward pass over sequences of `tokens`.
 
-    `weights`: nonzeros N for theoretical FLOPs; None counts all P (executed). `head`: share of positions
-    whose logits are computed. Keys: linears, attention (full square, and all else in counted blocks), head, total.
+    `weights`: nonzeros N for theoretical FLOPs; None counts all P (executed). `head`: share of positions with computed
+    logits. Keys: linears, attention (full square, and everything else in counted blocks), head, total.
 
     Raises UserError as `costs`.
     """
-    found = costs(shape, tokens)
+    cost = costs(shape, tokens)
     parts = {
         "linears": 2 * (shape.prunable if weights is None else weights),
-        "attention": found.rest,
-        "head": _whole(found.head * head),
+        "attention": cost.rest,
+        "head": _whole(cost.head * head),
     }
     return parts | {"total": sum(parts.values())}
 
@@ -173,29 +173,29 @@ def training_flops(
     ends_trained: bool = True,
     head: float = 1.0,
 ) -> float:
-    """FLOPs per token of a training step: 3 x forward, less the gradients that nobody needs.
+    """FLOPs per token of a training step: 3 x forward, minus the gradients that are not needed.
 
-    `weights` as in `forward_flops`; `trained`: how many of them get a gradient (default all). With frozen
-    ends the head's weight gradient and the gradient of the first matrices' input (layer 0's q, k, v) are not computed.
+    `weights` as in `forward_flops`; `trained`: number of weights with a gradient (default all). With frozen ends the
+    head's weight gradient and the gradient of the first matrices' input (layer 0's q, k, v) are not computed.
 
     Raises UserError as `costs`.
     """
-    found = costs(shape, tokens)
+    cost = costs(shape, tokens)
     weights = shape.prunable if weights is None else weights
     return _whole(
         4 * weights
         + 2 * (weights if trained is None else trained)
-        + _beside(shape, found, weights, ends_trained, head)
+        + _beside(shape, cost, weights, ends_trained, head)
     )
 
 
-def _beside(shape: Shape, found: Costs, weights: int, ends_trained: bool, head: float) -> float:
-    """FLOPs per token of a training step beside 6 a weight; at the density of `weights` where inputs go unread."""
+def _beside(shape: Shape, cost: Costs, weights: int, ends_trained: bool, head: float) -> float:
+    """FLOPs per token of a training step besides 6 a weight; unread inputs are scaled by the density of `weights`."""
     if ends_trained:
-        return found.rest_trained + 3 * _whole(found.head * head)
+        return cost.rest_trained + 3 * _whole(cost.head * head)
     sizes = matrices(asdict(shape))
-    unread = 2 * sum(math.prod(sizes[name]) for name in found.unread)
-    return found.rest_frozen + 2 * _whole(found.head * head) - unread * weights / shape.prunable
+    unread = 2 * sum(math.prod(sizes[name]) for name in cost.unread)
+    return cost.rest_frozen + 2 * _whole(cost.head * head) - unread * weights / shape.prunable
 
 
 def lora_values(shape: Shape, rank: int) -> int:
@@ -218,13 +218,13 @@ def lora_training_flops(
 
     Raises UserError as `costs`.
     """
-    found = costs(shape, tokens)
+    cost = costs(shape, tokens)
     weights = shape.prunable if weights is None else weights
     adapters = 6 * lora_values(shape, rank)
     if not ends_trained:
         sizes = matrices(asdict(shape))
-        adapters -= 2 * rank * sum(sizes[name][1] for name in found.unread)
-    return _whole(4 * weights + adapters + _beside(shape, found, weights, ends_trained, head))
+        adapters -= 2 * rank * sum(sizes[name][1] for name in cost.unread)
+    return _whole(4 * weights + adapters + _beside(shape, cost, weights, ends_trained, head))
 
 
 def masked_lora_training_flops(
@@ -238,7 +238,7 @@ def masked_lora_training_flops(
 ) -> float:
     """FLOPs per token of adapters inside the weights, W + mask x (B A), in steps of `step_tokens` tokens.
 
-    The step computes the gradient of every weight that exists, and B A and its two gradients once.
+    The step computes the gradient of every existing weight, and B A and its two gradients once.
 
     Raises UserError as `costs`.
     """
@@ -248,7 +248,7 @@ def masked_lora_training_flops(
 
 
 def _whole(value: float) -> float:
-    """`value` as an integer where it is one: counts stay exact."""
+    """`value` as an integer if it is whole: counts stay exact."""
     return int(value) if value == int(value) else value
 
 

@@ -1,7 +1,7 @@
 """Batches of token rows, the loss on them, and which rows belong to which training step.
 
-Rows are padded on the right: under a causal mask no counted token sees the padding, so no attention
-mask is needed. The order of rows is a pure function of (seed, step), so resuming needs the step alone.
+Rows are padded on the right: under a causal mask no counted token sees the padding, so no attention mask is needed. The
+order of rows is a pure function of (seed, step), so that resuming needs only the step.
 """
 
 from functools import lru_cache
@@ -16,13 +16,13 @@ from sparse_continual.identity import seed_of
 from sparse_continual.streams.tasks import Split
 
 IGNORED = -100
-CHUNK = 256  # steps of a mixture that are drawn at once
+CHUNK = 256  # steps of a mixture drawn at once
 
 _kept: WeakKeyDictionary = WeakKeyDictionary()
 
 
 class Batches:
-    """A split's rows on a device; a batch is one gather from its flat tokens, nothing is stored padded."""
+    """A split's rows on a device; a batch is one gather from its flat tokens, and no padding is stored."""
 
     def __init__(self, split: Split, device="cpu"):
         self.tokens = torch.from_numpy(split.tokens.astype(np.int64)).to(device)
@@ -32,7 +32,7 @@ class Batches:
         self.columns = torch.arange(int(np.diff(split.starts).max(initial=0)), device=device)
 
     def batch(self, rows) -> dict:
-        """{input_ids, labels}: long[rows, longest]; labels are -100 before the answer and behind the end."""
+        """{input_ids, labels}: long[rows, longest]; labels are -100 before the answer and after the end."""
         rows = torch.as_tensor(rows, device=self.tokens.device)
         lengths = self.lengths[rows, None]
         columns = self.columns[: int(lengths.max())]
@@ -53,7 +53,7 @@ def collate(split: Split, rows, device="cpu") -> dict:
 
 
 def refuse_beyond(model, split: Split, name: str) -> None:
-    """Raise UserError for a token of the split called `name` that `model` has no embedding for.
+    """Raise UserError if the split called `name` has a token without an embedding in `model`.
 
     A module without `get_input_embeddings` is not checked.
     """
@@ -62,16 +62,15 @@ def refuse_beyond(model, split: Split, name: str) -> None:
     highest, rows = int(split.tokens.max(initial=0)), model.get_input_embeddings().weight.shape[0]
     if highest >= rows:
         raise UserError(
-            f"{name}: found token id {highest}, the model's embedding has {rows} rows; the rows were made with another "
-            "tokenizer than the model's: build them with the tokenizer beside its weights"
+            f"{name}: found token id {highest}, but the model's embedding has {rows} rows; another tokenizer built "
+            "these rows: build them with the tokenizer beside the model's weights"
         )
 
 
 def logits_and_targets(model, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
     """(float logits[B, P, V], long targets[B, P]) at the P positions that predict some row's counted token.
 
-    The head runs at those positions alone, which is exact: a logit depends on its own position's
-    hidden state only.
+    The head runs only at those positions, which is exact: a logit depends only on the hidden state of its position.
     """
     following = batch["labels"][:, 1:]
     positions = (following != IGNORED).any(0).nonzero().squeeze(1)
@@ -94,8 +93,8 @@ def _span(rows: int, seed: int, first: int, count: int) -> np.ndarray:
     """Rows number first..first+count-1 of an endless sequence of epochs, each without replacement."""
     places = np.arange(first, first + count)
     epochs = places // rows
-    taken = [_permutation(rows, seed, int(e))[places[epochs == e] % rows] for e in np.unique(epochs)]
-    return np.concatenate(taken) if taken else places
+    epoch_rows = [_permutation(rows, seed, int(e))[places[epochs == e] % rows] for e in np.unique(epochs)]
+    return np.concatenate(epoch_rows) if epoch_rows else places
 
 
 def batch_rows(rows: int, batch_size: int, seed: int, step: int) -> np.ndarray:
@@ -120,9 +119,8 @@ def _before(shares: tuple, batch_size: int, seed: int, chunk: int) -> np.ndarray
 
 
 def mixture_rows(sizes, shares, batch_size: int, seed: int, step: int) -> list[tuple[int, np.ndarray]]:
-    """[(entry, int64 rows)] of one step of pretraining: the entry of each row is drawn with probability
-    share / sum of shares, and every entry's rows come in epochs without replacement. Entries without
-    rows in this step are left out.
+    """[(entry, int64 rows)] of one step of pretraining. Each row's entry is drawn with probability share / sum of
+    shares; every entry's rows come in epochs without replacement. Entries without rows in this step are left out.
     """
     shares = tuple(shares)
     chunk, within = divmod(step, CHUNK)

@@ -1,21 +1,21 @@
-"""What a model is told by its dense parent while it recovers: the parent's distribution, and its hidden states.
+"""Distillation in recovery: the model follows the distribution and the hidden states of its dense parent.
 
 Logits (Hinton et al. 2015, arXiv 1503.02531, section 2): temperature^2 KL(teacher || student) per predicted
 token, both distributions softened. SquareHead (Kurtic et al. 2023, arXiv 2310.06927; IST-DASLab/SparseFinetuning):
 per decoder block MSE(student, teacher) / MSE(teacher, 0) of the hidden states over all real tokens, summed over
-blocks; as in the authors' code the states are transformers' `hidden_states` behind each block, of which the last
-is normed, and the embeddings are left out. A teacher's energy below ENERGY counts as ENERGY, so that a block
-whose states are all zeros gives a finite loss; no other loss is changed by it.
+blocks. As in the authors' code the states are transformers' `hidden_states` after each block (the last one normed)
+without the embeddings. A teacher's energy below ENERGY counts as ENERGY, so that a block whose states are all zeros
+gives a finite loss; this changes no other loss.
 
 Cost: one forward pass of the teacher a step, and its weights in memory. Limits: teacher and student read the same
-tokens, and have as many blocks of the same width.
+tokens, and have the same number of blocks and the same width.
 """
 
 import torch
 
 from sparse_continual.training.batches import IGNORED, logits_and_targets
 
-ENERGY = 1e-6  # least sum of squares of a teacher's block: far below that of one token of a trained model
+ENERGY = 1e-6  # least sum of squares of a teacher's block: far below one token of a trained model
 
 
 def divergence(student, teacher, temperature=1.0):
@@ -25,7 +25,7 @@ def divergence(student, teacher, temperature=1.0):
 
 
 def squarehead(student, teacher, real):
-    """Sum over blocks of the students' squared distance relative to the teachers' own square, a scalar.
+    """Sum over blocks of the squared distance to the teacher relative to the teacher's own square, a scalar.
 
     student, teacher: hidden states of each block, [B, L, width]; real: bool[B, L], False at padding.
     """
@@ -40,8 +40,8 @@ def squarehead(student, teacher, real):
 class Distillation:
     """loss(model, batch) of a student: cross-entropy as `batches.loss_of`, plus the weighted terms of a teacher.
 
-    teacher: a model, which is not trained; logits, squarehead: weights of the terms, None for one that is left
-    out. `parts`: of every batch so far, the terms before they are weighted, numbers by name.
+    teacher: a model, which is not trained; logits, squarehead: weights of the terms, None for an unused one. `parts`:
+    of every batch so far, the unweighted terms, numbers by name.
     """
 
     def __init__(self, teacher, logits=None, squarehead=None, temperature=1.0):
@@ -51,7 +51,7 @@ class Distillation:
     def __call__(self, model, batch: dict):
         with torch.no_grad():
             teacher = _Reading(self.teacher, self.squarehead)
-            wanted, _ = logits_and_targets(teacher, batch)
+            teacher_logits, _ = logits_and_targets(teacher, batch)
         student = _Reading(model, self.squarehead)
         logits, targets = logits_and_targets(student, batch)
         text = torch.nn.functional.cross_entropy(
@@ -60,7 +60,7 @@ class Distillation:
         loss, parts = text, {"text": text}
         if self.logits:
             counted = targets != IGNORED
-            each = divergence(logits, wanted, self.temperature)
+            each = divergence(logits, teacher_logits, self.temperature)
             parts["logits"] = (each * counted).sum() / counted.sum()
             loss = loss + self.logits * parts["logits"]
         if self.squarehead:
@@ -71,10 +71,10 @@ class Distillation:
 
 
 class _Reading:
-    """A model as `logits_and_targets` calls it, whose hidden states behind each block are kept where `wanted`."""
+    """A model as `logits_and_targets` calls it; it keeps the hidden states after each block at the `wanted` places."""
 
-    def __init__(self, model, wanted):
-        self.model, self.wanted = model, bool(wanted)
+    def __init__(self, model, keeps_states):
+        self.model, self.wanted = model, bool(keeps_states)
 
     def __call__(self, **inputs):
         read = self.model(**inputs, output_hidden_states=self.wanted)
@@ -83,7 +83,7 @@ class _Reading:
 
 
 def _real(labels):
-    """bool[B, L]: the tokens of each row, whose last one is always predicted; behind it is padding."""
+    """bool[B, L]: the real tokens of each row. The last real token is always predicted; padding follows."""
     places = torch.arange(labels.shape[1], device=labels.device)
     last = torch.where(labels != IGNORED, places, -1).amax(1, keepdim=True)
     return places <= last

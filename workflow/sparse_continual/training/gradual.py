@@ -1,7 +1,7 @@
 """The loop of methods that train while they choose: language modelling on the calibration rows.
 
-Only the matrices that may be pruned, and a method's own scores, are written; embeddings, head, norms and
-biases are those of the dense model. Training under a topology that is fixed is `recovery`'s affair.
+Only the prunable matrices and a method's own scores are written; embeddings, head, norms and biases stay those of the
+dense model. `recovery` trains under a fixed topology.
 """
 
 import math
@@ -11,7 +11,7 @@ from functools import partial
 from sparse_continual.errors import UserError
 from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
 
-SETTINGS = {  # of every such method
+SETTINGS = {  # common to these methods
     "calibration": CALIBRATION,
     "steps": {"type": "integer", "minimum": 1, "default": 200, "description": "optimizer steps"},
     "batch_size": {"type": "integer", "minimum": 1, "default": 8, "description": "rows a step"},
@@ -19,20 +19,20 @@ SETTINGS = {  # of every such method
         "type": "number",
         "minimum": 0,
         "default": 1e-4,
-        "description": "highest rate of the weights' schedule; 0 leaves them as they are",
+        "description": "highest learning rate of the weights; 0 does not change them",
     },
     "warmup": {"type": "integer", "minimum": 0, "default": 10, "description": "steps of linear warm-up"},
 }
 
 
 def passes(options: dict, text, steps=None):
-    """What one training, or so many `steps`, has pass (pruning/cost.py); blocks are run again for the gradient."""
+    """Passes of a training of `steps` (pruning/cost.py); the blocks run twice, for the gradient."""
     tokens = (steps or options["steps"]) * options["batch_size"] * text.tokens
     return text.passes(trained=tokens, read=tokens * text.blocks)
 
 
 def check_ends(method: str, schema: dict, settings: dict) -> None:
-    """Raise UserError where a schedule's `end` lies before its `start`, both shares of the steps."""
+    """Raise UserError if a schedule's `end` lies before its `start`; both are shares of the steps."""
     start, end = (settings.get(key, schema["properties"][key]["default"]) for key in ("start", "end"))
     if end < start:
         raise UserError(f"method {method}: found end {end} before start {start}, expected at least as much")
@@ -57,9 +57,9 @@ def lm_loss(model, rows, reduction="mean"):
 
     tokens, real = (tensor.to(model.device) for tensor in collate(rows))
     logits = model(input_ids=tokens, attention_mask=real.long(), use_cache=False).logits[:, :-1]
-    wanted = tokens[:, 1:].masked_fill(~real[:, 1:], -100)
+    targets = tokens[:, 1:].masked_fill(~real[:, 1:], -100)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction=reduction)
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction=reduction)
 
 
 def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, first=0) -> None:
@@ -98,8 +98,8 @@ def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, 
 
 @contextmanager
 def only_matrices(job):
-    """Context in which gradients reach the job's matrices alone, and begin with none; afterwards every parameter needs
-    one, and has one, as before. Weights that did not exist before (`job.existing`) have a gradient of zero, so an
+    """Context in which only the job's matrices have gradients, which start empty. Afterwards `requires_grad` and the
+    gradients of all parameters are restored. Weights that did not exist (`job.existing`) have a gradient of zero, so an
     optimizer without weight decay leaves them at zero.
     """
     from sparse_continual.models.load import matrix_of
@@ -127,24 +127,24 @@ def only_matrices(job):
 
 
 def loss_by_blocks(job, rows, stand_in=None, reduction="mean"):
-    """`lm_loss` of the job's model, of which a decoder block keeps its inputs alone for the backward pass, and is run
-    again for it: so one block's activations are in memory, and not all blocks' (Chen et al. 2016, arXiv 1604.06174).
+    """`lm_loss` of the job's model with little memory: a decoder block keeps only its inputs for the backward pass and
+    runs again there, so that one block's activations are in memory at a time (Chen et al. 2016, arXiv 1604.06174).
 
-    stand_in(name): tensor that is read in place of one of the job's matrices; asked for whenever its block runs, and
-    the same each time.
+    stand_in(name): tensor that replaces one of the job's matrices; called whenever its block runs, with the same result
+    each time.
     """
     from torch.utils.checkpoint import set_checkpoint_early_stop
 
     from sparse_continual.models.blockwise import block_of
 
-    names = {}  # of each block's matrices
+    names = {}  # block -> names of its matrices
     for name in job.linears:
         names.setdefault(block_of(name), []).append(name)
 
     def read(block):
         return {name.removeprefix(f"{block}."): stand_in(name) for name in names[block]} if stand_in else {}
 
-    # early stop: else how much is run again hangs on the last operation
+    # without an early stop: otherwise the recomputed part depends on the last operation
     with ExitStack() as blocks, set_checkpoint_early_stop(False):
         for name in names:
             blocks.enter_context(_run_again(job.model.get_submodule(name), partial(read, name)))
@@ -153,14 +153,14 @@ def loss_by_blocks(job, rows, stand_in=None, reduction="mean"):
 
 @contextmanager
 def _run_again(block, read):
-    """Context in which a decoder block, called, is run again for its gradient; `read()`: name within the block ->
-    tensor in place of a parameter.
+    """Context in which a decoder block runs again for its gradient; `read()`: name within the block -> tensor that
+    replaces a parameter.
     """
     import torch
     from torch.utils.checkpoint import checkpoint
 
-    own = vars(block).get("forward")  # as accelerate's hooks set it
-    whole = torch.nn.Module()  # the block as a part: called itself, it would come back here
+    forward = vars(block).get("forward")  # as accelerate's hooks set it
+    whole = torch.nn.Module()  # holds the block as a part: calling the block itself would recurse
     whole.block, whole.forward = block, block.forward
 
     def run(*args, **kwargs):
@@ -172,19 +172,19 @@ def _run_again(block, read):
         yield
     finally:
         del block.forward
-        if own:
-            block.forward = own
+        if forward:
+            block.forward = forward
 
 
 def sum_recomputed(value_of, names):
-    """Sum of `value_of(name)`, a tensor each, of whose making nothing is kept: it is made again for the gradient."""
+    """Sum of `value_of(name)`, a tensor each; nothing is kept for the backward pass, which recomputes each value."""
     from torch.utils.checkpoint import checkpoint
 
     return sum(checkpoint(value_of, name, use_reentrant=False) for name in names)
 
 
 def uniform(shape, device, *identity):
-    """Draws from [0, 1) that hang on `identity` alone (identity.seed_of), so that they can be drawn again."""
+    """Draws from [0, 1) that depend only on `identity` (identity.seed_of), so that they can be repeated."""
     import torch
 
     from sparse_continual.identity import seed_of
@@ -194,7 +194,7 @@ def uniform(shape, device, *identity):
 
 
 def cubic(step: int, first: int, last: int) -> float:
-    """0 up to step `first`, 1 from `last` on, between them 1 - (1 - x)^3 (Zhu & Gupta 2017, eq. 1)."""
+    """0 until step `first`, 1 from `last` on, between them 1 - (1 - x)^3 (Zhu & Gupta 2017, eq. 1)."""
     if step < first:
         return 0.0
     if step >= last:

@@ -1,4 +1,4 @@
-"""The optimizer's loop, shared by pretraining, recovery and task streams."""
+"""The optimizer's loop of pretraining, recovery and task streams."""
 
 import math
 import time
@@ -11,7 +11,7 @@ from sparse_continual.identity import seed_of
 from sparse_continual.streams.tasks import concatenate
 from sparse_continual.training.batches import collate, loss_of, mixture_rows, refuse_beyond
 
-CLIP = 1.0  # norm of the gradient over everything trainable; equal in all arms
+CLIP = 1.0  # norm of the gradient over all trainable values; equal in all arms
 
 
 def adamw(parameters: list, learning_rate: float) -> torch.optim.AdamW:
@@ -76,11 +76,11 @@ def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int, lo
     """Train on a base's own mixture: pretraining, and recovery under a fixed topology.
 
     places, ends: the trainables (training/trainables.py); mixture: [(share, Split)]; settings: steps,
-    batch_size, learning_rate, warmup; loss_of(model, batch): what is descended, nats a token unless given.
+    batch_size, learning_rate, warmup; loss_of(model, batch): the loss, by default nats a token.
 
-    Returns {steps, tokens (real ones, padding not counted), final_loss (mean of the last tenth)}.
+    Returns {steps, tokens (without padding), final_loss (mean of the last tenth)}.
 
-    Raises UserError when the loss is no number any more, and for a token that the model has no embedding for.
+    Raises UserError when the loss is not finite, and for a token without an embedding in the model.
     """
     shares, splits = zip(*mixture, strict=True)
     rows = concatenate(splits)
@@ -115,12 +115,12 @@ def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int, lo
 
 
 def final(values: torch.Tensor) -> float:
-    """Mean of the last tenth of a training's `values` [steps], at least of one."""
+    """Mean of the last tenth of a training's `values` [steps], at least of one value."""
     return values[-max(1, len(values) // 10) :].mean().item()
 
 
 def _refuse_divergence(losses: torch.Tensor, settings: dict) -> None:
-    """Looked at once, at the end: a look at every step would wait for the device each time."""
+    """Check the losses once, at the end: a check at every step would wait for the device each time."""
     broken = (~losses.isfinite()).nonzero().flatten()
     if len(broken):
         first = int(broken[0])

@@ -1,7 +1,7 @@
-"""Scores and losses of a model on a task's items: the one kernel behind tuning and scoring.
+"""Scores and losses of a model on a task's items, for tuning and for scoring.
 
-Learning rates are chosen, and training stops at a wanted loss, by what is measured here. So editing this file
-tunes and trains everything anew, while editing anything in `scores/` never does.
+These measures choose learning rates and stop training at a loss. So an edit of this file re-runs tuning and training of
+every condition; an edit in `scores/` never does.
 """
 
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ class Measured:
 
 
 def measure(model, task: Task, name: str, batch_size: int) -> Measured:
-    """Judge every item of the task's split called `name`. batch_size: rows at a time.
+    """Judge every item of the task's split called `name`. batch_size: rows per forward pass.
 
-    Rows are taken sorted by length, so that little is padded. The options of an item share its prompt,
+    Rows are sorted by length, so that there is little padding. The options of an item share its prompt,
     which is read once. The model's mode is restored.
 
-    Raises UserError for a token that the model has no embedding for.
+    Raises UserError for a token without an embedding in the model.
     """
     split = getattr(task, name)
     refuse_beyond(model, split, f"task {task.name}")
@@ -69,9 +69,9 @@ def _rows(model, split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray]
 
 @torch.inference_mode()
 def option_losses(model, split: Split, batch_size: int) -> np.ndarray:
-    """Mean loss float64[rows] over each row's answer tokens, every item's prompt read once.
+    """Mean loss float64[rows] over each row's answer tokens; every item's prompt is read once.
 
-    Items with prompts of one length go together, so that the cached prompt needs no padding and no
+    Items with prompts of one length are processed together, so that the cached prompt needs no padding and no
     mask; the cache is then repeated for each option and reads the answers, padded on the right.
     """
     device = next(model.parameters()).device
@@ -103,12 +103,12 @@ def option_losses(model, split: Split, batch_size: int) -> np.ndarray:
 def judge_options(split: Split, loss: np.ndarray) -> Measured:
     """Scores of options from the mean loss of every row, float64[rows].
 
-    An item is right when its right option has the smallest loss. Where k options share the smallest loss and the right
-    one is among them, the score is 1 / k: what drawing one of them gives on average. So a model without any preference
-    scores the chance level, in whatever order the options stand.
+    An item is right if its right option has the smallest loss. If k options share the smallest loss and the right one
+    is among them, the score is 1 / k, the mean of drawing one of them. So a model without any preference scores the
+    chance level, in any order of the options.
     """
     first = np.searchsorted(split.items, np.arange(len(split)))
     right = first + split.correct
     best = loss == np.minimum.reduceat(loss, first)[split.items]
     ties = np.add.reduceat(best, first, dtype=np.int64)
-    return Measured(best[right] / np.maximum(ties, 1), loss[right])  # no row is best where a loss is NaN
+    return Measured(best[right] / np.maximum(ties, 1), loss[right])  # if a loss is NaN, no row is the best

@@ -1,10 +1,9 @@
 """Training in which absent weights do not exist: no parameter, no kept gradient, no optimizer moment.
 
-The trainable of a set of matrices is one vector of `values`, the entries at fixed places in
-row-major order. The matrices stay dense scratch for the matmuls: a hook gathers each matrix's
-gradient at its places and frees the dense one; after the optimizer's step the values are scattered
-back. What lies outside the places is never written: zeros for a sparse model, the frozen dense
-weights for `writes: masked`. Executed FLOPs are those of the dense shape.
+The trainable of a set of matrices is one vector of `values`, the entries at fixed places in row-major order. The
+matrices stay dense buffers for the matmuls: a hook gathers each matrix's gradient at its places and frees the dense
+one; after the optimizer's step the values are scattered back. Entries outside the places are never written: zeros of a
+sparse model, or the frozen dense weights for `writes: masked`. Executed FLOPs are those of the dense shape.
 """
 
 import torch
@@ -23,17 +22,17 @@ class FixedPlaces:
         if linears.keys() != places.keys():
             odd = sorted(linears.keys() ^ places.keys())[0]
             raise UserError(
-                f"{odd}: in the model or in the topology, but not in both; this topology is of another model"
+                f"{odd}: in the model or in the topology, but not in both; this topology belongs to another model"
             )
         self.linears, self.places, self.spans, end = linears, {}, {}, 0
         for name, module in linears.items():
             if places[name].shape != module.weight.shape:
                 raise UserError(
                     f"{name}: the topology has shape {tuple(places[name].shape)}, the model "
-                    f"{tuple(module.weight.shape)}; this topology is of another model"
+                    f"{tuple(module.weight.shape)}; this topology belongs to another model"
                 )
             inside = places[name].to(module.weight.device).flatten().nonzero().flatten()
-            # half the bytes of int64; torch gathers and scatters by int32 as fast
+            # half the bytes of int64; torch gathers and scatters with int32 as fast
             self.places[name] = inside.to(torch.int32) if module.weight.numel() < 2**31 else inside
             self.spans[name] = (end, end + len(inside))
             end += len(inside)
@@ -84,7 +83,7 @@ class FixedPlaces:
         """Write the values into the matrices. Call after every optimizer step."""
         for name, module in self.linears.items():
             module.weight.view(-1).scatter_(0, self.places[name], self.values[slice(*self.spans[name])])
-        self.gradient.zero_()  # a matrix that the next pass leaves out (an expert) must not keep its old one
+        self.gradient.zero_()  # a matrix that the next pass skips (an expert) must not keep its old gradient
 
     def state(self) -> dict:
         """{weight name: its values in row-major order}: what is saved, without absent weights."""
@@ -92,7 +91,7 @@ class FixedPlaces:
 
     @torch.no_grad()
     def load(self, state: dict) -> None:
-        """Take over values saved by `state` and write them into the matrices."""
+        """Restore values that `state` returned and write them into the matrices."""
         for name, (a, b) in self.spans.items():
             self.values[a:b] = state[name]
         self.refresh()
@@ -116,10 +115,10 @@ class Tensors:
             parameter.requires_grad_(False)
 
     def collect(self) -> None:
-        """Nothing: gradients are where the optimizer looks for them."""
+        """Do nothing: the gradients are in the parameters already."""
 
     def refresh(self) -> None:
-        """Nothing: the optimizer writes the parameters themselves."""
+        """Do nothing: the optimizer writes the parameters themselves."""
 
     def state(self) -> dict:
         """{name: tensor}."""
@@ -165,7 +164,7 @@ class Ends:
 
     @torch.no_grad()
     def load(self, state: dict) -> None:
-        """Take over tensors saved by `state`."""
+        """Restore tensors that `state` returned."""
         if self.trained:
             for name, parameter in self.named.items():
                 parameter.copy_(state[f"ends.{name}"])

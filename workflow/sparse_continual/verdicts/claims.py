@@ -1,7 +1,6 @@
-"""The claims of a study: read from their file and checked whole, one line per mistake.
+"""The claims of a study: read from their file and checked as a whole, one line per mistake.
 
-Its schema is `schemas/claims.schema.yaml`. Nothing heavy is imported here: this runs at every
-start.
+Their schema is `schemas/claims.schema.yaml`. Nothing heavy is imported here, because this runs at every start.
 """
 
 from collections import Counter
@@ -27,14 +26,14 @@ TAKES = {
     "equivalence": NEEDS["equivalence"] | {"stream"},
 }
 
-# Metrics that compare with runs beside the stream -> the study.references that these are
+# Metrics that compare with reference runs -> the key of study.references for these runs
 REFERENCES = {name: kind.removesuffix("_last") for name, (kind, _) in metrics.OF_REFERENCE.items()}
 
 
 def load(path, study: dict, figures) -> list[dict]:
-    """The claims of the file at `path`, with `stream` filled in where the study has one stream.
+    """The claims of the file at `path`; `stream` is filled in if the study has one stream.
 
-    study: the checked `study` section of the config; figures: names of the figures that there are.
+    study: the checked `study` section of the config; figures: names of the available figures.
 
     Raises ConfigError with one line per mistake: file, claim and key, what was found and expected.
     """
@@ -52,7 +51,7 @@ def load(path, study: dict, figures) -> list[dict]:
 
 
 def _with_stream(claim: dict, study: dict) -> dict:
-    """Only where the stream goes without saying: one stream, and a contrast within it."""
+    """Fill in the stream if there is only one and the contrast lies within it."""
     between = any(c["name"] == claim.get("contrast") and "streams" in c for c in study["contrasts"])
     if "contrast" not in claim or "stream" in claim or between or len(study["streams"]) > 1:
         return claim
@@ -64,25 +63,25 @@ def _mistakes(claims: list[dict], study: dict, figures: list[str]) -> list[str]:
     named = Counter(member for claim in claims for member in claim.get("all_of", ()))
     by_name = {claim["name"]: claim for claim in claims}
     contrasts = {contrast["name"]: contrast for contrast in study["contrasts"]}
-    asked = list(dict.fromkeys(claim["contrast"] for claim in claims if "contrast" in claim))
-    typing_error = len(asked) == 1 and nearest(asked[0], contrasts)
-    if asked and not contrasts.keys() & set(asked) and not typing_error:
-        some = ", ".join(asked[:3]) + (", ..." if len(asked) > 3 else "")
+    used = list(dict.fromkeys(claim["contrast"] for claim in claims if "contrast" in claim))
+    typing_error = len(used) == 1 and nearest(used[0], contrasts)
+    if used and not contrasts.keys() & set(used) and not typing_error:
+        some = ", ".join(used[:3]) + (", ..." if len(used) > 3 else "")
         return [
-            f"found claims on contrasts {some}, of which study {study['name']!r} has none; name the study's own file in"
-            " study.claims, or null for no claims"
+            f"found claims on contrasts {some}, but study {study['name']!r} has no such contrasts; name the study's own"
+            " file in study.claims, or null for no claims"
         ]
     for name, count in Counter(claim["name"] for claim in claims).items():
         if count > 1:
-            lines.append(f"{name}: the name is used {count} times; give each claim its own")
+            lines.append(f"{name}: the name is used {count} times; give each claim its own name")
     for claim in claims:
         where, rule, role = claim["name"], claim["rule"], claim["role"]
         keys = claim.keys() - {"name", "sentence", "rule", "role", "figure"}
         missing, idle = sorted(NEEDS[rule] - keys), sorted(keys - TAKES[rule])
         if missing:
-            lines.append(f"{where}: missing key {missing[0]!r}, which rule {rule} needs; give it")
+            lines.append(f"{where}: missing key {missing[0]!r}, which rule {rule} needs; add it")
         if idle:
-            lines.append(f"{where}.{idle[0]}: of no use to rule {rule}; drop it")
+            lines.append(f"{where}.{idle[0]}: rule {rule} does not use it; remove it")
         if role == "component" and rule not in ("superiority", "noninferiority"):
             lines.append(
                 f"{where}.rule: found {rule!r} in a component, expected superiority or noninferiority"
@@ -99,7 +98,7 @@ def _mistakes(claims: list[dict], study: dict, figures: list[str]) -> list[str]:
             elif by_name[member]["role"] != "component":
                 lines.append(
                     f"{where}.all_of: {member!r} has role {by_name[member]['role']}, expected component; a member is"
-                    " tested through this claim alone"
+                    " tested only through this claim"
                 )
         for key, known, place in (
             ("contrast", contrasts, "study.contrasts"),
@@ -125,13 +124,13 @@ def _mistakes(claims: list[dict], study: dict, figures: list[str]) -> list[str]:
 
 
 def _metric_mistakes(claim: dict, contrasts: dict, study: dict) -> list[str]:
-    """A metric that the study does not measure, or that a confirmatory claim cannot rest on."""
+    """A metric that the study does not measure, or that a confirmatory claim may not use."""
     metric = claim.get("metric")
     where = f"{claim['name']}.metric: found {metric!r}"
     if metric in metrics.RATIOS and claim["role"] != "exploratory":
         return [
             f"{where} in a {claim['role']} claim, expected a metric that every block has; a block that learnt nothing"
-            " has none of this one, so take forgetting, or make the claim exploratory"
+            " lacks this one, so use forgetting, or make the claim exploratory"
         ]
     if metric in metrics.OF_TABLE:
         outcome = metrics.OF_TABLE[metric].needs
@@ -154,8 +153,8 @@ def _metric_mistakes(claim: dict, contrasts: dict, study: dict) -> list[str]:
 def _stream_mistakes(claim: dict, contrast: dict, streams: list[str]) -> list[str]:
     if "streams" in contrast and "stream" in claim:
         return [
-            f"{claim['name']}.stream: contrast {contrast['name']!r} compares two streams, so no one stream is meant;"
-            " drop it"
+            f"{claim['name']}.stream: contrast {contrast['name']!r} compares two streams, so the claim has no single"
+            " stream; remove the key"
         ]
     if "streams" not in contrast and "stream" not in claim:
         return [

@@ -1,9 +1,9 @@
-"""What was planned against what was run.
+"""Compare the run with the plan.
 
-The study's design is computed again from its config and compared key by key with the registered one, and with what
-the tables say was run. A claim counts as exploratory when runs that it rests on are older than the registration,
-or when it, its contrast, its arms or the runs that its metric needs beside are not the registered ones. All claims
-do when the blocks, their orders, the training, the scoring, the rules or the code that they are judged by are not.
+The study's design is computed again from its config and compared key by key with the registered one and with the tables
+of the run. A claim counts as exploratory if its runs are older than the registration, or if the claim, its contrast,
+its arms or the reference runs of its metric differ from the registered ones. All claims do if the blocks, their orders,
+the training, the scoring, the rules or the code of the analysis differ.
 """
 
 from datetime import datetime
@@ -21,14 +21,14 @@ EXPLORATORY = "claim exploratory"
 
 
 def list_deviations(path, planned_path, now: dict, ran: dict, output) -> None:
-    """Write deviations.csv: what was planned against what was run.
+    """Write deviations.csv: planned and run values that differ.
 
-    path: where the registration would lie (planned_path: the same, or None where there is none); now: {study, design,
-    analysis} of the config as it is; ran: {scores: stream -> scores.csv, runs: [[stream, condition, block,
-    run.json], ...]}, one for every trained run: cells, references and repeats.
+    path: place of the registration (planned_path: the same, or None if there is none); now: {study, design, analysis}
+    of the present config; ran: {scores: stream -> scores.csv, runs: [[stream, condition, block, run.json], ...]}, one
+    for every trained run: cells, references and repeats.
 
-    A study without a registration has no plan to deviate from; that a confirmatory one lacks it is one row
-    of kind `registration`.
+    A study without a registration has no plan to deviate from. For a confirmatory study, the missing registration is
+    one row of kind `registration`.
     """
 
     current = now["design"]
@@ -48,37 +48,38 @@ def list_deviations(path, planned_path, now: dict, ran: dict, output) -> None:
 
 
 def tabled(scores: dict) -> dict:
-    """{stream: {condition: {block: order of tasks}}} of the tables of scores: what was really run."""
-    found: dict = {}
+    """{stream: {condition: {block: order of tasks}}} of the tables of scores: the design that was run."""
+    design: dict = {}
     for stream, path in scores.items():
         frame = tables.read(path)
         rows = frame[(frame.position > 0) & (frame.after == 0) & (frame.part == "all")].sort_values(
             "position"
         )
         for (condition, block), group in rows.groupby(["condition", "block"], sort=False):
-            found.setdefault(stream, {}).setdefault(condition, {})[block] = list(group.task)
-    return found
+            design.setdefault(stream, {}).setdefault(condition, {})[block] = list(group.task)
+    return design
 
 
 def finish_times(runs: list) -> dict:
-    """{(stream, condition, block): when the first of its runs was finished, or None where a run.json does not say}.
+    """{(stream, condition, block): when the first of its runs was finished, or None if a run.json lacks the time}.
 
-    A cell has its own run, and those of its references and repeat: the oldest counts. Relearning savings start
-    from the cell's last weights, so they are no older than it.
+    A cell has its own run, and those of its references and repeat: the oldest counts. Relearning savings start from the
+    cell's last weights, so they are not older than it.
     """
-    found: dict = {}
+    finished: dict = {}
     for stream, condition, block, path in runs:
-        found.setdefault((stream, condition, block), []).append(files.read_json(path).get("finished"))
+        finished.setdefault((stream, condition, block), []).append(files.read_json(path).get("finished"))
     return {
-        key: None if None in times else min(times, key=datetime.fromisoformat) for key, times in found.items()
+        key: None if None in times else min(times, key=datetime.fromisoformat)
+        for key, times in finished.items()
     }
 
 
 def deviations(registration: dict, now: dict, ran: dict, finished: dict) -> list[dict]:
-    """Rows {kind, what, planned, run}, one per deviation and one per claim that is exploratory for them.
+    """Rows {kind, what, planned, run}, one per deviation and one per claim that is exploratory because of them.
 
-    registration: as `read`; now: {design, analysis} computed from the config as it is; ran: as `tabled`; finished:
-    as `finish_times`.
+    registration: as `read`; now: {design, analysis} computed from the present config; ran: as `tabled`; finished: as
+    `finish_times`.
     """
     planned, current = registration["design"], now["design"]
     rows = []
@@ -89,7 +90,7 @@ def deviations(registration: dict, now: dict, ran: dict, finished: dict) -> list
     for kind, key in (("contrast", "contrasts"), ("claim", "claims")):
         rows += _keyed(kind, _named(planned[key]), _named(current[key]))
     for key in ("statistics", "training", "tuning", "scoring", "references", "repeat", "secondary"):
-        rows += [_row(key, *found) for found in _values("", planned[key], current[key])]
+        rows += [_row(key, *change) for change in _values("", planned[key], current[key])]
     for key in ("seed", "phase", "primary_metrics", "exclusion"):
         if planned[key] != current[key]:
             rows.append(_row(key, "", planned[key], current[key]))
@@ -97,8 +98,8 @@ def deviations(registration: dict, now: dict, ran: dict, finished: dict) -> list
         codes = registration["analysis"]["code"], now["analysis"]["code"]
         rows.append(_row("code", "statistics", *codes))
     rows += [
-        _row("version", *found)
-        for found in _values("", registration["analysis"]["versions"], now["analysis"]["versions"])
+        _row("version", *change)
+        for change in _values("", registration["analysis"]["versions"], now["analysis"]["versions"])
     ]
     older = sorted(run for run, time in finished.items() if _older(time, registration["registered"]))
     counts: dict = {}
@@ -152,14 +153,14 @@ def _exploratory(rows: list[dict], planned: dict, current: dict, older: set) -> 
 
 
 def _general(rows: list[dict], planned: list[dict], current: list[dict]) -> str:
-    """What makes every claim exploratory, or nothing.
+    """The reason that makes every claim exploratory, or "".
 
-    Another n, other orders, another training or scoring, other rules or another code, or fewer claims to adjust for.
+    Another n, other orders, another training or scoring, other rules or other code, or fewer claims to adjust for.
     """
     left = {claim["name"] for claim in current if counted(claim)}
     for claim in planned:
         if counted(claim) and claim["name"] not in left:
-            return f"claim {claim['name']}, which the others were to be adjusted for, is not tested"
+            return f"claim {claim['name']}, which counts in the adjustment of the others, is not tested"
     for row in rows:
         if row["kind"] == "code":
             return "judged by other code than registered"
@@ -169,7 +170,7 @@ def _general(rows: list[dict], planned: list[dict], current: list[dict]) -> str:
 
 
 def _bound(claim: dict) -> dict:
-    """What of a claim is binding: all but how it is presented."""
+    """The binding part of a claim: everything except its presentation."""
     return {key: value for key, value in claim.items() if key not in ("figure", "reason")}
 
 
@@ -179,7 +180,7 @@ _RULES = ("level", "learning_margin")
 
 
 def _beside(row: dict, metric: str) -> bool:
-    """Whether a row is about runs, beside the cells, that a claim on `metric` rests on."""
+    """Whether a row is about reference runs that a claim on `metric` uses."""
     if metric in OF_TABLE:
         return row["kind"] == "secondary" and row["what"].split(".")[0] == OF_TABLE[metric].needs
     if metric in REFERENCES:
@@ -191,7 +192,7 @@ def _beside(row: dict, metric: str) -> bool:
 
 
 def _keyed(kind: str, planned: dict, current: dict) -> list[dict]:
-    """Rows for what was added, is missing, or has other settings."""
+    """Rows for keys that were added, are missing, or have other settings."""
     rows = [_row(kind, name, "planned", "missing") for name in planned if name not in current]
     rows += [_row(kind, name, "not planned", "added") for name in current if name not in planned]
     for name in planned:
@@ -202,40 +203,40 @@ def _keyed(kind: str, planned: dict, current: dict) -> list[dict]:
 
 
 def _runs_made_otherwise(planned: dict, current: dict) -> list[dict]:
-    """Conditions whose settings are the same, but not all of what their runs are made of (files, sizes, training)."""
+    """Conditions with the same settings whose runs have other inputs (files, sizes, training)."""
     named = {
         name
         for name in planned["conditions"]
         if planned["conditions"][name] != current["conditions"].get(name)
     }
     return [
-        _row("condition", f"{condition}, stream {stream}", f"made of {digest}", f"made of {found}")
+        _row("condition", f"{condition}, stream {stream}", f"made of {digest}", f"made of {actual}")
         for stream, digests in planned["runs"].items()
         for condition, digest in digests.items()
         if condition not in named
-        and (found := current["runs"].get(stream, {}).get(condition, digest)) != digest
+        and (actual := current["runs"].get(stream, {}).get(condition, digest)) != digest
         and planned["blocks"] == current["blocks"]
     ]
 
 
 def _blocks(planned: dict, ran: dict) -> list[dict]:
-    """Blocks that were not planned, or are missing, or had other orders, as the tables say."""
+    """Blocks that were not planned, are missing, or had other orders, by the tables."""
     rows = []
     for stream, conditions in ran.items():
-        orders, found = planned["orders"].get(stream, {}), {}
+        orders, run_orders = planned["orders"].get(stream, {}), {}
         for condition, blocks in conditions.items():
             for block in dict.fromkeys([*orders, *blocks]):
                 change = _change(orders.get(block), blocks.get(block))
                 if change:
-                    found.setdefault((block, change), []).append(condition)
-        for (block, (kind, before, after)), arms in found.items():
+                    run_orders.setdefault((block, change), []).append(condition)
+        for (block, (kind, before, after)), arms in run_orders.items():
             where = "" if len(arms) == len(conditions) else f" in {', '.join(arms)}"
             rows.append(_row(kind, f"{block}, stream {stream}", before, after + where))
     return rows
 
 
 def _change(planned: list | None, ran: list | None) -> tuple | None:
-    """(kind, planned, run) where a block's order of tasks, None for no such block, is another than planned."""
+    """(kind, planned, run) if a block's order of tasks, None for no such block, differs from the plan."""
     if planned == ran:
         return None
     if planned is None:
@@ -250,14 +251,14 @@ def _named(entries: list[dict]) -> dict:
 
 
 def _values(where: str, planned, current) -> list[tuple]:
-    """(dotted key, planned, current) of every value that differs, in nested sections too."""
+    """(dotted key, planned, current) of every value that differs, including nested sections."""
     if not (isinstance(planned, dict) and isinstance(current, dict)):
         return [] if planned == current else [(where, planned, current)]
     keys = list(planned) + [key for key in current if key not in planned]
     return [
-        found
+        change
         for key in keys
-        for found in _values(f"{where}.{key}".strip("."), planned.get(key), current.get(key))
+        for change in _values(f"{where}.{key}".strip("."), planned.get(key), current.get(key))
     ]
 
 

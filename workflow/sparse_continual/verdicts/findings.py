@@ -1,7 +1,6 @@
-"""The claims of a whole study, judged: claims.csv, power.csv and loads.csv from the tables of its streams.
+"""Judge the claims of a whole study: claims.csv, power.csv and loads.csv from the tables of its streams.
 
-Nothing is judged when an instrument check of any stream failed, or when pilot blocks stand among those of
-another study.
+Nothing is judged if an instrument check of any stream failed, or if pilot blocks are among those of another study.
 """
 
 import csv
@@ -23,9 +22,9 @@ from sparse_continual.verdicts.tables import JUDGED, LOADS
 def judge_study(streams: dict, deviations_path, budget_path, plan: dict, outputs: dict) -> None:
     """Write the study's claims, power and loads.
 
-    streams: name -> {differences, flags, instrument} (paths); plan: {claims, contrasts, statistics, phase, bases:
-    block -> base, bits: stream -> bits that it asks to be stored (None if unknown), pilot: SDs as
-    `registration.pilot_sds` returns them}; outputs: {claims, power, loads} (paths).
+    streams: name -> {differences, flags, instrument} (paths); plan: {claims, contrasts, statistics, phase, bases: block
+    -> base, bits: stream -> number of bits to be stored (None if unknown), pilot: SDs as `registration.pilot_sds`
+    returns them}; outputs: {claims, power, loads} (paths).
     """
     for name, paths in streams.items():
         refuse_failed(tables.read(paths["instrument"]).to_dict("records"), f"stream {name}")
@@ -57,73 +56,75 @@ def judge_study(streams: dict, deviations_path, budget_path, plan: dict, outputs
 def samples_of(differences: dict, contrasts: list[dict]) -> dict:
     """{(stream, contrast, metric): {block: difference}} on the raw scale, for `judge`.
 
-    differences: stream -> differences.csv as a DataFrame. Of a load contrast, its difference on the first stream
-    less that on the second; raises UserError naming the blocks that only one of them has.
+    differences: stream -> differences.csv as a DataFrame. For a load contrast, its difference on the first stream minus
+    that on the second; raises UserError naming the blocks that only one of them has.
     """
-    found: dict = {}
+    samples: dict = {}
     for stream, frame in differences.items():
         raw = frame[frame.scale == "raw"]
         for row in raw.itertuples(index=False):
-            found.setdefault((stream, row.contrast, row.metric), {})[row.block] = row.difference
+            samples.setdefault((stream, row.contrast, row.metric), {})[row.block] = row.difference
     for contrast in contrasts:
         if "streams" not in contrast:
             continue
         name, (first, second) = contrast["name"], contrast["streams"]
-        alone = found[first, name, LEARNING].keys() ^ found[second, name, LEARNING].keys()
+        alone = samples[first, name, LEARNING].keys() ^ samples[second, name, LEARNING].keys()
         if alone:
             raise UserError(
                 f"study.contrasts: {name}: only one of the streams {first} and {second} has block"
                 f" {', '.join(sorted(alone))}; expected both on every block"
             )
-        for metric in [metric for stream, own, metric in found if (stream, own) == (first, name)]:
-            one, other = found[first, name, metric], found.get((second, name, metric), {})
+        for metric in [
+            metric for stream, contrast_name, metric in samples if (stream, contrast_name) == (first, name)
+        ]:
+            one, other = samples[first, name, metric], samples.get((second, name, metric), {})
             both = {block: one[block] - other[block] for block in one if block in other}
-            found[stream_of({}, contrast), name, metric] = both
-    return found
+            samples[stream_of({}, contrast), name, metric] = both
+    return samples
 
 
 def collapsed(flags: dict) -> dict:
     """{(stream, condition): blocks in which it collapsed}; flags: stream -> flags.csv as a DataFrame."""
-    found: dict = {}
+    blocks: dict = {}
     for stream, frame in flags.items():
         for row in frame[frame.kind == "collapse"].itertuples(index=False):
-            found.setdefault((stream, row.condition), set()).add(row.block)
-    return found
+            blocks.setdefault((stream, row.condition), set()).add(row.block)
+    return blocks
 
 
 def refuse_pilot(blocks, phase: str) -> None:
-    """Raise UserError where a block of a pilot stands in another study: pilot blocks only fix SD and n."""
+    """Raise UserError if another study contains a block of a pilot: pilot blocks only fix SD and n."""
     pilots = [block for block in blocks if block.startswith(PILOT)]
     if pilots and phase != "pilot":
         raise UserError(
-            f"study.phase: found {phase} with block {pilots[0]}, expected no block of a pilot: these fix the planned SD"
-            " and n, and are not used again"
+            f"study.phase: found {phase} with block {pilots[0]}, expected no pilot block: pilot blocks fix the planned"
+            " SD and n, and are not used again"
         )
 
 
 def with_power(row: dict) -> dict:
-    """A row of claims.csv with what its n and SD could have detected, adjusted as its test was."""
+    """A row of claims.csv with the smallest effect detectable at its n and SD, adjusted as its test was."""
     if not row["sd"] > 0:
         return row
     level = row["level"] / (row["tests"] if row["tests"] >= 1 else 1)
-    seen = {"detectable": power.detectable(int(row["n"]), row["sd"], level)}
+    cells = {"detectable": power.detectable(int(row["n"]), row["sd"], level)}
     if row["claim_margin"] > 0:
         gate = (row["learning_sd"], row["margin"]) if row["gate_side"] else None
-        seen["tost_power"] = power.gated_tost_power(
+        cells["tost_power"] = power.gated_tost_power(
             int(row["n"]), row["sd"], row["claim_margin"], level, gate
         )
-    return row | seen
+    return row | cells
 
 
 def power_rows(plan: dict, rows: list[dict] = ()) -> list[dict]:
-    """Rows of power.csv: for every tested difference with the planned SD, a pilot's, and the one observed.
+    """Rows of power.csv: every tested difference with the planned SD, a pilot's, and the observed one.
 
-    plan: claims, contrasts, statistics, bases and pilot as for `judge_study`; rows: of claims.csv, none before
-    there are results. The planned SD is that of a difference of two arms; of an interaction or a load, the
-    difference of two such taken as independent, it is sqrt(2) times that.
+    plan: claims, contrasts, statistics, bases and pilot as for `judge_study`; rows: of claims.csv, empty before there
+    are results. The planned SD is that of a difference of two arms. For an interaction or a load, the difference of two
+    such differences that are treated as independent, it is sqrt(2) times that.
     """
     contrasts = {contrast["name"]: contrast for contrast in plan["contrasts"]}
-    statistics, found = plan["statistics"], {}
+    statistics, spreads = plan["statistics"], {}
     observed = {row["claim"]: (row["sd"], row["learning_sd"]) for row in rows}
     pilot = {(sd["stream"], sd["contrast"], sd["metric"]): sd["sd"] for sd in plan["pilot"]}
     tests = sum(map(counted, plan["claims"]))
@@ -143,13 +144,13 @@ def power_rows(plan: dict, rows: list[dict] = ()) -> list[dict]:
         for source, (sd, learning_sd) in sds.items():
             if sd > 0:
                 gate = (learning_sd, statistics["learning_margin"]) if gated(claim, contrast) else None
-                found.setdefault((source, *key), _power(source, key, sd, gate, claim, plan, max(tests, 1)))
-    return list(found.values())
+                spreads.setdefault((source, *key), _power(source, key, sd, gate, claim, plan, max(tests, 1)))
+    return list(spreads.values())
 
 
 def _power(source, key, sd, gate, claim, plan, tests) -> dict:
     statistics, margin = plan["statistics"], claim.get("margin", math.nan)
-    seen = power.plan(
+    cells = power.plan(
         planned_n(plan["bases"]),
         sd,
         margin if margin > 0 else statistics["effect"],
@@ -159,17 +160,17 @@ def _power(source, key, sd, gate, claim, plan, tests) -> dict:
         gate,
     )
     if not margin > 0:
-        seen |= {"margin": math.nan, "tost_power": math.nan}
-    return {"source": source, **dict(zip(("stream", "contrast", "metric"), key, strict=True)), **seen}
+        cells |= {"margin": math.nan, "tost_power": math.nan}
+    return {"source": source, **dict(zip(("stream", "contrast", "metric"), key, strict=True)), **cells}
 
 
 def planned_n(bases: dict[str, str]) -> int:
-    """Units that the statistics of a study count: its bases where blocks share them, else its blocks."""
+    """The number of units of a study's statistics: its bases if blocks share them, else its blocks."""
     return len(set(bases.values())) if shared(bases) else len(bases)
 
 
 def load_rows(differences: dict, plan: dict, nonzeros: dict) -> list[dict]:
-    """Rows of loads.csv: each contrast on each stream, beside the bits that this asks of a weight of the plus side.
+    """Rows of loads.csv: each contrast on each stream, with the bits per weight of the plus side.
 
     nonzeros: (stream, condition) -> nonzero weights of its blocks.
     """
@@ -181,8 +182,8 @@ def load_rows(differences: dict, plan: dict, nonzeros: dict) -> list[dict]:
             ["contrast", "estimand", "metric"], sort=False
         ):
             first = arms(contrasts[name])[0]
-            own = dict(zip(group.block, group.difference, strict=True))
-            cells, _ = described(own, plan["bases"], plan["statistics"]["level"])
+            by_block = dict(zip(group.block, group.difference, strict=True))
+            cells, _ = described(by_block, plan["bases"], plan["statistics"]["level"])
             load = bits / nonzeros[stream, first] if bits else math.nan
             rows.append(
                 dict(zip(LOADS.names, (stream, load, name, estimand, metric, *cells.values()), strict=True))

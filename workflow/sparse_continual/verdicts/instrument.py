@@ -1,16 +1,16 @@
-"""Whether the study's own instrument can be trusted, before any verdict.
+"""Check the study's own instrument before any verdict.
 
-Each check runs the study's metrics, its tables and its judge on data whose right answer is known:
+Each check runs the study's metrics, tables and judge on data with a known right answer:
 - `worked example`: the metrics of one small matrix, computed by hand;
 - `planted arm`: an arm that merely learns less, R' = R0 + (R - R0) / 2 of the minus arm of a contrast, must not
   come out as forgetting less than that arm; `planted arm, transfer`: nor as having more forward transfer;
-- `identical arms`: a copy of every arm under another name, its rows shuffled, differs from it by exactly 0 on every
-  metric and scale, and nothing is shown of it;
-- `nothing forgotten`: an arm whose mechanism cannot forget has a forgetting of exactly 0.
+- `identical arms`: a copy of every arm under another name, with its rows shuffled, must differ from it by exactly 0 on
+  every metric and scale, and nothing may be shown about it;
+- `nothing forgotten`: an arm whose mechanism cannot forget must have a forgetting of exactly 0.
 
-Planted arms and copies go the way of every arm: scores, matrices, metrics, paired differences, judge. What the judge
-can only describe, below six units or where the exact test cannot reach the level, it did not judge: such a check is
-`not applicable`, and not passed. A failed check stops the study before its claims are judged.
+Planted arms and copies are processed like every arm: scores, matrices, metrics, paired differences, judge. If the judge
+can only describe (below six units, or if the exact test cannot reach the level), the check is `not applicable` and not
+passed. A failed check stops the study before its claims are judged.
 """
 
 import numpy as np
@@ -59,29 +59,29 @@ def checks(scores, contrasts: list[dict], settings: dict) -> list[dict]:
     """
     scores = scores[(scores.position > 0) & (scores.part == "all")]
     arms = {condition: rows for condition, rows in scores.groupby("condition", sort=False)}
-    found = [_worked()]
+    results = [_worked()]
     minus = dict.fromkeys(c["minus"][0] for c in contrasts if len(c["plus"]) == len(c["minus"]) == 1)
     for arm in minus:
-        found += _planted(arm, arms[arm], settings)
-    found += [_itself(arm, rows, settings) for arm, rows in arms.items()]
-    return found + [_kept(arm, arms[arm]) for arm in settings["kept"]]
+        results += _planted(arm, arms[arm], settings)
+    results += [_itself(arm, rows, settings) for arm, rows in arms.items()]
+    return results + [_kept(arm, arms[arm]) for arm in settings["kept"]]
 
 
 def refuse_failed(rows, where: str) -> None:
     """Raise UserError for the first failed check of `rows` (dicts).
 
-    where: the stream that they are of.
+    where: their stream.
     """
     for row in rows:
         if str(row["passed"]).lower() == FAILED:
             raise UserError(
                 f"{where}: instrument check {row['check']!r} of {row['arm']}: found {row['value']}, expected"
-                f" {row['expected']}: {row['why']}; nothing is judged until it is mended"
+                f" {row['expected']}: {row['why']}; fix this before any claim is judged"
             )
 
 
 def forgets(kind: str) -> bool:
-    """Whether mechanisms of that kind can forget: FORGETS of their class."""
+    """Whether mechanisms of this kind can forget: FORGETS of their class."""
     from sparse_continual.runs.mechanism import mechanism_class
 
     return mechanism_class(kind).FORGETS
@@ -105,12 +105,12 @@ def _worked() -> dict:
     )
 
 
-def _planted(arm: str, own, settings: dict) -> list[dict]:
+def _planted(arm: str, scores, settings: dict) -> list[dict]:
     keys = ["block", "position"]
-    before = own[own.after == 0].set_index(keys).score
-    start = before.loc[list(zip(*(own[key] for key in keys), strict=True))].to_numpy()
-    planted = own.assign(condition=OTHER.format(arm), score=start + (own.score - start) / 2)
-    differences, _ = _differences(arm, own, planted, settings)
+    before = scores[scores.after == 0].set_index(keys).score
+    start = before.loc[list(zip(*(scores[key] for key in keys), strict=True))].to_numpy()
+    planted = scores.assign(condition=OTHER.format(arm), score=start + (scores.score - start) / 2)
+    differences, _ = _differences(arm, scores, planted, settings)
     rows = []
     for check, metric, direction, words in (
         ("planted arm", "forgetting", "less", "forgetting less"),
@@ -125,9 +125,9 @@ def _planted(arm: str, own, settings: dict) -> list[dict]:
     return rows
 
 
-def _itself(arm: str, own, settings: dict) -> dict:
-    copy = own.sample(frac=1, random_state=0).assign(condition=OTHER.format(arm))
-    differences, defined = _differences(arm, own, copy, settings)
+def _itself(arm: str, scores, settings: dict) -> dict:
+    copy = scores.sample(frac=1, random_state=0).assign(condition=OTHER.format(arm))
+    differences, defined = _differences(arm, scores, copy, settings)
     off = differences[differences.difference != 0]
     value = "0"
     if len(off):
@@ -142,13 +142,13 @@ def _itself(arm: str, own, settings: dict) -> dict:
         value == "0" and word != "shown",
         f"{value}, {word}",
         "0, not shown",
-        "two identical arms differ, so a metric or its pairing does not depend on scores and their blocks alone",
+        "two identical arms differ, so a metric or its pairing depends on something other than scores and blocks",
     )
 
 
-def _kept(arm: str, own) -> dict:
+def _kept(arm: str, scores) -> dict:
     forgetting = metrics.OF_MATRIX["forgetting"]
-    largest = max((forgetting(entry.raw) for entry in matrices.of_stream(own)), key=abs)
+    largest = max((forgetting(entry.raw) for entry in matrices.of_stream(scores)), key=abs)
     return _result(
         "nothing forgotten",
         arm,
@@ -159,13 +159,13 @@ def _kept(arm: str, own) -> dict:
     )
 
 
-def _differences(arm: str, own, other, settings: dict) -> tuple:
-    """(differences.csv of `other` less `own`, as estimate makes it; how many values of `own` are defined)."""
+def _differences(arm: str, scores, other, settings: dict) -> tuple:
+    """(differences.csv of `other` minus `own`, as `estimate` makes it; the number of defined values of `own`)."""
     import pandas
 
-    values = metric_table.metric_table(matrices.of_stream(pandas.concat([own, other], ignore_index=True)))
-    found = compare.difference_table(compare.index(values), [_contrast(arm)], settings["bases"])
-    return found, int(values.value[values.condition == arm].notna().sum())
+    values = metric_table.metric_table(matrices.of_stream(pandas.concat([scores, other], ignore_index=True)))
+    frame = compare.difference_table(compare.index(values), [_contrast(arm)], settings["bases"])
+    return frame, int(values.value[values.condition == arm].notna().sum())
 
 
 def _contrast(arm: str) -> dict:
@@ -173,8 +173,8 @@ def _contrast(arm: str) -> dict:
 
 
 def _judged(differences, metric: str, direction: str, settings: dict) -> tuple[str, bool]:
-    """The verdict on `metric` being less or more in the plus arm, as the only claim of a study, and whether there
-    could be none."""
+    """The verdict on `metric` being less or more in the plus arm, as the only claim of a study, and whether no verdict
+    was possible."""
     raw = differences[differences.scale == "raw"]
     samples = {
         ("", "planted", name): dict(zip(group.block, group.difference, strict=True))

@@ -1,19 +1,18 @@
 """From the claims of a study and its paired differences to one row, and one word, per claim.
 
-What a word needs is in `verdict`; here is what is counted for it:
-- the unit is the block, or the base where blocks share one and there are several (`contrasts.units`);
-- an intersection-union claim (rule `all_of`) says that all of its members hold: its p is the largest of
-  theirs, and 1 where they do not point the same way. Its members are tested through it alone
-  (Berger, Technometrics 24 (1982) 295);
-- a claim on forgetting or transfer says that the difference is there and that the side it favours learnt no less, up
-  to the margin. So its p is the larger of the test's and of the learning gate's, on the side that the estimate
-  points to: the family-wise level then holds for gates too (Berger again);
+`verdict` defines the words; these are the rules for its inputs:
+- the unit is the block, or the base if blocks share several bases (`contrasts.units`);
+- an intersection-union claim (rule `all_of`) states that all of its members hold: its p is the largest of theirs, and 1
+  if they do not point the same way. Its members are tested only through it (Berger, Technometrics 24 (1982) 295);
+- a claim on forgetting or transfer states that there is a difference and that the favoured side learnt no less, up to
+  the margin. So its p is the larger of the test's and of the learning gate's, on the side that the estimate favours:
+  the family-wise level then holds for gates too (Berger again);
 - a claim whose metric is not defined in every block, which collapses can cause, is described and not judged;
-- Holm's adjustment runs over the separate confirmatory claims. Claims of equivalence hold one place
-  each and are tested at level / number of claims, which keeps the family-wise level over both kinds;
+- Holm's adjustment covers the separate confirmatory claims. Claims of equivalence count as one each and are tested at
+  level / number of claims, which keeps the family-wise level over both kinds;
 - claims of non-inferiority test the difference against their margin instead of 0.
 
-Plain numbers in and out, so that a simulation can judge many thousands of studies.
+Only plain numbers, so that a simulation can judge many thousands of studies.
 """
 
 import math
@@ -42,21 +41,21 @@ def judge(claims: list[dict], samples: dict, settings: dict) -> list[dict]:
     """
     contrasts = {contrast["name"]: contrast for contrast in settings["contrasts"]}
     tests = sum(counted(claim) for claim in claims)
-    found = {}
+    measured = {}
     for claim in claims:
         if claim["rule"] not in ("all_of", "untested"):
-            found[claim["name"]] = _single(claim, contrasts[claim["contrast"]], samples, settings, tests)
+            measured[claim["name"]] = _single(claim, contrasts[claim["contrast"]], samples, settings, tests)
     for claim in claims:
         if claim["rule"] == "all_of":
-            found[claim["name"]] = _joint([found[name] for name in claim["all_of"]])
+            measured[claim["name"]] = _joint([measured[name] for name in claim["all_of"]])
         elif claim["rule"] == "untested":
-            found[claim["name"]] = {}
-    _adjust(claims, found, settings, tests)
+            measured[claim["name"]] = {}
+    _adjust(claims, measured, settings, tests)
     words = {}
     for claim in claims:
-        words[claim["name"]] = _word(claim, found[claim["name"]], settings, tests)
-    _members(claims, found, words, settings["level"])
-    return [_row(claim, found[claim["name"]], words[claim["name"]], settings) for claim in claims]
+        words[claim["name"]] = _word(claim, measured[claim["name"]], settings, tests)
+    _members(claims, measured, words, settings["level"])
+    return [_row(claim, measured[claim["name"]], words[claim["name"]], settings) for claim in claims]
 
 
 def stream_of(claim: dict, contrast: dict) -> str:
@@ -65,7 +64,7 @@ def stream_of(claim: dict, contrast: dict) -> str:
 
 
 def counted(claim: dict) -> bool:
-    """Whether a claim holds a place among the tests that are adjusted for each other."""
+    """Whether a claim counts among the tests that are adjusted together."""
     return claim["role"] == "confirmatory" and claim["rule"] != "untested"
 
 
@@ -82,7 +81,7 @@ def _exploratory(claim: dict, settings: dict) -> bool:
 
 
 def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: int) -> dict:
-    """What is measured and tested of one contrast on one metric, before any adjustment."""
+    """Measurements and tests of one contrast on one metric, before any adjustment."""
     level, metric, stream = settings["level"], claim["metric"], stream_of(claim, contrast)
     differences = samples.get((stream, claim["contrast"], metric))
     if not differences:
@@ -96,7 +95,7 @@ def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: i
     margin = claim.get("margin", math.nan)
     null = -sign * margin if claim["rule"] == "noninferiority" else 0.0
     wide = paired.interval(d, level / tests) if tests else (math.nan, math.nan)
-    found = {
+    cells = {
         "stream": stream,
         "contrast": claim["contrast"],
         "estimand": contrast["estimand"],
@@ -111,48 +110,48 @@ def _single(claim: dict, contrast: dict, samples: dict, settings: dict, tests: i
         **_gate(claim, contrast, sign, samples, settings, stream),
     }
     flip = paired.sign_flip(d - null)
-    found |= {
+    cells |= {
         "sign_flip_p": flip.p,
         "sign_flip_error": flip.error,
         "sign_flip_smallest": flip.smallest,
     }
-    gates = found["_gates"]
+    gates = cells["_gates"]
     if margin > 0:
-        found["tost_p"], lower, upper = paired.tost(d, margin, level / max(tests, 1))
-        found |= {"equivalence_lower": lower, "equivalence_upper": upper}
-        found["_tost_claim_p"] = _largest(found["tost_p"], gates["both"])
+        cells["tost_p"], lower, upper = paired.tost(d, margin, level / max(tests, 1))
+        cells |= {"equivalence_lower": lower, "equivalence_upper": upper}
+        cells["_tost_claim_p"] = _largest(cells["tost_p"], gates["both"])
     if claim["rule"] == "equivalence":
         gated_both = gates["both"] < level / max(tests, 1)
         outside = gated_both and (wide[0] > margin or wide[1] < -margin)
-        return found | {
-            "p": found["tost_p"],
+        return cells | {
+            "p": cells["tost_p"],
             "p_source": "tost",
             "gate_p": gates["both"],
-            "_claim_p": found["_tost_claim_p"],
+            "_claim_p": cells["_tost_claim_p"],
             "_toward": not outside,
             "_bootstrap": True,
         }
     p = paired.t_test(d - null)[1]
-    # without variance between units no t test is defined; the sign-flip test still is
-    found["p"], found["p_source"] = (flip.p, "sign-flip") if math.isnan(p) else (p, "t")
-    found["_toward"] = bool(sign * (d.mean() - null) > 0)
-    found["gate_p"] = gates["claimed" if found["_toward"] else "opposite"]
-    found["_claim_p"] = max(found["p"], found["gate_p"])
-    found["_bootstrap"] = True
+    # without variance between units the t test is not defined; the sign-flip test still is
+    cells["p"], cells["p_source"] = (flip.p, "sign-flip") if math.isnan(p) else (p, "t")
+    cells["_toward"] = bool(sign * (d.mean() - null) > 0)
+    cells["gate_p"] = gates["claimed" if cells["_toward"] else "opposite"]
+    cells["_claim_p"] = max(cells["p"], cells["gate_p"])
+    cells["_bootstrap"] = True
     runs = [(name, arm) for name in contrast.get("streams", [stream]) for arm in arms(contrast)]
     collapsed = any(settings["collapsed"].get(run) for run in runs)
     if len(d) >= MINIMUM_BLOCKS and not paired.constant(d) and (collapsed or paired.skewed(d)):
         lower, upper = paired.bootstrap_t(d, level)
-        found |= {"bootstrap_lower": lower, "bootstrap_upper": upper}
-        found["_bootstrap"] = bool(lower > null or upper < null)
-    return found
+        cells |= {"bootstrap_lower": lower, "bootstrap_upper": upper}
+        cells["_bootstrap"] = bool(lower > null or upper < null)
+    return cells
 
 
 def _gate(claim: dict, contrast: dict, sign: int, samples: dict, settings: dict, stream: str) -> dict:
-    """Whether the side that learning less would help is shown to learn no less, up to the margin, and with what p.
+    """Whether the side that would gain from learning less is shown to learn no less, up to the margin, and the p.
 
-    For a claim of less forgetting, and for metrics that do not mirror forgetting, that is the plus side;
-    where the minus side is said to forget less, the minus side; for equivalence both.
+    For a claim of less forgetting, and for metrics that do not mirror forgetting, this is the plus side; if the minus
+    side is claimed to forget less, the minus side; for equivalence both.
     """
     if not gated(claim, contrast):
         return {
@@ -183,13 +182,13 @@ def _gate(claim: dict, contrast: dict, sign: int, samples: dict, settings: dict,
 
 
 def _largest(*values: float) -> float:
-    """The largest of p values; NaN where one of them is."""
+    """The largest p value; NaN if one of them is NaN."""
     return math.nan if any(map(math.isnan, values)) else max(values)
 
 
 def _joint(members: list[dict]) -> dict:
-    """The intersection-union of measured members: as strong as its weakest."""
-    found = {
+    """The intersection-union of measured members: as strong as the weakest."""
+    cells = {
         "n": min(member["n"] for member in members),
         "unit": members[0]["unit"],
         "p_source": "largest of members",
@@ -201,77 +200,77 @@ def _joint(members: list[dict]) -> dict:
     }
     agree = len({member["_toward"] for member in members}) == 1
     for key in ("p", "gate_p", "_claim_p", "sign_flip_p"):
-        found[key] = max(member[key] for member in members) if agree else 1.0
+        cells[key] = max(member[key] for member in members) if agree else 1.0
     weakest = max(members, key=lambda member: member["sign_flip_p"])
-    found["sign_flip_error"] = weakest["sign_flip_error"] if agree else 0.0
+    cells["sign_flip_error"] = weakest["sign_flip_error"] if agree else 0.0
     if all("tost_p" in member for member in members):
         for key in ("tost_p", "_tost_claim_p"):
-            found[key] = _largest(*(member[key] for member in members))
-        found["claim_margin"] = max(member["claim_margin"] for member in members)
+            cells[key] = _largest(*(member[key] for member in members))
+        cells["claim_margin"] = max(member["claim_margin"] for member in members)
     streams = dict.fromkeys(member["stream"] for member in members)
     metrics = dict.fromkeys(member["metric"] for member in members)
-    return found | {"stream": " ".join(streams), "metric": " ".join(metrics)}
+    return cells | {"stream": " ".join(streams), "metric": " ".join(metrics)}
 
 
-def _adjust(claims: list[dict], found: dict, settings: dict, tests: int) -> None:
+def _adjust(claims: list[dict], cells_of_claims: dict, settings: dict, tests: int) -> None:
     """Holm's adjustment over the separate confirmatory claims, in place.
 
-    A claim that counts as exploratory after all, and one of equivalence, keeps its place with p = 1.
+    A claim that turned out exploratory, and a claim of equivalence, keeps its place with p = 1.
     """
     family = [claim for claim in claims if counted(claim)]
     tested = [c for c in family if not _exploratory(c, settings) and c["rule"] != "equivalence"]
     names = [claim["name"] for claim in tested]
     padding = [1.0] * (len(family) - len(tested))
-    adjusted = paired.holm([found[name]["_claim_p"] for name in names] + padding)
+    adjusted = paired.holm([cells_of_claims[name]["_claim_p"] for name in names] + padding)
     for name, p in zip(names, adjusted, strict=False):
-        found[name]["holm_p"] = float(p)
+        cells_of_claims[name]["holm_p"] = float(p)
     for claim in family:
-        measured = found[claim["name"]]
+        measured = cells_of_claims[claim["name"]]
         if claim["rule"] == "equivalence" and not _exploratory(claim, settings):
             measured["holm_p"] = min(1.0, measured["_claim_p"] * tests)
         measured["tests"] = tests
-    for measured in found.values():
+    for measured in cells_of_claims.values():
         if measured:
             reaches = measured["sign_flip_smallest"] < settings["level"]
             measured["exact_reaches_level"] = "true" if reaches else "false"
 
 
-def _word(claim: dict, found: dict, settings: dict, tests: int) -> str:
+def _word(claim: dict, cells: dict, settings: dict, tests: int) -> str:
     if claim["rule"] == "untested":
         return "not tested"
     word = verdict(
         level=settings["level"],
         rule=claim["rule"],
         exploratory=_exploratory(claim, settings),
-        n=found["n"],
-        exact_smallest=found["sign_flip_smallest"],
-        complete=found["_complete"],
-        gate_passed=found["gate_passed"],
-        p=found.get("holm_p", found["_claim_p"]),
-        exact_p=found["sign_flip_p"],
-        bootstrap_agrees=found["_bootstrap"],
-        toward=found["_toward"],
-        tost_p=found.get("_tost_claim_p", math.nan),
+        n=cells["n"],
+        exact_smallest=cells["sign_flip_smallest"],
+        complete=cells["_complete"],
+        gate_passed=cells["gate_passed"],
+        p=cells.get("holm_p", cells["_claim_p"]),
+        exact_p=cells["sign_flip_p"],
+        bootstrap_agrees=cells["_bootstrap"],
+        toward=cells["_toward"],
+        tost_p=cells.get("_tost_claim_p", math.nan),
         tost_level=settings["level"] / max(tests, 1),
     )
-    reversed_ = claim["rule"] != "equivalence" and not found["_toward"]
-    if word == "not distinguished" and reversed_ and found["p"] < settings["level"] <= found["gate_p"]:
-        # the other side forgot less, but is not shown to have learnt as much
-        found |= {"gate_passed": False, "gate_side": found.get("_other", "")}
+    reversed_ = claim["rule"] != "equivalence" and not cells["_toward"]
+    if word == "not distinguished" and reversed_ and cells["p"] < settings["level"] <= cells["gate_p"]:
+        # the other side forgot less, but it is not shown that it learnt as much
+        cells |= {"gate_passed": False, "gate_side": cells.get("_other", "")}
         return "gate failed"
     return word
 
 
-def _members(claims: list[dict], found: dict, words: dict, level: float) -> None:
-    """Words of the members of intersection-union claims, and the members that these failed for, in place.
+def _members(claims: list[dict], measured: dict, words: dict, level: float) -> None:
+    """Set the words of the members of intersection-union claims, and list the failed members, in place.
 
-    A member shows the adjusted p values of the claim that it belongs to.
+    A member shows the adjusted p values of its claim.
     """
-    own = dict(words)
+    originals = dict(words)
     for claim in claims:
         if claim["rule"] != "all_of":
             continue
-        joint, word = found[claim["name"]], words[claim["name"]]
+        joint, word = measured[claim["name"]], words[claim["name"]]
         factor = (
             max(1.0, joint.get("holm_p", joint["_claim_p"]) / joint["_claim_p"])
             if joint["_claim_p"] > 0
@@ -280,23 +279,23 @@ def _members(claims: list[dict], found: dict, words: dict, level: float) -> None
         failed = [
             name
             for name in claim["all_of"]
-            if own[name] not in ("shown", "exploratory") or found[name]["_claim_p"] * factor >= level
+            if originals[name] not in ("shown", "exploratory") or measured[name]["_claim_p"] * factor >= level
         ]
         joint["members"] = " ".join(claim["all_of"])
         decided = word in ("shown", "contradicted", "equivalent", "exploratory")
         joint["failed_members"] = "" if decided else " ".join(failed)
         adjusted = {key: joint[key] for key in _ADJUSTED if key in joint}
         for name in claim["all_of"]:
-            words[name] = component(word, own[name])
-            found[name] |= adjusted
+            words[name] = component(word, originals[name])
+            measured[name] |= adjusted
 
 
-def _row(claim: dict, found: dict, word: str, settings: dict) -> dict:
+def _row(claim: dict, cells: dict, word: str, settings: dict) -> dict:
     row = {key: claim[key] for key in ("role", "rule", "figure")}
     row |= {"claim": claim["name"], "direction": claim.get("direction", ""), "phase": settings["phase"]}
     row |= {"level": settings["level"], "margin": settings["learning_margin"], "verdict": word}
     row |= {"bases": bases_of(settings["bases"])}
-    row |= {key: value for key, value in found.items() if not key.startswith("_")}
-    if found:
-        row["gate_passed"] = "true" if found["gate_passed"] else "false"
+    row |= {key: value for key, value in cells.items() if not key.startswith("_")}
+    if cells:
+        row["gate_passed"] = "true" if cells["gate_passed"] else "false"
     return CLAIMS.filled(row)

@@ -1,12 +1,11 @@
 """Registrations: the design of a confirmatory study, frozen before its runs.
 
-A registration is one YAML file, written once, before the study is run, and committed. It is no rule's output,
-never overwritten, and carries the SHA-256 of its own content, so that an edit by hand is seen. `deviations`
-holds it against what was run.
+A registration is one YAML file. It is written once, before the study is run, and committed. It is not the output of a
+rule and is never overwritten. It contains the SHA-256 of its own content, so that an edit by hand is detected.
+`deviations` compares it with the run.
 
-The date and the hash are the study's own word: whoever edits the file can compute another hash, and set the clock
-back. They show a slip. What proves that the registration came first is the commit that holds it, pushed to where
-others see it before the first run.
+The date and the hash detect slips, not fraud: an editor of the file can compute another hash and set the clock back.
+The proof that the registration came first is the commit that holds it, pushed to a public place before the first run.
 
 After Hofman et al., Pre-registration for Predictive Modeling (arXiv 2311.18807), and Nosek et al., PNAS 115 (2018)
 2600.
@@ -52,16 +51,16 @@ TUNING = (
 
 
 def path_of(study_name: str) -> Path:
-    """Where the registration of a study lies, relative to the working directory."""
+    """Place of a study's registration, relative to the working directory."""
     return Path("studies") / f"{study_name}.preregistration.yaml"
 
 
 def design(study, claims: list[dict]) -> dict:
-    """Everything of a study (study.Study) that is fixed before its runs, as plain data.
+    """Everything about a study (study.Study) that is fixed before its runs, as plain data.
 
     claims: as `claims.load` returns them.
     """
-    config, own = study.config, study.study
+    config, study_section = study.config, study.study
     conditions = {}
     for name in study.conditions:
         parts = {key: config[section][study.condition(name)[key]] for section, key in _SECTIONS}
@@ -69,9 +68,9 @@ def design(study, claims: list[dict]) -> dict:
             **study.condition(name),
             **{f"{key} settings": part for key, part in parts.items()},
         }
-    found = {
+    content = {
         "seed": study.seed,
-        "phase": own["phase"],
+        "phase": study_section["phase"],
         "streams": {name: config["streams"][name] for name in study.streams},
         "conditions": conditions,
         "blocks": study.blocks,
@@ -80,13 +79,13 @@ def design(study, claims: list[dict]) -> dict:
         "contrasts": study.contrasts,
         "claims": claims,
         "primary_metrics": list(metrics.PRIMARY),
-        "statistics": own["statistics"],
-        "training": own["training"],
-        "tuning": {**own["tuning"], "rule": TUNING},
-        "scoring": own["scoring"],
-        "references": own["references"],
-        "repeat": own["repeat"],
-        "secondary": own["secondary"],
+        "statistics": study_section["statistics"],
+        "training": study_section["training"],
+        "tuning": {**study_section["tuning"], "rule": TUNING},
+        "scoring": study_section["scoring"],
+        "references": study_section["references"],
+        "repeat": study_section["repeat"],
+        "secondary": study_section["secondary"],
         "exclusion": EXCLUSION,
     }
     runs = {
@@ -96,7 +95,7 @@ def design(study, claims: list[dict]) -> dict:
         }
         for stream in study.streams
     }
-    return canonical(found | {"runs": runs, "config": sha256(found)})
+    return canonical(content | {"runs": runs, "config": sha256(content)})
 
 
 _SECTIONS = (("bases", "base"), ("topologies", "topology"), ("mechanisms", "mechanism"))
@@ -111,11 +110,11 @@ def analysis(root) -> dict:
 def register(study, claims: list[dict], root, path, pilot=None) -> dict:
     """Write the registration of a confirmatory study to `path`, which must not exist. Returns it.
 
-    root: the folder that the Snakefile lies in; pilot: results folder of a pilot study, whose SDs are taken for the
-    power of this one, or None.
+    root: the folder of the Snakefile; pilot: results folder of a pilot study whose SDs are used for the power of this
+    one, or None.
 
-    Raises UserError for a study that is no confirmatory one or has no confirmatory claim, for
-    fewer than two units, for a pilot's blocks, and for a registration that is already there.
+    Raises UserError for a study that is not confirmatory or has no confirmatory claim, for fewer than two units, for a
+    pilot's blocks, and for an existing registration.
     """
     if study.study["phase"] != "confirmatory":
         raise UserError(
@@ -144,7 +143,7 @@ def register(study, claims: list[dict], root, path, pilot=None) -> dict:
     }
     content = {key: canonical(value) for key, value in content.items()}
     content["sha256"] = sha256(content)
-    in_words(content)  # what cannot be told afterwards must not take the name
+    in_words(content)  # fails before the file exists if the content cannot be described
     _create(Path(path), content)
     return content
 
@@ -159,13 +158,13 @@ def _create(path: Path, content: dict) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:  # a file of that name, or a folder that is not writable
-        raise UserError(f"{path.parent}: no folder that can be written to ({error.strerror})") from None
+        raise UserError(f"{path.parent}: not a folder that can be written to ({error.strerror})") from None
     try:
         handle = open(path, "x", encoding="utf-8")
     except FileExistsError:
         raise UserError(
-            f"{path}: there already; a registration is never overwritten. For another design give the study another"
-            " name"
+            f"{path}: exists already; a registration is never overwritten. To register another design, give the study"
+            " another name"
         ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
@@ -184,23 +183,23 @@ def _create(path: Path, content: dict) -> None:
 def read(path) -> dict:
     """The registration at `path`.
 
-    Raises UserError where it is no registration, and where it was edited since it was written.
+    Raises UserError if it is not a registration, or was edited after it was written.
     """
     content = read_yaml(path)
     wrong = check_schema("", content, schema_named("preregistration"))
     if wrong:
         raise UserError(f"{path}: {wrong[0]}; restore the file as it was registered")
-    found, own = content["sha256"], {key: value for key, value in content.items() if key != "sha256"}
-    if sha256(own) != found:
+    recorded, rest = content["sha256"], {key: value for key, value in content.items() if key != "sha256"}
+    if sha256(rest) != recorded:
         raise UserError(
-            f"{path}: found content with SHA-256 {sha256(own)[:12]}…, expected {found[:12]}…, as registered: it was"
+            f"{path}: found content with SHA-256 {sha256(rest)[:12]}…, expected {recorded[:12]}…, as registered: it was"
             " edited by hand; restore it (git checkout), or register another design under another name"
         )
     return content
 
 
 def pilot_of(path) -> list[dict]:
-    """The pilot's SDs in the registration at `path`; none where there is no registration."""
+    """The pilot's SDs in the registration at `path`; [] without a registration."""
     return read(path)["pilot"] if Path(path).exists() else []
 
 
@@ -209,23 +208,23 @@ def pilot_sds(folder, frozen: dict) -> list[dict]:
 
     Returns {stream, contrast, metric, n, sd} each.
 
-    folder: the pilot's results folder; frozen: the design that they are for, whose contrasts they must have. Raises
-    UserError for a folder without the tables, and for blocks that are not a pilot's: the blocks of a study
-    never fix its own n.
+    folder: the pilot's results folder; frozen: the design to be planned, whose contrasts the pilot must have. Raises
+    UserError for a folder without the tables, and for blocks that are not a pilot's: the blocks of a study never fix
+    its own n.
     """
-    found = []
+    sds = []
     for stream in frozen["streams"]:
         path = Path(folder) / stream / "statistics" / "differences.csv"
         if not path.is_file():
             raise UserError(
-                f"{path}: no results of a pilot there; expected the results folder of a study that was run with"
+                f"{path}: no such file; expected the results folder of a study that was run with"
                 " study.phase: pilot"
             )
         frame = tables.read(integrity.verified(path))
-        own = sorted({block for block in frame.block if not block.startswith(PILOT)})
-        if own:
+        foreign = sorted({block for block in frame.block if not block.startswith(PILOT)})
+        if foreign:
             raise UserError(
-                f"{path}: found block {own[0]!r}, expected blocks of a pilot ({PILOT}1, ...); run the pilot with"
+                f"{path}: found block {foreign[0]!r}, expected blocks of a pilot ({PILOT}1, ...); run the pilot with"
                 " study.phase: pilot"
             )
         names = {contrast["name"] for contrast in frozen["contrasts"]}
@@ -239,14 +238,14 @@ def pilot_sds(folder, frozen: dict) -> list[dict]:
             values = units if len(units) > 1 else group.difference
             if len(values) > 1 and values.std() > 0:
                 cells = (stream, contrast, metric, len(values), float(values.std()))
-                found.append(dict(zip(("stream", "contrast", "metric", "n", "sd"), cells, strict=True)))
-    if not found:
+                sds.append(dict(zip(("stream", "contrast", "metric", "n", "sd"), cells, strict=True)))
+    if not sds:
         raise UserError(f"{folder}: found no contrast of this study with an SD, expected at least one")
-    return found
+    return sds
 
 
 def in_words(registration: dict) -> list[str]:
-    """What the planned n can and cannot show, a line each, for the terminal."""
+    """What the planned n can and cannot show, one line each, for the terminal."""
     planned, rows = registration["design"], registration["power"]
     unit, n = "base" if shared(planned["bases"]) else "block", planned_n(planned["bases"])
     if not rows:
@@ -299,7 +298,7 @@ def _count(number: int, word: str) -> str:
 
 
 def _known(value: float | None) -> bool:
-    """Whether there is a number: there is NaN as computed, None as read from a file."""
+    """Whether there is a number: computed values can be NaN, values read from a file None."""
     return value is not None and value == value
 
 

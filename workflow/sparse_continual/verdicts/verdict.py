@@ -1,18 +1,17 @@
 """The word that a claim earns, by rule alone.
 
 In this order:
-- `not tested`: the study says itself that it does not test the claim, and why;
-- `exploratory`: the claim is declared so, or nothing was registered before a confirmatory study's runs, or the
+- `not tested`: the study itself states that it does not test the claim, and why;
+- `exploratory`: the claim is declared exploratory, or a confirmatory study had no registration before its runs, or the
   claim is not the registered one;
-- `descriptive`: fewer than six units, or so few that differ that the exact test cannot reach the level, whatever
-  the differences are, or blocks in which the metric is not defined, which collapses can cause;
-- `gate failed`: it is not shown that the side said to forget less learnt as much as the other, up to the margin.
-  A model that learns nothing forgets nothing, so nothing is said about forgetting or transfer;
-- `shown`: Holm's p over the separate confirmatory claims, each with the larger p of its test and its gate, is below
-  the level; the exact sign-flip test agrees, unadjusted, as it is the check on the t test's assumptions and not a
-  second guard of the family, and so coarse that an adjusted one would take power away as n grows from 7 to 8; and
-  so does the bootstrap-t interval where
-  differences are skewed or an arm collapsed;
+- `descriptive`: fewer than six units; or so few that differ that the exact test cannot reach the level for any
+  differences; or blocks in which the metric is not defined, which collapses can cause;
+- `gate failed`: it is not shown that the side claimed to forget less learnt as much as the other, up to the margin.
+  A model that learns nothing forgets nothing, so no statement is made about forgetting or transfer;
+- `shown`: Holm's p over the separate confirmatory claims, each with the larger p of its test and its gate, is below the
+  level, and the exact sign-flip test agrees, and so does the bootstrap-t interval if differences are skewed or an arm
+  collapsed. The sign-flip test is not adjusted: it checks the t test's assumptions and is not a second guard of the
+  family; it is so coarse that adjusting it would reduce power as n grows from 7 to 8;
 - `contradicted`: the same, in the direction opposite to the claim;
 - `equivalent`: two one-sided tests and the gates of both sides, each at the level over the number of confirmatory
   claims, put the difference within the claim's margin;
@@ -50,13 +49,12 @@ def verdict(
 ) -> str:
     """One of WORDS.
 
-    n: units; exact_smallest: smallest p that the exact test can reach; complete: whether the metric is defined in
-    every block; gate_passed: whether the side that the claim favours is shown, by itself, not to have learnt less;
-    p: the larger of the test's and of the gate's on the side that the estimate points to, as adjusted for the other
-    claims; exact_p: unadjusted; toward: whether the estimate lies on the claim's side; tost_p: the largest of the
-    two one-sided tests and both gates, NaN where the claim has no margin. Of a claim of
-    equivalence (rule `equivalence`) p and exact_p are unused, and toward says whether the simultaneous
-    interval reaches into the margin.
+    n: units; exact_smallest: smallest p that the exact test can reach; complete: whether the metric is defined in every
+    block; gate_passed: whether the side favoured by the claim is shown, by itself, not to have learnt less; p: the
+    larger of the test's and the gate's on the side favoured by the estimate, adjusted for the other claims; exact_p:
+    unadjusted; toward: whether the estimate lies on the claim's side; tost_p: the largest p of the two one-sided tests
+    and both gates, NaN if the claim has no margin. For a claim of equivalence (rule `equivalence`) p and exact_p are
+    unused, and toward states whether the simultaneous interval overlaps the margin.
     """
     if rule == "untested":
         return "not tested"
@@ -75,12 +73,12 @@ def verdict(
     return "not distinguished"
 
 
-def component(joint: str, own: str) -> str:
-    """The word of a member of an intersection-union claim, whose own word would be `own` if tested alone.
+def component(joint: str, alone: str) -> str:
+    """The word of a member of an intersection-union claim; `own` is its word if it were tested alone.
 
-    A member is no claim of its own. What is said of the joint claim holds for each member; where the joint
-    claim is not decided, a member that alone would be significant is exploratory.
+    A member is not a claim of its own. A decided joint claim holds for each member. If the joint claim is not decided,
+    a member that would be significant alone is exploratory.
     """
     if joint in ("shown", "contradicted", "equivalent", "exploratory", "not tested"):
         return joint
-    return "exploratory" if own in ("shown", "contradicted", "equivalent") else own
+    return "exploratory" if alone in ("shown", "contradicted", "equivalent") else alone

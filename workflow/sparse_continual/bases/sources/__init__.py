@@ -1,1 +1,1 @@
-"""Where a base model may come from, one file each."""
+"""Sources of a base model, one file each."""

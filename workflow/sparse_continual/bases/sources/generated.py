@@ -1,9 +1,9 @@
 """A small Llama (transformers' own class) pretrained here, from scratch, on the base's own mixture.
 
-Made anew for every block, so that blocks replicate topologies and not only streams. The vocabulary is
-the lexicon of the generated sources; embeddings are tied. Cost: `pretraining.steps` times
-`pretraining.batch_size` rows; 0.13M parameters take about half a minute on one core. Its limit is its
-size: what it shows about forgetting is shown for models of this size on this kind of text.
+Every block makes its own model, so that blocks replicate topologies and not only streams. The vocabulary is the lexicon
+of the generated sources; embeddings are tied. Cost: `pretraining.steps` times `pretraining.batch_size` rows; 0.13M
+parameters take about half a minute on one core. Its limit is its size: its findings about forgetting hold for models of
+this size on this kind of text.
 """
 
 from sparse_continual.bases.source import Source
@@ -40,9 +40,9 @@ SCHEMA = {
         },
         "initial_weights": {
             "enum": ["normal", "scaled"],
-            "description": "SD of the block matrices before pretraining: normal (when left out): 0.02; scaled: "
-            "1 / sqrt(inputs), without which queries and keys have next to no gradient there and snip at init "
-            "leaves them next to no weight",
+            "description": "SD of the block matrices before pretraining: normal (the default): 0.02; scaled: "
+            "1 / sqrt(inputs), without which queries and keys have almost no gradient at the start, so that snip at "
+            "init removes nearly all their weights",
         },
         "pretraining": {
             "type": "object",
@@ -51,11 +51,11 @@ SCHEMA = {
             "required": ["steps", "batch_size", "learning_rate"],
             "properties": {
                 "steps": {"type": "integer", "minimum": 1, "description": "optimizer steps"},
-                "batch_size": {"type": "integer", "minimum": 1, "description": "rows a step"},
+                "batch_size": {"type": "integer", "minimum": 1, "description": "rows per step"},
                 "learning_rate": {
                     "type": "number",
                     "exclusiveMinimum": 0,
-                    "description": "highest rate of the schedule",
+                    "description": "highest learning rate of the schedule",
                 },
                 "warmup": {
                     "type": "integer",
@@ -88,12 +88,12 @@ def check(settings: dict) -> None:
 
 
 def fingerprint(settings: dict) -> dict:
-    """{}: nothing outside the config goes in."""
+    """{}: no input besides the config."""
     return {}
 
 
 def shape(settings: dict, lengths=()) -> dict:
-    """Shape settings of the model; FLOPs follow from them, whatever the `lengths`."""
+    """Shape settings of the model; FLOPs follow from them, for all `lengths`."""
     from sparse_continual.streams.lexicon import vocabulary
 
     return {**settings["shape"], "vocabulary": len(vocabulary()), "tied": True}
@@ -102,9 +102,9 @@ def shape(settings: dict, lengths=()) -> dict:
 def obtain(settings: dict, seed: int, folder, mixture) -> dict:
     """Pretrain the model of `settings` and save it with its tokenizer into `folder`.
 
-    mixture: [(share, training Split)]. Settings without `pretraining` are those of the initial model, which a
-    topology made at init begins from: it is saved as it is. Returns what was done: steps, tokens, final_loss;
-    {} for the initial model.
+    mixture: [(share, training Split)]. Settings without `pretraining` are those of the initial model, the start of a
+    topology made at init: it is saved without training. Returns facts: steps, tokens, final_loss; {} for the initial
+    model.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -1,12 +1,12 @@
 """A model on the Hugging Face hub, by repository and commit.
 
-The files go to the Hugging Face cache (HF_HOME) and are used there; what is in the cache already
-needs no network (`bases.download`). Only safetensors, JSON and tokenizer files are downloaded; code
-only with `trust_remote_code`, and pickles, to be converted, only with `convert_pickles`. Whether the
-repository exists shows when the model is obtained: the check at start reads the settings alone.
+The files go to the Hugging Face cache (HF_HOME) and are used there; files in the cache need no network
+(`bases.download`). Only safetensors, JSON and tokenizer files are downloaded; code only with `trust_remote_code`, and
+pickles, for conversion, only with `convert_pickles`. Whether the repository exists shows when the model is obtained:
+the check at start reads only the settings.
 
-Every block starts from this one model: results hold for this checkpoint. Gated models need the
-reader's own login (`hf auth login`, or HF_TOKEN). Limits: those of the `local` source.
+Every block starts from this one model: results hold for this checkpoint. Gated models need the user's own login (`hf
+auth login`, or HF_TOKEN). Limits: those of the `local` source.
 """
 
 from pathlib import Path
@@ -24,57 +24,57 @@ SCHEMA = {
         "repo": {"type": "string", "description": "Repository as owner/name."},
         "revision": {
             "type": "string",
-            "description": "Commit hash in full, 40 hex digits. Branches and tags can move: no reproduction.",
+            "description": "Commit hash in full, 40 hex digits. Branches and tags can move, so they are refused.",
         },
         "trust_remote_code": {
             "type": "boolean",
             "default": False,
-            "description": "Run the model code that the repository brings along.",
+            "description": "Run the model code of the repository.",
         },
         "convert_pickles": {
             "type": "boolean",
             "default": False,
-            "description": "Where there are pickled weights alone, convert them, as plain tensors and in a process "
-            "of its own.",
+            "description": "If there are only pickled weights, convert them, as plain tensors and in a separate "
+            "process.",
         },
     },
 }
 
 
 def check(settings) -> None:
-    """Raise UserError when the names cannot be a repository and a whole commit hash; no network is used."""
+    """Raise UserError if the settings cannot be a repository and a whole commit hash; no network is used."""
     download.check_name(settings["repo"])
     download.check_commit(settings["repo"], settings["revision"])
 
 
 def fingerprint(settings) -> dict[str, str]:
-    """Empty: repository and commit, which are settings, name the files."""
+    """Empty: repository and commit, which are settings, identify the files."""
     return {}
 
 
 def shape(settings, lengths=()) -> dict:
-    """Shape settings of the model where its config.json is in the cache, counted on that config's model, with FLOPs of
-    rows of these `lengths`; {} before it is downloaded."""
+    """Shape settings of the model, counted on its config.json, with FLOPs of rows of these `lengths`; {} if that file
+    is not in the cache."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(settings["repo"], "config.json", revision=settings["revision"])
+    config_file = try_to_load_from_cache(settings["repo"], "config.json", revision=settings["revision"])
     trusted = settings.get("trust_remote_code", False)
-    return shape_of(Path(found).parent, trusted, lengths) if isinstance(found, str) else {}
+    return shape_of(Path(config_file).parent, trusted, lengths) if isinstance(config_file, str) else {}
 
 
 def downloads(settings) -> list[dict]:
-    """What obtaining will fetch, as `sources.published.downloads` tells it; here nobody declares sizes."""
+    """The downloads of `obtain`, as `sources.published.downloads` describes them; here sizes are not declared."""
     unknown = dict.fromkeys(("bytes", "licence", "gated"))
     one = {"repo": settings["repo"], "revision": settings["revision"], "kind": "weights", **unknown}
     return [{**one, "written": None if settings["convert_pickles"] else 0, **download.planned(one)}]
 
 
 def obtain(settings, seed, folder, mixture) -> dict:
-    """Download what the cache lacks, load it once and return the facts of `facts_of`, the commit, and
-    bytes and SHA-256 of every file.
+    """Download missing files, load the model once and return the facts of `facts_of`, the commit, and bytes and SHA-256
+    of every file.
 
-    folder: where converted pickles go. Raises UserError, one line, for everything that `download.fetch`
-    refuses, and when the files are no loadable model.
+    folder: for converted pickles. Raises UserError, one line, for everything that `download.fetch` refuses, and if the
+    files are not a loadable model.
     """
     check(settings)
     trusted = settings.get("trust_remote_code", False)

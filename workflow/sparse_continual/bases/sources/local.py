@@ -1,13 +1,13 @@
 """A model in a folder on this machine, in Hugging Face format: config.json, safetensors, tokenizer.
 
-The folder is used in place and never written to. It is checked at every start by its names, sizes
-and headers, and once by loading it. Every block starts from this one model, so blocks replicate
-streams and not models: results hold for this checkpoint.
+The folder is used in place and never written to. Every start checks its names, sizes and headers; loading it once
+checks the rest. Every block starts from this one model, so blocks replicate streams and not models: results hold for
+this checkpoint.
 
-Cost: one load, and once for every config.json some seconds in which its model is counted. Limits: safetensors only;
-decoders of text that transformers knows, without experts; weights stored plainly, as bits and values
-(`sparse-bitmask`, `sparse-24-bitmask`), or as float8 with one scale a matrix or a row, which are multiplied out;
-not pruned already where the method `dense` is to use it.
+Cost: one load, and once per config.json some seconds to count its model. Limits: only safetensors; decoders of text
+that transformers knows, without experts; weights stored plainly, as bits and values (`sparse-bitmask`,
+`sparse-24-bitmask`), or as float8 with one scale per matrix or row, which are multiplied; no pruned checkpoint for the
+method `dense`.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ SCHEMA = {
 
 
 def check(settings) -> None:
-    """Raise UserError for every mistake that the folder's names, sizes and headers show."""
+    """Raise UserError for every mistake in the folder's names, sizes and headers."""
     check_checkpoint(_folder(settings))
 
 

@@ -1,1 +1,1 @@
-"""How published sparse weights are stored, one file a format: bits and values in, matrices out."""
+"""Storage formats of published sparse weights, one file each: bits and values in, matrices out."""

@@ -1,15 +1,14 @@
 """`sparse-bitmask` of compressed-tensors: a bit per weight, and the values that are not zero, in order.
 
-In place of a parameter P.weight of shape [..., columns] stand, little-endian:
+A parameter P.weight of shape [..., columns] is replaced by these tensors, little-endian:
 
     P.shape        int64: the dense shape
     P.bitmask      uint8 [..., ceil(columns / 8)]: bit b of byte j is column 8 j + b; the last byte ends in zeros
     P.compressed   the weight's type [nonzeros]: row-major
     P.row_offsets  int64: where each row's values begin; follows from the bits and is not read
 
-A zero is w == 0, so -0.0 comes back as +0.0. The library's releases of 2024 wrote every parameter this way,
-vectors too, as P.weight.shape and so on. Source: compressed-tensors 0.4 to 0.14 (`BitmaskTensor`); 0.15
-dropped the format.
+A zero is w == 0, so -0.0 comes back as +0.0. The library's releases of 2024 stored every parameter this way, vectors
+too, as P.weight.shape and so on. Source: compressed-tensors 0.4 to 0.14 (`BitmaskTensor`); 0.15 dropped the format.
 """
 
 import math
@@ -21,14 +20,14 @@ from sparse_continual.errors import UserError
 from sparse_continual.models.formats.raw import of_words, to_words
 
 STRIP = 1 << 16  # weights decoded at a time: their places stay in the processor's cache
-GROUP = 4  # rows of a strip come in such groups, so that four neighbours of the flat matrix are never parted
+GROUP = 4  # rows of a strip, a multiple of this, so that groups of four of the flat matrix are never split
 
 
 def decode(where: str, shape, bitmask, compressed) -> torch.Tensor:
     """The dense tensor of `shape` (integers) of one parameter, called `where` in messages.
 
-    Raises UserError when bits, values and shape do not belong together: another width, bits beyond the width, or
-    another number of values than of bits.
+    Raises UserError if bits, values and shape do not fit together: another width, bits beyond the width, or different
+    numbers of values and bits.
     """
     bits = matched(where, shape, bitmask, compressed)
     values = to_words(compressed.reshape(-1))
@@ -42,7 +41,7 @@ def decode(where: str, shape, bitmask, compressed) -> torch.Tensor:
 
 
 def matched(where: str, shape, bitmask, compressed) -> np.ndarray:
-    """`checked`, and as many bits are set as there are values. Raises UserError as `decode`."""
+    """`checked`, with as many set bits as values. Raises UserError as `decode`."""
     bits = checked(where, shape, bitmask)
     found = int(np.bitwise_count(bits).sum(dtype=np.int64))
     if found != compressed.numel():
@@ -53,9 +52,9 @@ def matched(where: str, shape, bitmask, compressed) -> np.ndarray:
 
 
 def checked(where: str, shape, bitmask) -> np.ndarray:
-    """uint8 [rows, bytes] of a bitmask, all dimensions but the last as rows.
+    """uint8 [rows, bytes] of a bitmask, with all dimensions but the last as rows.
 
-    Raises UserError when the bits are of another type or shape than `shape` asks for, or are set beyond the width.
+    Raises UserError if the bits have another type or shape than `shape` needs, or are set beyond the width.
     """
     if not shape or min(shape) < 0:
         raise UserError(f"{where}: its shape is recorded as {list(shape)}; copy the checkpoint again")
@@ -74,7 +73,7 @@ def checked(where: str, shape, bitmask) -> np.ndarray:
 
 
 def strips(bits: np.ndarray, columns: int):
-    """Iterator of the flat bool masks of a few rows at a time, of uint8 [rows, bytes] in little bit order."""
+    """Iterator over flat bool masks of a few rows at a time, from uint8 [rows, bytes] in little bit order."""
     height = max(1, STRIP // (GROUP * max(columns, 1))) * GROUP
     for begin in range(0, len(bits), height):
         rows = np.unpackbits(bits[begin : begin + height], axis=1, count=columns, bitorder="little")

@@ -1,1 +1,1 @@
-"""How the weights that stay are shared out over the matrices, one file each."""
+"""How the kept weights are distributed over the matrices, one file each."""

@@ -4,8 +4,8 @@ Mocanu et al. 2018, arXiv 1707.04780).
 Density eps * (rows + columns) / (rows * columns), with eps from the total. Matrices whose density would pass
 1 become dense, the largest first, and eps is solved for again.
 
-Knobs: none. Cost: none. Limits: small matrices come out denser, large ones sparser; without small ones it is
-uniform. Made for training from scratch: nothing says that a pretrained model's weights lie so.
+Knobs: none. Cost: none. Limits: small matrices become denser, large ones sparser; without small ones it is uniform.
+Made for training from scratch: nothing shows that pretrained models are best pruned this way.
 """
 
 from sparse_continual.pruning.allocation import Allocation

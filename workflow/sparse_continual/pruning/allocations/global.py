@@ -1,11 +1,11 @@
-"""global: the smallest scores of all matrices go, wherever they are.
+"""global: removes the smallest scores over all matrices.
 
-Equal scores go in the order of the matrices, then of their places. The score at the boundary is found from
-counts of bit patterns (non-negative floats are ordered as their bits are), without a sort or a copy of all
-scores: three passes over the matrices, one of them in memory at a time.
+Equal scores go in the order of the matrices, then of their places. The boundary score is found by counting bit patterns
+(non-negative floats have the order of their bits), without a sort or a copy of all scores: three passes over the
+matrices, one of them in memory at a time.
 
-Knobs: none. Cost: scores of every matrix, three times. Limits: compares weights of different matrices as they
-are, so it can empty a matrix of small scale, which is refused.
+Knobs: none. Cost: scores of every matrix, three times. Limits: compares weights of different matrices without
+rescaling, so it can empty a matrix of small scale, which is refused.
 """
 
 from sparse_continual.pruning.allocation import Allocation
@@ -50,10 +50,10 @@ def kept(sizes: dict, total: int, scores) -> dict[str, int]:
     return counts
 
 
-def _place(histogram, wanted: int) -> tuple[int, int]:
+def _place(histogram, rank: int) -> tuple[int, int]:
     """(bin that holds the `wanted`-th value, how many values lie in the bins before it)."""
     sums = histogram.cumsum(0)
-    place = int((sums >= wanted).nonzero()[0])
+    place = int((sums >= rank).nonzero()[0])
     return place, int(sums[place - 1]) if place else 0
 
 

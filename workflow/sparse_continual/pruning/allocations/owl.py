@@ -1,10 +1,10 @@
-"""owl: blocks with more outliers stay denser (Yin et al. 2024, arXiv 2310.05175; luuyin/OWL).
+"""owl: keeps blocks with more outliers denser (Yin et al. 2024, arXiv 2310.05175; luuyin/OWL).
 
 On the dense model, per decoder block: all |W_ij| * ||X_j||_2 of its matrices in one vector A; D = 100 times
-the share of A above m times its mean. Density of block l: 2 lam (D_l - min D) / (max D - min D), less its mean
-over blocks, plus 1 - sparsity; equal within the block. All D equal: uniform.
+the share of A above m times its mean. Density of block l: 2 lam (D_l - min D) / (max D - min D), minus its mean
+over blocks, plus 1 - sparsity; equal within the block. If all D are equal: uniform.
 
-The authors take an unweighted mean and lift sparsities below zero, so their total drifts; here densities are
+The authors take an unweighted mean and raise sparsities below zero to zero, so their total drifts; here densities are
 held within [0.01, 1] and shifted until the weighted total is exact.
 
 Knobs: `m`, `lam` (the authors': 5 and 0.08 for 70 % sparsity; choose on calibration text). Cost: one more
@@ -21,7 +21,7 @@ SCHEMA = {
             "type": "number",
             "exclusiveMinimum": 0,
             "default": 5,
-            "description": "outlier: so many times the mean",
+            "description": "an outlier exceeds this many times the mean",
         },
         "lam": {
             "type": "number",
@@ -67,20 +67,20 @@ def shifted(raw: list[float], weights: list[int], total: int) -> list[float]:
     floor = min(FLOOR, total / sum(weights))
     for _ in range(100):
         middle = (low + high) / 2
-        found = [min(1.0, max(floor, value + middle)) for value in raw]
-        if sum(f * w for f, w in zip(found, weights, strict=True)) < total:
+        densities = [min(1.0, max(floor, value + middle)) for value in raw]
+        if sum(f * w for f, w in zip(densities, weights, strict=True)) < total:
             low = middle
         else:
             high = middle
-    return found
+    return densities
 
 
 def apportion(sizes: dict, total: int, densities: dict[str, float]) -> dict[str, int]:
-    """Integers that add up to `total`, next to density times size, by largest remainder."""
-    wanted = {name: densities[name] * rows * columns for name, (rows, columns) in sizes.items()}
-    counts = {name: int(value) for name, value in wanted.items()}
+    """Integers that sum to `total`, nearest to density times size, by largest remainder."""
+    exact = {name: densities[name] * rows * columns for name, (rows, columns) in sizes.items()}
+    counts = {name: int(value) for name, value in exact.items()}
     roomy = [name for name, (rows, columns) in sizes.items() if counts[name] < rows * columns]
-    by_remainder = sorted(roomy, key=lambda name: counts[name] - wanted[name])
+    by_remainder = sorted(roomy, key=lambda name: counts[name] - exact[name])
     for name in by_remainder[: total - sum(counts.values())]:
         counts[name] += 1
     return counts

@@ -1,9 +1,9 @@
 """uniform: every matrix keeps the same share of its weights.
 
-Integers by largest remainder, so that they add up to the total whatever the shapes. A matrix of a model that is pruned
-already may have fewer weights than its share: it keeps all of them, and the others take the rest, in equal shares.
+Integers by largest remainder, so that they sum to the total for all shapes. A matrix of an already pruned model may
+have fewer weights than its share: it keeps all of them, and the others share the rest equally.
 
-Knobs: none. Cost: none. Limits: none; the only allocation of N:M, which fixes every matrix's density.
+Knobs: none. Cost: none. Limits: none; the only allocation under N:M, which fixes every matrix's density.
 """
 
 from sparse_continual.pruning.allocation import Allocation

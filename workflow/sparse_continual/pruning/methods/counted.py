@@ -1,11 +1,11 @@
-"""counted: the weights that a pruned checkpoint lacks already, its exact zeros.
+"""counted: the topology is the set of nonzero weights of a pruned checkpoint.
 
-A weight exists unless it is +0.0 or -0.0; nothing is changed, and without recovery the checkpoint is used where it
+A weight exists unless it is +0.0 or -0.0. Nothing is changed, and without recovery the checkpoint is used where it
 lies. The pattern is counted too: an N:M that holds for every group of every matrix that is not dense, else
-unstructured. N:M here is "at most N of M": a kept weight that was rounded to zero is gone like the others.
+unstructured. N:M here means "at most N of M": a kept weight that was rounded to zero counts as absent.
 
-Source: none; how a published checkpoint says which of its weights exist.
-Knobs: none. Cost: one look at each matrix. Limits: a weight that training happened to leave at exactly zero counts as
+Source: none; the rule by which a published checkpoint defines its topology.
+Knobs: none. Cost: one pass over each matrix. Limits: a weight that training happened to leave at exactly zero counts as
 absent; a dense checkpoint is refused.
 """
 
@@ -15,10 +15,10 @@ SCHEMA = {"type": "object", "additionalProperties": False, "properties": {}}
 
 
 def read(model):
-    """The `mask.Topology` of `model` as it is; its record holds what was counted of every matrix.
+    """The `mask.Topology` of `model`; its record holds the counts of every matrix.
 
-    record: `kept` and `patterns`, weight name -> weights that exist, and the finest pattern that holds. An N:M that was
-    found in one matrix backs the same in others, which alone might have it by chance.
+    record: `kept` and `patterns`, weight name -> number of existing weights, and the finest pattern that holds. A
+    matrix that could have an N:M by chance gets it only if another matrix has it beyond chance.
     """
     from sparse_continual.models.load import matrix_of, prunable
     from sparse_continual.topologies.topology import Topology
@@ -26,22 +26,22 @@ def read(model):
 
     linears = prunable(model)
     counted = {name: count(matrix_of(module).detach()) for name, module in linears.items()}
-    backed = {found["pattern"] for found in counted.values() if ":" in found["pattern"]}
+    backed = {matrix["pattern"] for matrix in counted.values() if ":" in matrix["pattern"]}
     for kind in sorted(backed, key=_finest) if _common(counted) == "unstructured" else ():
         again = {name: count(matrix_of(module).detach(), kind) for name, module in linears.items()}
         if _common(again) != "unstructured":
             counted = again
             break
-    patterns = {name: found["pattern"] for name, found in counted.items()}
+    patterns = {name: matrix["pattern"] for name, matrix in counted.items()}
     masks = {name: (module.weight != 0).cpu() for name, module in linears.items()}
-    record = {"kept": {name: found["nonzeros"] for name, found in counted.items()}, "patterns": patterns}
+    record = {"kept": {name: matrix["nonzeros"] for name, matrix in counted.items()}, "patterns": patterns}
     return Topology(masks, _common(counted), "counted", record)
 
 
 def _common(counted: dict) -> str:
     from sparse_continual.topologies.density import common_pattern
 
-    return common_pattern((found["pattern"], found["density"]) for found in counted.values())
+    return common_pattern((matrix["pattern"], matrix["density"]) for matrix in counted.values())
 
 
 def _finest(pattern: str) -> tuple:

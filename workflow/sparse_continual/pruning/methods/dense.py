@@ -1,4 +1,4 @@
-"""dense: every weight exists. The model is used as it is, and there is no topology file.
+"""dense: every weight exists; the model is not changed, and there is no topology file.
 
 Source: none; the control of every comparison.
 Knobs: none. Cost: none. Limits: none.
@@ -10,7 +10,7 @@ SCHEMA = {"type": "object", "additionalProperties": False, "properties": {}}
 
 
 def prune_matrix(weight, evidence, count):
-    """(mask bool[R, C], weight) of one matrix: all of it."""
+    """(mask bool[R, C], weight) of one matrix: everything is kept."""
     import torch
 
     return torch.ones_like(weight, dtype=torch.bool), weight

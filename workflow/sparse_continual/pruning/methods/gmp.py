@@ -1,13 +1,13 @@
 """gmp: gradual magnitude pruning (Zhu & Gupta 2017, arXiv 1710.01878).
 
 Every `every` steps from `start` on, sparsity rises as s_f + (s_i - s_f) (1 - (t - t0) / (t1 - t0))^3 to its final
-value at `end`, both shares of `steps`; at each update the smallest weights that are left go, per matrix (N:M: per
-group, by whole weights of a group); training goes on under the mask. The authors keep values behind the mask,
-so that weights can return; here what has gone is gone, and masks are nested.
+value at `end`, both shares of `steps`. Each update removes the smallest remaining weights per matrix (N:M: whole
+weights per group), and training continues under the mask. The authors keep the values behind the mask, so that weights
+can return. Here a removed weight is gone, and masks are nested.
 
-Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `learning_rate`, `warmup`, `initial`,
-`start`, `end`, `every`. The last update should come while the rate is still high. Cost: one training run,
-blocks twice forward. Limits: only the matrices are trained; on few rows it overfits.
+Knobs: `calibration` (the rows that it trains on), `steps`, `batch_size`, `learning_rate`, `warmup`, `initial`,
+`start`, `end`, `every`. The last update should come while the rate is still high. Cost: one training run, with two
+forward passes of the blocks. Limits: only the matrices are trained; on few rows it overfits.
 """
 
 from sparse_continual.pruning.method import Method
@@ -50,7 +50,7 @@ def check(settings):
 
 
 def gather(job, steps, batch_size, learning_rate, warmup, initial, start, end, every):
-    """Train the model while it is pruned; name -> mask bool[R, C] at the end."""
+    """Train the model while pruning it; name -> mask bool[R, C] at the end."""
     from sparse_continual.identity import seed_of
     from sparse_continual.models.load import matrix_of
     from sparse_continual.training.gradual import loss_by_blocks, only_matrices, train
@@ -68,7 +68,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, initial, start, end, e
         if step + 1 == last or first <= step + 1 < last and (step + 1 - first) % every == 0:
             update(step + 1)
         else:
-            for name, module in job.linears.items():  # what the optimizer's moments have written there
+            for name, module in job.linears.items():  # remove what the optimizer's moments wrote there
                 if masks[name] is not None:
                     matrix_of(module).masked_fill_(~masks[name], 0)
 
@@ -90,7 +90,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, initial, start, end, e
 
 
 def interim(count, weights: int, step: int, first: int, last: int, initial=0.0):
-    """The `counts.Count` of a matrix of so many weights at an update in `step`; what it lacks before any is gone."""
+    """The `counts.Count` of a matrix of `weights` at an update in `step`; weights that never existed stay absent."""
     from sparse_continual.topologies.counts import Count
     from sparse_continual.training.gradual import cubic
 
@@ -107,7 +107,7 @@ def interim(count, weights: int, step: int, first: int, last: int, initial=0.0):
 
 
 def prune_matrix(weight, evidence, count):
-    """(mask bool[R, C], weight) of one matrix; `evidence`: bool[R, C] of what is left, or None for all."""
+    """(mask bool[R, C], weight) of one matrix; `evidence`: bool[R, C] of the remaining weights, or None for all."""
     from sparse_continual.pruning.select import keep
 
     scores = weight.float().abs()

@@ -1,17 +1,17 @@
-"""imp: train, prune a fifth of what is left, put the rest back to where it was early in training, again and again
+"""imp: train, prune a fifth of the remaining weights, rewind the others to an early step, and repeat
 (the lottery ticket, Frankle & Carbin 2019, arXiv 1803.03635; with rewinding, 1903.01611 and 1912.05671;
 facebookresearch/open_lth).
 
-Per level: train to the end; the `rate` smallest |w| of the living weights of all matrices go (allocation `global`,
-the only one), n -> n - ceil(rate n), at the last level down to the exact count; the living weights return to their
-values at step `rewind` * steps of the first training, and training begins again there with a fresh optimizer
-and the same rows. The result is the weights after the last training.
+Per level: train to the end; remove the `rate` smallest |w| of the remaining weights of all matrices (allocation
+`global`, the only one), n -> n - ceil(rate n), at the last level down to the exact count; rewind the remaining weights
+to their values at step `rewind` * steps of the first training; train again from there with a fresh optimizer and the
+same rows. The result is the weights after the last training.
 
 The authors keep one weight too many per level (a threshold); counts here are exact, masks nested.
 
-Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `learning_rate`, `warmup`, `rate`, `rewind`
-(0: back to the start). Cost: levels + 1 training runs, blocks twice forward: at 90 % sparsity 12 of them. Limits: only
-the matrices are trained; a lottery ticket of a pretrained model is not what the papers are about.
+Knobs: `calibration` (the rows that it trains on), `steps`, `batch_size`, `learning_rate`, `warmup`, `rate`, `rewind`
+(0: the start). Cost: levels + 1 training runs, with two forward passes of the blocks: 12 runs at 90 % sparsity. Limits:
+only the matrices are trained; the papers study networks at their initial weights, not pretrained models.
 """
 
 from sparse_continual.pruning.method import Method
@@ -28,14 +28,14 @@ SCHEMA = {
             "exclusiveMinimum": 0,
             "exclusiveMaximum": 1,
             "default": 0.2,
-            "description": "share of the living weights that go per level",
+            "description": "share of the remaining weights that each level removes",
         },
         "rewind": {
             "type": "number",
             "minimum": 0,
             "exclusiveMaximum": 1,
             "default": 0.02,
-            "description": "share of the steps after which weights are as they return",
+            "description": "rewind point, as a share of the steps",
         },
     },
 }
@@ -66,7 +66,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, rate, rewind):
         early.update({name: weight.clone() for name, weight in weights.items()})
 
     def after(step):
-        for name, weight in weights.items():  # what the optimizer's moments have written there
+        for name, weight in weights.items():  # remove what the optimizer's moments wrote there
             weight.masked_fill_(~masks[name], 0)
         if step + 1 == back and not early:
             keep_early()
@@ -104,31 +104,33 @@ def gather(job, steps, batch_size, learning_rate, warmup, rate, rewind):
 
 
 def passes(options, text):
-    """What the trainings have pass (pruning/cost.py): one from the start, one per level from where it rewinds."""
+    """Passes of the trainings (pruning/cost.py): one from the start, and one per level from the rewind point."""
     again = options["steps"] - round(options["rewind"] * options["steps"])
     steps = options["steps"] + len(levels(text.weights, text.kept, options["rate"])) * again
     return gradual.passes(options, text, steps)
 
 
 def levels(weights: int, total: int, rate: float) -> list[int]:
-    """Living weights after each level, from `weights` down to `total`."""
+    """Remaining weights after each level, from `weights` down to `total`."""
     from fractions import Fraction
     from math import ceil
 
-    found, share = [], Fraction(str(rate))
+    remaining, share = [], Fraction(str(rate))
     while weights > total:
         weights = max(total, weights - ceil(share * weights))
-        found.append(weights)
-    return found
+        remaining.append(weights)
+    return remaining
 
 
 def scores(weight, evidence):
-    """float32 [R, C] by which allocation `global` counts what the last level left; `evidence`: its mask."""
+    """float32 [R, C] by which allocation `global` counts the weights of the last level; `evidence`: its mask."""
     return evidence.float()
 
 
 def prune_matrix(weight, evidence, count):
-    """(mask bool[R, C], weight) of one matrix; `evidence`: bool[R, C] of what is left, `count`: a `counts.Count`."""
+    """(mask bool[R, C], weight) of one matrix; `evidence`: bool[R, C] of the remaining weights, `count`: a
+    `counts.Count`.
+    """
     from sparse_continual.pruning.select import keep
 
     return keep(weight.float().abs().masked_fill(~evidence, -1), count), weight

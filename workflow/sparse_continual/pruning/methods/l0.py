@@ -4,13 +4,14 @@
 With u uniform in (1e-6, 1 - 1e-6): q = sigmoid((log u - log(1 - u) + a) / b), b = 2/3, gate z = clamp(1.2 q - 0.1, 0,
 1); the forward pass reads W * z. P(z != 0) = sigmoid(a - b log(0.1 / 1.1)); its mean over all weights is the expected
 density. Gates have no target of their own: the loss has m1 (density - rho) + m2 (density - rho)^2, with m1 and m2
-ascended as a is descended. a is held in [log 1e-2, log 1e2], so P never falls below 0.047. At the end the largest
-a of each matrix stay, to the exact count, and weights take their gate in: W * clamp(1.2 sigmoid(a) - 0.1, 0, 1).
+density. Gates have no target of their own: the loss has m1 (density - rho) + m2 (density - rho)^2, with m1 and m2
+ascended as a is descended. a stays in [log 1e-2, log 1e2], so P never falls below 0.047. At the end each matrix keeps
+its largest a, to the exact count, and gates are folded into the weights: W * clamp(1.2 sigmoid(a) - 0.1, 0, 1).
 
-Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `learning_rate`, `warmup`, `gate_rate`,
-`multiplier_rate`, `droprate` (a begins about logit(1 - droprate)). Cost: one training run, blocks twice forward;
-16 bytes per weight for a. Limits: one gate per weight, not per head or channel; kept weights are shrunk by gates that
-are half open, so recovery should follow.
+Knobs: `calibration` (the rows that it trains on), `steps`, `batch_size`, `learning_rate`, `warmup`, `gate_rate`,
+`multiplier_rate`, `droprate` (a starts near logit(1 - droprate)). Cost: one training run, with two forward passes of
+the blocks; 16 bytes per weight for a. Limits: one gate per weight, not per head or channel; half-open gates shrink the
+kept weights, so recovery should follow.
 """
 
 from sparse_continual.pruning.method import Method
@@ -25,20 +26,20 @@ SCHEMA = {
             "type": "number",
             "exclusiveMinimum": 0,
             "default": 0.1,
-            "description": "Adam's rate of a",
+            "description": "Adam's learning rate of a",
         },
         "multiplier_rate": {
             "type": "number",
             "minimum": 0,
             "default": 20,
-            "description": "ascent of m1 and m2",
+            "description": "ascent rate of m1 and m2",
         },
         "droprate": {
             "type": "number",
             "exclusiveMinimum": 0,
             "exclusiveMaximum": 1,
             "default": 0.1,
-            "description": "share of gates that are shut at first",
+            "description": "share of gates that are closed at the start",
         },
     },
 }

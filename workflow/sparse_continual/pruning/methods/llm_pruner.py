@@ -1,21 +1,21 @@
-"""llm_pruner: whole heads and MLP channels go, by how much the loss depends on them (Ma et al. 2023, arXiv
+"""llm_pruner: removes the whole heads and MLP channels that the loss depends on least (Ma et al. 2023, arXiv
 2305.11627; horseee/LLM-Pruner). The result is a smaller dense model (`export: compact`).
 
 With g the gradient of the mean loss and g_k that of sequence k, per line of a matrix: `param_first` sum |w g|;
 `param_second` sum w^2 mean_k g_k^2; `param_mix` sum |w g - 1/2 w^2 mean_k g_k^2|; `vectorize` |sum w g|, which is
-|dL/dc| of a gate c on the line; `l1`, `l2`: magnitude. Summed over a head's lines, and over the matrices of a
-group (or their mean, max, prod). In every block the least important groups go: `sparsity` is the share of heads
-and channels; heads are rounded down to whole ones.
+|dL/dc| of a gate c on the line; `l1`, `l2`: magnitude. Importances are summed over a head's lines and over the matrices
+of a group (or combined by mean, max, prod). The least important groups of every block are removed: `sparsity` is the
+share of heads and channels; heads are rounded down to whole ones.
 
-The authors pair query with key heads wrongly where queries share keys; here a key-value head goes with its
-queries. They leave the first 4 and last 2 of 32 blocks whole, which is `first`, `last` and `export: masked`: a
-config holds one width.
+The authors pair query with key heads wrongly where queries share keys; here a key-value head goes with its queries.
+They skip the first 4 and last 2 of 32 blocks: that is `first`, `last` and `export: masked`, because a config holds one
+width.
 
-Knobs: `calibration`, `importance`, `reduce`, `export`, `first`, `last`. Cost: two forward and a backward pass per
-sequence; memory: the weights, a dense gradient (`param_mix`: two) and one block's activations. Limits: Llama-like
-blocks only, whose heads go one by one; `compact` is refused, before anything is pruned, where a config cannot
-describe the smaller model (`topologies/compact.py`); densities are those that whole groups allow; recovery training
-is part of the published method.
+Knobs: `calibration`, `importance`, `reduce`, `export`, `first`, `last`. Cost: two forward passes and a backward pass
+per sequence; memory: the weights, a dense gradient (`param_mix`: two) and one block's activations. Limits: only
+Llama-like blocks whose heads can be removed one by one; `compact` is refused, before anything is pruned, if a config
+cannot describe the smaller model (`topologies/compact.py`); densities are limited to whole groups; recovery training is
+part of the published method.
 """
 
 from sparse_continual.pruning.method import Method
@@ -31,12 +31,12 @@ SCHEMA = {
         "importance": {
             "enum": ["param_first", "param_second", "param_mix", "vectorize", "l1", "l2"],
             "default": "param_first",
-            "description": "what a line counts",
+            "description": "importance of a line",
         },
         "reduce": {
             "enum": ["sum", "mean", "max", "prod"],
             "default": "sum",
-            "description": "how the matrices of a group are put together",
+            "description": "how the importances of a group's matrices are combined",
         },
         **EXPORT,
     },
@@ -44,8 +44,8 @@ SCHEMA = {
 
 
 def passes(options, text):
-    """What the gradients have pass (pruning/cost.py), blocks run again for them, and the trial of the export;
-    magnitudes need no gradients.
+    """Passes of the gradients (pruning/cost.py), with the blocks run twice, and of the trial of the export; magnitudes
+    need no gradients.
     """
     size = 0 if options["importance"].startswith("l") else text.size
     return text.passes(trained=size, read=size * text.blocks) + trial_passes(options, text)
@@ -58,10 +58,10 @@ def prune_model(job, sparsity, importance, reduce, export, first, last):
     from sparse_continual.pruning import structured
     from sparse_continual.topologies.structured_counts import pruned_blocks
 
-    found = structured.layers(job.model, job.linears)
+    layers = structured.layers(job.model, job.linears)
     gradients, squares = slopes(job, importance)
-    chosen = [layer.block for layer in pruned_blocks(found, first, last, export)]
-    for layer in found:
+    chosen = [layer.block for layer in pruned_blocks(layers, first, last, export)]
+    for layer in layers:
         heads, channels = layer.left(sparsity if layer.block in chosen else 0)
         kept = []
         for parts, many in ((structured.ATTENTION, heads), (structured.MLP, channels)):
@@ -84,8 +84,8 @@ def prune_model(job, sparsity, importance, reduce, export, first, last):
 
 
 def slopes(job, importance: str):
-    """(name -> g, name -> mean_k g_k^2), float32 of the weights' shapes, over the job's rows; {} of what the importance
-    does not ask for.
+    """(name -> g, name -> mean_k g_k^2), float32 of the weights' shapes, over the job's rows; {} for a part that the
+    importance does not use.
     """
     from contextlib import ExitStack
     from functools import partial
@@ -95,8 +95,8 @@ def slopes(job, importance: str):
     from sparse_continual.training.gradual import loss_by_blocks, only_matrices
 
     def totals(*kinds):
-        wanted = job.linears.items() if importance in kinds else ()
-        return {name: torch.zeros_like(module.weight, dtype=torch.float32) for name, module in wanted}
+        matrices = job.linears.items() if importance in kinds else ()
+        return {name: torch.zeros_like(module.weight, dtype=torch.float32) for name, module in matrices}
 
     gradients = totals("param_first", "param_mix", "vectorize")
     squares = totals("param_second", "param_mix")
@@ -111,7 +111,7 @@ def slopes(job, importance: str):
     if not gradients and not squares:
         return {}, {}
     with only_matrices(job), ExitStack() as hooks:
-        # as soon as each is known, so that one matrix's gradient of a row is in memory, and not all of them
+        # added as soon as it is known, so that only one matrix's gradient per row is in memory
         for name, module in job.linears.items():
             hooks.enter_context(module.weight.register_post_accumulate_grad_hook(partial(take, name)))
         for row in job.rows:
@@ -136,7 +136,7 @@ def line_importance(weight, gradient, square, kind: str, along: int):
 
 
 def prune_matrix(weight, evidence, count):
-    """(mask bool[R, C], weight) of one matrix; `evidence`: (bool per line that stays, whether lines are columns)."""
+    """(mask bool[R, C], weight) of one matrix; `evidence`: (bool per kept line, whether lines are columns)."""
     from sparse_continual.pruning.structured import mask_of
 
     return mask_of(weight, evidence), weight

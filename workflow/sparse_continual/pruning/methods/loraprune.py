@@ -1,19 +1,19 @@
-"""loraprune: whole heads and MLP channels go while a low-rank adapter is trained, by importance that only the
-adapter's gradients tell (Zhang et al. 2023, arXiv 2305.18403; aim-uofa/LoRAPrune). The result is a smaller dense
+"""loraprune: removes whole heads and MLP channels while it trains a low-rank adapter, by an importance that uses only
+the adapter's gradients (Zhang et al. 2023, arXiv 2305.18403; aim-uofa/LoRAPrune). The result is a smaller dense
 model (`export: compact`).
 
-W stands still, W' = W + alpha / r * B A. G = gB A + B gA - gB gA (minus the change of B A in one descent step of
-rate 1) stands for the gradient of W; importance |G * W'| is summed over a line (columns of o and down, rows
-elsewhere; a head is all its lines), divided by its norm over the matrix, added up over attention or MLP, and
-averaged over steps (0.9 old + 0.1 new). Every `every` steps the lowest groups of each block are masked, their share
-rising from 0 to `sparsity` as a cubic over the middle 80 % of the steps; what is masked stays masked. The end
-count is exact (the authors stop short of it); B A is merged.
+W is frozen, W' = W + alpha / r * B A. G = gB A + B gA - gB gA (minus the change of B A in one descent step of rate 1)
+replaces the gradient of W. The importance |G * W'| is summed over a line (columns of o and down, rows elsewhere; a head
+is all its lines), divided by its norm over the matrix, summed over attention or MLP, and averaged over steps (0.9 old +
+0.1 new). Every `every` steps the lowest groups of each block are masked; their share rises from 0 to `sparsity` as a
+cubic over the middle 80 % of the steps; masked groups stay masked. The final count is exact (the authors stop short of
+it); B A is merged.
 
-Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `learning_rate` (of A and B), `warmup`,
-`rank`, `alpha`, `every`, `export`, `first`, `last`. The authors leave the first tenth of the blocks and the last one
-whole: that needs `export: masked`. Cost: one adapter training run, blocks twice forward, and six
-products of R x C per matrix and step; no gradient of W is kept. Limits: as of llm_pruner; queries go with the
-keys that they read.
+Knobs: `calibration` (the rows that it trains on), `steps`, `batch_size`, `learning_rate` (of A and B), `warmup`,
+`rank`, `alpha`, `every`, `export`, `first`, `last`. The authors skip the first tenth of the blocks and the last one,
+which needs `export: masked`. Cost: one adapter training run, with two forward passes of the blocks, and six products of
+R x C per matrix and step; the gradient of W is never stored. Limits: as llm_pruner; queries go with the keys that they
+read.
 """
 
 from sparse_continual.pruning.method import Method
@@ -32,13 +32,13 @@ SCHEMA = {
             "type": "number",
             "exclusiveMinimum": 0,
             "default": 16,
-            "description": "B A counts alpha / rank",
+            "description": "B A is scaled by alpha / rank",
         },
         "every": {
             "type": "integer",
             "minimum": 1,
             "default": 10,
-            "description": "steps between two prunings",
+            "description": "steps between two updates of the mask",
         },
         **EXPORT,
     },
@@ -47,7 +47,7 @@ KEEP = 0.9  # of the old importance
 
 
 def passes(options, text):
-    """Passes of training and of the trial of the export (pruning/cost.py)."""
+    """Passes of the training and of the trial of the export (pruning/cost.py)."""
     return training_passes(options, text) + trial_passes(options, text)
 
 
@@ -62,9 +62,9 @@ def prune_model(
     from sparse_continual.topologies.structured_counts import pruned_blocks
     from sparse_continual.training.gradual import cubic, loss_by_blocks, only_matrices, train
 
-    found = structured.layers(job.model, job.linears)
-    chosen = pruned_blocks(found, first, last, export)
-    wanted = {layer.block: layer.left(sparsity) for layer in chosen}
+    layers = structured.layers(job.model, job.linears)
+    chosen = pruned_blocks(layers, first, last, export)
+    targets = {layer.block: layer.left(sparsity) for layer in chosen}
     seed, device = seed_of("loraprune", job.seed), job.model.device
     generator = torch.Generator().manual_seed(seed)
     weights = {name: module.weight.detach() for name, module in job.linears.items()}
@@ -75,7 +75,7 @@ def prune_model(
         downs[name] = drawn.to(weight.device).requires_grad_()
         ups[name] = torch.zeros(rows, rank, device=weight.device).requires_grad_()
     scale = alpha / rank
-    # per block, of attention and of the MLP: what is left, and its importance
+    # per block, of attention and of the MLP: the remaining groups, and their importance
     kinds = (structured.ATTENTION, structured.MLP)
     alive = {
         (layer.block, parts): layer.alive(parts, job.existing, device) for layer in chosen for parts in kinds
@@ -92,7 +92,7 @@ def prune_model(
     }
 
     def read(name):
-        """The matrix that is trained, without what has been masked."""
+        """The trained matrix, without its masked lines."""
         if name not in places:
             return merged(name)
         layer, parts, part = places[name]
@@ -102,7 +102,7 @@ def prune_model(
         )
 
     def weigh():
-        """Take in the importance that this step's gradients tell. Before the optimizer's step."""
+        """Add this step's importance to the average. Called before the optimizer's step."""
         for layer in chosen:
             for parts in kinds:
                 total = 0
@@ -116,12 +116,12 @@ def prune_model(
                 importance[key] = KEEP * importance[key] + (1 - KEEP) * total.masked_fill(~left[key], 0)
 
     def cut(share):
-        """Mask the lowest groups, `share` of those that go in the end."""
+        """Mask the lowest groups: `share` of the groups that are removed in the end."""
         for layer in chosen:
-            for parts, kept in zip(kinds, wanted[layer.block], strict=True):
+            for parts, kept in zip(kinds, targets[layer.block], strict=True):
                 key = layer.block, parts
                 gone = int((len(left[key]) - kept) * share)
-                scores = importance[key].masked_fill(~left[key], -1)  # what has gone stays gone
+                scores = importance[key].masked_fill(~left[key], -1)  # masked groups stay masked
                 left[key] = structured.best(scores, len(left[key]) - gone, alive[key])
 
     def after(step):
@@ -144,8 +144,8 @@ def prune_model(
             after,
         )
     cut(1)
-    for layer in found:
-        if layer.block in wanted:
+    for layer in layers:
+        if layer.block in targets:
             kept = [left[layer.block, parts] for parts in kinds]
         else:
             kept = [
@@ -162,7 +162,7 @@ def slope_of(up, down, up_gradient, down_gradient):
 
 
 def prune_matrix(weight, evidence, count):
-    """(mask bool[R, C], weight) of one matrix; `evidence`: (bool per line that stays, whether lines are columns)."""
+    """(mask bool[R, C], weight) of one matrix; `evidence`: (bool per kept line, whether lines are columns)."""
     from sparse_continual.pruning.structured import mask_of
 
     return mask_of(weight, evidence), weight

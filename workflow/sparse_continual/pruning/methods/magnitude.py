@@ -1,11 +1,11 @@
-"""magnitude: the smallest weights go (Han et al. 2015, arXiv 1506.02626).
+"""magnitude: removes the smallest weights (Han et al. 2015, arXiv 1506.02626).
 
 Score |W|, compared within the matrix (unstructured), over all matrices (allocation `global`), or within each
 group of M consecutive inputs (N:M).
 Kept weights do not change.
 
-Knobs: none. Cost: one sort per matrix, no data. Limits: blind to the inputs, so it is far behind Wanda and
-SparseGPT on a pretrained model without retraining; close to them after it.
+Knobs: none. Cost: one sort per matrix, no data. Limits: ignores the inputs, so on a pretrained model it is far behind
+Wanda and SparseGPT without retraining; close to them after it.
 """
 
 from sparse_continual.pruning.method import Method
@@ -21,7 +21,7 @@ def prune_matrix(weight, evidence, count):
 
 
 def scores(weight, evidence):
-    """float32 [R, C]: what is compared over matrices too, under allocation `global`."""
+    """float32 [R, C], which allocation `global` compares over all matrices."""
     return weight.float().abs()
 
 

@@ -1,17 +1,17 @@
-"""maskllm: which N of every M weights stay is learned, while the weights stand still (Fang et al. 2024, arXiv
-2409.17481). Written from the paper: the published code's licence is not a free one.
+"""maskllm: learns which N of every M weights are kept, with the weights frozen (Fang et al. 2024, arXiv
+2409.17481). Written from the paper: the licence of the published code is not a free one.
 
 Per group, logits g over the C(M, N) masks c_i with N ones, in the order 1100, 1010, 1001, 0110, ... Forward: p =
 softmax((kappa g + Gumbel noise) / tau), weights times sum_i p_i c_i, which always sums to N. tau falls from 4 to 0.05
-and kappa rises from 100 to 500, linearly. Loss: language modelling less w_t sum ||W * mask||^2, w_t = `reward` (1 -
-t / steps), which keeps gradients alive by keeping large weights. In the end each group takes its largest g. A
-`prior` method's mask M0 (without its weights) tips the start: g += strength * std(g) * (<c_i, M0> - N^2 / M).
+and kappa rises from 100 to 500, linearly. Loss: language modelling minus w_t sum ||W * mask||^2, w_t = `reward` (1 -
+t / steps), which keeps gradients alive by keeping large weights. In the end each group takes its largest g. The
+mask M0 of a `prior` method (without its weights) biases the start: g += strength * std(g) * (<c_i, M0> - N^2 / M).
 
-Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `learning_rate` (of g), `warmup`,
-`prior`, `strength`, `reward`, `decay`. `reward` is summed over the model: rescale it for other sizes. The authors'
-settings take 2000 steps of 256 x 4096 tokens. Cost: one training run without gradients of weights,
-blocks twice forward; 24 bytes per weight at 2:4 for g and its moments. Limits: on few tokens it overfits: watch the
-loss on others.
+Knobs: `calibration` (the rows that it trains on), `steps`, `batch_size`, `learning_rate` (of g), `warmup`,
+`prior`, `strength`, `reward`, `decay`. `reward` is summed over the model: rescale it for other sizes. The authors
+use 2000 steps of 256 x 4096 tokens. Cost: one training run without gradients of weights, with two forward passes of the
+blocks; 24 bytes per weight at 2:4 for g and its moments. Limits: overfits on few tokens: check the loss on held-out
+text.
 """
 
 from math import comb
@@ -30,19 +30,19 @@ SCHEMA = {
         "learning_rate": {
             **SETTINGS["learning_rate"],
             "default": 5e-4,
-            "description": "highest rate of the logits",
+            "description": "highest learning rate of the logits",
         },
         "prior": {
             "type": "string",
             "default": "magnitude",
-            "description": "method of the first mask, or none",
+            "description": "method of the initial mask, or none",
         },
         "strength": {"type": "number", "minimum": 0, "default": 3, "description": "of the prior"},
         "reward": {
             "type": "number",
             "minimum": 0,
             "default": 1e-5,
-            "description": "first weight of kept magnitudes",
+            "description": "initial weight of the kept magnitudes",
         },
         "decay": {
             "type": "number",
@@ -53,7 +53,7 @@ SCHEMA = {
     },
 }
 TAU, KAPPA = (4.0, 0.05), (100.0, 500.0)
-SPREAD = 0.01  # standard deviation of the logits at first
+SPREAD = 0.01  # standard deviation of the initial logits
 MOST = 70  # masks per group: 4:8
 
 
@@ -73,7 +73,7 @@ def check(settings):
 
 
 def passes(options, text):
-    """What the training has pass (pruning/cost.py), and the method of the prior."""
+    """Passes of the training (pruning/cost.py) and of the prior's method."""
     total = gradual.passes(options, text)
     for prior in based_on(options):
         total += text.of(prior, {})
@@ -110,7 +110,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, prior, strength, rewar
         logits[name] = drawn.requires_grad_()
 
     def chances(name, values):
-        """Softmax of `values` [groups, masks] over the masks that waste no weight that exists."""
+        """Softmax of `values` [groups, masks] over the masks that keep as many existing weights as they can."""
         return (values.masked_fill(barred[name], -torch.inf) if name in barred else values).softmax(1)
 
     def loss_of(step, rows):
@@ -140,7 +140,7 @@ def gather(job, steps, batch_size, learning_rate, warmup, prior, strength, rewar
 
 
 def masks_of(kept: int, of: int):
-    """float32 [masks, of]: every mask with `kept` ones, leftmost ones first."""
+    """float32 [masks, of]: every mask with `kept` ones, in descending lexical order."""
     from itertools import combinations
 
     import torch
@@ -153,7 +153,7 @@ def masks_of(kept: int, of: int):
 
 
 def wasteful(existing, candidates):
-    """bool[groups, masks]: masks of `candidates` that keep fewer than they could of a group's weights that exist;
+    """bool[groups, masks]: masks of `candidates` that keep fewer of a group's existing weights than they could;
     existing: bool[R, C].
     """
     hits = existing.reshape(-1, candidates.shape[1]).to(candidates.dtype) @ candidates.T
@@ -161,13 +161,13 @@ def wasteful(existing, candidates):
 
 
 def tipped(candidates, first, strength):
-    """[groups, masks]: what a prior mask [groups, M] adds to the logits."""
+    """[groups, masks]: the term that a prior mask [groups, M] adds to the logits."""
     kept, of = candidates[0].sum(), candidates.shape[1]
     return strength * (first.to(candidates.dtype) @ candidates.T - kept**2 / of)
 
 
 def prior_masks(job, prior: str) -> dict:
-    """Name -> bool[R, C] by the method `prior`, with its defaults; the model is as before afterwards."""
+    """Name -> bool[R, C] by the method `prior` with its defaults; the model does not change."""
     from copy import copy
 
     from sparse_continual import registry

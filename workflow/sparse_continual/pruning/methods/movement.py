@@ -1,4 +1,4 @@
-"""movement: weights stay that training moves away from zero (Sanh et al. 2020, arXiv 2005.07683;
+"""movement: keeps the weights that training moves away from zero (Sanh et al. 2020, arXiv 2005.07683;
 huggingface/block_movement_pruning).
 
 Every weight has a score Z, 0 at first; the forward pass reads W * M(Z); straight through M, dL/dZ = dL/d(W * M) * W,
@@ -7,10 +7,10 @@ as a cubic between `start` and `end`, shares of `steps`. `form: soft`: M keeps w
 `threshold` the same way, and the loss has penalty * tau_t / tau times the mean over matrices of the mean of
 sigmoid(Z); at least 0.5 % stay. Soft has no exact density: at the end both keep the largest Z to the exact count.
 
-Knobs: `calibration` (the rows that are trained on), `steps`, `batch_size`, `learning_rate`, `warmup`, `score_rate`,
+Knobs: `calibration` (the rows that it trains on), `steps`, `batch_size`, `learning_rate`, `warmup`, `score_rate`,
 `form`, `start`, `end`, `threshold`, `penalty`. The authors' rates, 3e-5 and 1e-2, are for BERT on a task. Cost: one
-training run, blocks twice forward; 16 bytes per weight for Z. Limits: the loss here is language modelling; a
-task-pruned model would have seen the task. Equal scores go by index, so v must not fall before scores have moved.
+training run, with two forward passes of the blocks; 16 bytes per weight for Z. Limits: the loss is language modelling;
+the paper trains on the task itself. Equal scores go by index, so v must not fall before scores have moved.
 """
 
 from sparse_continual.pruning.method import Method
@@ -25,7 +25,7 @@ SCHEMA = {
             "type": "number",
             "exclusiveMinimum": 0,
             "default": 0.01,
-            "description": "Adam's rate of Z",
+            "description": "Adam's learning rate of Z",
         },
         "form": {
             "enum": ["hard", "soft"],
@@ -37,14 +37,14 @@ SCHEMA = {
             "minimum": 0,
             "maximum": 1,
             "default": 0.1,
-            "description": "v begins to fall",
+            "description": "share of the steps at which v begins to fall",
         },
         "end": {
             "type": "number",
             "minimum": 0,
             "maximum": 1,
             "default": 0.7,
-            "description": "v is where it ends",
+            "description": "share of the steps at which v is final",
         },
         "threshold": {
             "type": "number",
@@ -57,7 +57,7 @@ SCHEMA = {
             "type": "number",
             "minimum": 0,
             "default": 400,
-            "description": "final weight of soft's penalty",
+            "description": "final weight of the soft form's penalty",
         },
     },
 }
@@ -115,7 +115,7 @@ def largest(scores, kept: int):
 
 
 def top(scores, count, done: float):
-    """bool [R, C] of the largest scores of weights that exist: all of them at first, the count's `kept` when `done`."""
+    """bool [R, C] of the largest scores of existing weights: all at `done` 0, the count's `kept` at `done` 1."""
     from dataclasses import replace
 
     from sparse_continual.pruning.select import keep

@@ -1,18 +1,19 @@
-"""obc: weights go one by one, each time the one that costs the layer least, and all that are left in its row make
-up for it (ExactOBS, Frantar & Alistarh 2022, arXiv 2208.11580, sections 4 and 5; IST-DASLab/OBC).
+"""obc: removes the weight that costs the layer least, one after the other, and adjusts the other weights of its row
+to compensate (ExactOBS, Frantar & Alistarh 2022, arXiv 2208.11580, sections 4 and 5; IST-DASLab/OBC).
 
-Per row, with G = H^-1 over what is left: p = argmin w_p^2 / G_pp; the loss grows by w_p^2 / (2 G_pp); w -= G_:,p
-w_p / G_pp; G -= G_:,p G_p,: / G_pp. Unstructured, `rows: global`: every row is run to its end, and of all R * C
-growths the smallest are taken, which says how many weights each row loses (`equal`: the same everywhere);
-N:M: a group that has lost M - N is closed. The weights of a row are then the least-squares ones for its mask.
+Per row, with G = H^-1 over the remaining weights: p = argmin w_p^2 / G_pp; the loss grows by w_p^2 / (2 G_pp); w -=
+G_:,p w_p / G_pp; G -= G_:,p G_p,: / G_pp. Unstructured, `rows: global`: every row is run to its end; the smallest of
+all R * C growths decide how many weights each row loses (`equal`: all rows the same number). N:M: a group is closed
+when it has lost M - N. The weights of a row are then the least-squares ones for its mask.
 
-H is not damped where it can be factorised; else by 1e-8 of its mean diagonal, ten times more until it can,
-which the record says. The authors add a fixed 1 instead, which depends on the inputs' scale, and take H from
-the dense model; here blocks follow one another as for SparseGPT, unless `one_pass` says as the authors do.
+H is damped only if its factorisation fails: by 1e-8 of its mean diagonal, then ten times more until it succeeds; the
+record says so. The authors add a fixed 1 instead, which depends on the inputs' scale, and take H from the dense model.
+Here each block reads the output of the pruned blocks before it, as for SparseGPT, unless `one_pass` follows the
+authors.
 
 Knobs: `calibration`, `rows`, `max_columns`, `one_pass`. Cost: R C^3 per matrix of R outputs and C inputs in float64.
-Limits: only for narrow matrices (a 4096 x 4096 one takes 3e17 operations): wider ones are refused. Greedy: over
-a few columns up to 8 times the best possible loss.
+Limits: only for narrow matrices (a 4096 x 4096 one takes 3e17 operations): wider ones are refused. Greedy: with few
+columns, up to 8 times the best possible loss.
 """
 
 from sparse_continual.errors import UserError
@@ -28,30 +29,30 @@ SCHEMA = {
         "rows": {
             "enum": ["global", "equal"],
             "default": "global",
-            "description": "whether rows of a matrix compete for the weights that stay; N:M: they do not",
+            "description": "whether rows of a matrix compete for the kept weights; under N:M they do not",
         },
         "max_columns": {
             "type": "integer",
             "minimum": 1,
             "default": 2048,
-            "description": "inputs of a matrix up to which this is tried",
+            "description": "greatest number of inputs of a matrix",
         },
-        "one_pass": {  # no default, which would give every topology without it a new name
+        "one_pass": {  # no default: a default would rename every topology without it
             "type": "boolean",
-            "description": "measure every block on what the dense model puts into it; not when left out",
+            "description": "measure every block on its inputs in the dense model; default: no",
         },
     },
 }
-BATCH = 1 << 24  # numbers in the inverses of the rows that are worked on at once
+BATCH = 1 << 24  # numbers in the inverses of the rows that are processed at once
 
 
 def passes(options, text):
-    """What the walk has pass (pruning/cost.py); with `one_pass` the last block is run too."""
+    """Passes of the walk (pruning/cost.py); with `one_pass` the last block runs too."""
     return text.walked() + text.passes(read=text.size if options.get("one_pass") else 0)
 
 
 def prune_block(block, job, one_pass=False, **options):
-    """Prune the matrices of a `walk.Block`; with `one_pass` the next one reads what this one put out while dense."""
+    """Prune the matrices of a `walk.Block`; with `one_pass` the next block reads this one's dense outputs."""
     measured = block.measure(Statistics)
     if one_pass:
         block.run_all()
@@ -62,7 +63,7 @@ def prune_block(block, job, one_pass=False, **options):
 def prune_matrix(weight, evidence, count, rows="global", max_columns=2048):
     """(mask bool[R, C], weight float64 [R, C]) of one matrix; `evidence`: Statistics, `count`: a `counts.Count`.
 
-    Raises UserError when the matrix is too wide, or H is no second moment even after damping.
+    Raises UserError when the matrix is too wide, or when H is not positive definite even after damping.
     """
     import torch
 
@@ -83,7 +84,7 @@ def prune_matrix(weight, evidence, count, rows="global", max_columns=2048):
         remove_all(part, inverse, dead, count.groups, lacking)
         for part, lacking in zip(parts, absent, strict=True)
     ]
-    order, growth = (torch.cat(found) for found in zip(*parts, strict=True))
+    order, growth = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
     if count.groups:
         kept, of = count.groups
         gone = [columns // of * (of - kept)] * outputs
@@ -92,7 +93,7 @@ def prune_matrix(weight, evidence, count, rows="global", max_columns=2048):
             gone = (columns - left).tolist()
     elif rows == "equal":
         gone = [columns - kept for kept in rows_kept(count, outputs, columns)]
-    else:  # the smallest growths of all; only how many of them are a row's own counts, not which
+    else:  # the smallest growths of all rows: they decide how many weights each row loses, not which
         gone = (~keep_largest(growth, count.kept)).sum(1).tolist()
     mask = torch.ones_like(weight, dtype=torch.bool)
     for row, many in enumerate(gone):
@@ -102,7 +103,7 @@ def prune_matrix(weight, evidence, count, rows="global", max_columns=2048):
 
 
 def _inverse(evidence):
-    """(H^-1 float64 [C, C], dead bool[C]): with the least damping by which H can be factorised."""
+    """(H^-1 float64 [C, C], dead bool[C]), with the smallest damping for which H can be factorised."""
     import torch
 
     hessian = evidence.hessian().double()
@@ -114,7 +115,7 @@ def _inverse(evidence):
             len(hessian), dtype=hessian.dtype, device=hessian.device
         )
         factor, failed = torch.linalg.cholesky_ex(damped)
-        # a pivot at the rounding error of the diagonal's: the factor exists by luck and says nothing
+        # a pivot as small as the rounding error of the diagonal: this factor is meaningless
         if not failed and (factor.diagonal().square() > 1e-13 * damped.diagonal()).all():
             inverse = torch.cholesky_inverse(factor)
             if torch.isfinite(inverse).all():
@@ -128,13 +129,12 @@ def _inverse(evidence):
 def remove_all(weight, inverse, dead, groups=None, absent=None):
     """Remove every weight of every row (N:M: until all groups are full), the cheapest first.
 
-    weight: float64 [B, C]; inverse: H^-1 [C, C]; dead: bool[C], inputs that were always zero, which go first
-    and for nothing; groups: (N, M) or None; absent: bool[B, C] of weights that do not exist before, which go before all
-    others, or None.
+    weight: float64 [B, C]; inverse: H^-1 [C, C]; dead: bool[C], inputs that were always zero, which go first at no
+    cost; groups: (N, M) or None; absent: bool[B, C] of weights that did not exist, which go before all others, or None.
 
-    Returns (order int64 [B, steps]: the column that each step removes; growth [B, steps]: by how much the
-    row's 1/2 (v - w) H (v - w)^T grows with it, -1/2 where the weight did not exist). Equal scores: the first column.
-    With `absent` and `groups`, a row's steps after all its groups are closed mean nothing.
+    Returns (order int64 [B, steps]: the column removed in each step; growth [B, steps]: the growth of the row's
+    1/2 (v - w) H (v - w)^T in each step, -1/2 for a weight that did not exist). Ties go to the first column. With
+    `absent` and `groups`, steps of a row after all its groups are closed mean nothing.
     """
     import torch
 
@@ -143,7 +143,7 @@ def remove_all(weight, inverse, dead, groups=None, absent=None):
     steps = columns
     if groups is not None:
         steps = columns // groups[1] * (groups[1] - groups[0])
-        if absent is not None:  # a group that lacks more than M - N weights loses these
+        if absent is not None:  # a group that lacks more than M - N weights still loses exactly these
             lacking = absent.view(many, -1, groups[1]).sum(2).clamp(min=groups[1] - groups[0])
             steps = int(lacking.sum(1).max())
     inverses = inverse.expand(many, columns, columns).clone()
@@ -166,7 +166,7 @@ def remove_all(weight, inverse, dead, groups=None, absent=None):
         inverses.baddbmm_(pull[:, :, None], (pull / pivot[:, None])[:, None], alpha=-1)
         removed[each, place] = True
         weight[each, place] = 0
-        inverses[each, place] = 0  # exactly: what is left of it is rounding error
+        inverses[each, place] = 0  # exactly: the remainder is rounding error
         inverses[each, :, place] = 0
         if groups:
             lost = removed.view(many, -1, groups[1]).sum(2) >= groups[1] - groups[0]
@@ -175,7 +175,7 @@ def remove_all(weight, inverse, dead, groups=None, absent=None):
 
 
 def refit(weight, mask, inverse):
-    """Least-squares weights [B, C] on `mask`, zero elsewhere: w - G_:,P (G_PP)^-1 w_P, P what went of the row."""
+    """Least-squares weights [B, C] on `mask`, zero elsewhere: w - G_:,P (G_PP)^-1 w_P; P: removed places of the row."""
     import torch
 
     gone = ~mask

@@ -1,9 +1,9 @@
-"""random: any weights go, each choice as likely as any other (control).
+"""random: removes weights at random, all choices equally likely (control).
 
-Within the matrix (unstructured) or within each group of M consecutive inputs (N:M), from a generator of its
-own per seed and matrix, so that a matrix's mask depends on no other. Kept weights do not change.
+Within the matrix (unstructured) or within each group of M consecutive inputs (N:M). Each matrix has its own generator,
+so that its mask depends on no other matrix. Kept weights do not change.
 
-Source: none; the control that says how much of a result is owed to which weights stay.
+Source: none; the control that shows how much of a result depends on which weights are kept.
 Knobs: none. Cost: one sort per matrix, no data. Limits: on a trained model far worse than any method.
 """
 
@@ -13,7 +13,7 @@ SCHEMA = {"type": "object", "additionalProperties": False, "properties": {}}
 
 
 def gather(job):
-    """name -> float64 [R, C] of independent uniform numbers, which stand in for scores."""
+    """name -> float64 [R, C] of independent uniform numbers, used as scores."""
     import torch
 
     from sparse_continual.identity import seed_of
@@ -27,7 +27,7 @@ def gather(job):
 
 
 def prune_matrix(weight, evidence, count):
-    """(mask bool[R, C], weight) of one matrix; `evidence`: what `gather` drew for it, `count`: a `counts.Count`."""
+    """(mask bool[R, C], weight) of one matrix; `evidence`: its numbers from `gather`, `count`: a `counts.Count`."""
     from sparse_continual.pruning.select import keep
 
     return keep(evidence.to(weight.device), count), weight

@@ -1,13 +1,12 @@
 """shuffled: the topology of another method, permuted at random (control).
 
-`within: matrix` keeps each matrix's count alone, `row` how many inputs each output reads, `group` every N of M
-(the only one that N:M allows). The weights that exist afterwards have their dense values at the new places:
-an update by the other method is not taken over. Where the model lacks weights before, only the places of weights
-that it has are permuted: a line keeps as many as the other method kept there, each of them with its weight.
+`within: matrix` preserves each matrix's count, `row` also the number of inputs of each output, `group` every N of M
+(the only choice under N:M). The weights at the new places have their dense values: updates of the other method are
+dropped. If the model lacks weights already, only the places of existing weights are permuted: each line keeps as many
+as the other method kept there, each with its weight.
 
-Source: none; the control that says how much of a result is owed to where in a row or matrix weights stay.
-The other method sees what it would see without the shuffle: blocks are shuffled after the next block has
-read what it left.
+Source: none; the control that shows how much of a result depends on where in a row or matrix weights are kept. The
+other method sees the same inputs as without the shuffle: a block is shuffled after the next block has read its outputs.
 
 Knobs: `of`, `options` (the other method's settings), `within`, `calibration`. Cost: the other method's, and a
 copy of one block. Limits: only methods that work on single matrices or blocks of a trained model can be shuffled.
@@ -26,7 +25,7 @@ SCHEMA = {
         "within": {
             "enum": ["matrix", "row", "group"],
             "default": "row",
-            "description": "inside what places are permuted; N:M always inside its groups",
+            "description": "where places are permuted; under N:M always inside a group",
         },
         "calibration": CALIBRATION,
     },
@@ -39,7 +38,7 @@ def based_on(settings):
 
 
 def prune_block(block, job, of, options, within):
-    """Prune a block by the other method, let the next one read it, and put the shuffled topology in its place."""
+    """Prune a block by the other method, run the next block's inputs, then write the shuffled topology."""
     from sparse_continual.identity import seed_of
     from sparse_continual.models.load import matrix_of
 
@@ -52,16 +51,16 @@ def prune_block(block, job, of, options, within):
         for name in block.linears:
             job.prune_one(method.prune_matrix, name, measured.get(name), **options)
     masks = {name: matrix_of(module, job.masks[name]) for name, module in block.linears.items()}
-    if block.outputs is None:  # else the method has said what the next block reads
+    if block.outputs is None:  # else the method has set the inputs of the next block
         block.run_all()
     for name, mask in masks.items():
-        wanted = (mask, seed_of("shuffled topology", job.seed, name))
-        job.prune_one(prune_matrix, name, wanted, dense[name], within=within)
+        shuffle = (mask, seed_of("shuffled topology", job.seed, name))
+        job.prune_one(prune_matrix, name, shuffle, dense[name], within=within)
 
 
 def passes(options, text):
-    """What the other method has pass (pruning/cost.py), and the last block once more as it left it, which counts
-    twice where the other method runs it already.
+    """Passes of the other method (pruning/cost.py), and the last block once more, which counts twice if the other
+    method runs it already.
     """
     reads = _method(options["of"]).needs_calibration
     other = text.of(options["of"], options["options"]) if reads else text.walked(0)
@@ -69,7 +68,7 @@ def passes(options, text):
 
 
 def prune_matrix(weight, evidence, count, within="row"):
-    """(mask bool[R, C], weight) of one matrix; `evidence`: (mask bool[R, C] to be shuffled, seed)."""
+    """(mask bool[R, C], weight) of one matrix; `evidence`: (mask bool[R, C] to shuffle, seed)."""
     import torch
 
     mask, seed = evidence
@@ -77,7 +76,7 @@ def prune_matrix(weight, evidence, count, within="row"):
     generator = torch.Generator().manual_seed(seed)
     draw = torch.rand(mask.numel() // width, width, generator=generator, dtype=torch.float64)
     places, lines = None, mask.reshape(-1, width)
-    if count.existing is not None:  # those that exist first, by index in `places` and at random in `order`
+    if count.existing is not None:  # existing ones first: by index in `places`, at random in `order`
         absent = ~count.existing.reshape(-1, width)
         places = absent.byte().argsort(dim=1, stable=True)
         draw = draw.masked_fill(absent.to(draw.device), 2.0)
@@ -94,7 +93,7 @@ def scores(weight, evidence, of, options, within):
 
 
 def check(settings):
-    """Raise UserError for another method that cannot be shuffled, and for mistakes in its options."""
+    """Raise UserError for another method that cannot be shuffled, and for errors in its options."""
     from sparse_continual.errors import UserError
 
     of = settings["of"]

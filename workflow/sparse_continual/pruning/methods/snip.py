@@ -1,26 +1,25 @@
-"""snip: weights go whose removal would change the loss least, judged by one gradient (Lee et al. 2019, arXiv
+"""snip: removes the weights whose removal changes the loss least, by one gradient (Lee et al. 2019, arXiv
 1810.02340; namhoonlee/snip-public). Made for pruning before training.
 
 Score |w dL/dw|, which is |dL/dc| for a gate c = 1 on the weight; L the mean loss per token over all calibration
 rows as one batch; compared over all matrices (allocation `global`, the only one). Kept weights do not change.
 
-The authors prune biases too and draw weights by variance scaling; here biases stay, and the model is the one
-that is given.
+The authors prune biases too and draw weights by variance scaling; here biases stay, and the model keeps its weights.
 
-Knobs: `calibration`. Cost: two forward and a backward pass over the rows; memory: a dense gradient and one block's
-activations. Limits: at high sparsity it empties whole matrices, which is refused; on a trained model usually worse than
-magnitude.
+Knobs: `calibration`. Cost: two forward passes and a backward pass over the rows; memory: a dense gradient and one
+block's activations. Limits: at high sparsity it empties whole matrices, which is refused; on a trained model usually
+worse than magnitude.
 """
 
 from sparse_continual.pruning.method import Method
 from sparse_continual.streams.calibration import SCHEMA as CALIBRATION
 
 SCHEMA = {"type": "object", "additionalProperties": False, "properties": {"calibration": CALIBRATION}}
-BATCH, TOKENS = 8, 2048  # rows and tokens whose gradient is taken at once; their sum does not depend on it
+BATCH, TOKENS = 8, 2048  # most rows and tokens per backward pass; the summed gradient does not depend on them
 
 
 def passes(options, text):
-    """What the gradient has pass (pruning/cost.py); blocks are run again for it."""
+    """Passes of the gradient (pruning/cost.py); the blocks run twice."""
     return text.passes(trained=text.size, read=text.size * text.blocks)
 
 
@@ -37,7 +36,7 @@ def gather(job):
     with only_matrices(job), torch.enable_grad():
         for at in range(0, len(job.rows), batch):
             loss = loss_by_blocks(job, job.rows[at : at + batch], reduction="sum") / predicted
-            loss.backward()  # adds up
+            loss.backward()  # gradients add up over batches
         for name, module in job.linears.items():
             none = module.weight.grad is None  # an expert that no token reached
             gradients[name] = torch.zeros_like(module.weight) if none else module.weight.grad

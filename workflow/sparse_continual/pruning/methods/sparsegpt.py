@@ -1,24 +1,24 @@
-"""sparsegpt: optimal-brain-surgeon scores, and every removal is made up for by the weights after it
+"""sparsegpt: removes weights by optimal-brain-surgeon scores and compensates in the later weights of the row
 (Frantar & Alistarh 2023, arXiv 2301.00774).
 
 With H = (2/n) sum X X^T + damping * mean(diag H) * I over n calibration sequences, and U the upper Cholesky
 factor of H^-1 (H^-1 = U^T U), column by column from the left: score (w_ij / U_jj)^2; a removed weight leaves
 the error e = w_ij / U_jj, and the columns after it in its row change by -e * U_j,:. Unstructured: the
-weights of a whole block of `block` columns compete, as updated so far, when the block begins. N:M: those of
-M inputs of one row, when their group begins.
+weights of a whole block of `block` columns compete, as updated so far, when the block begins. N:M: the
+M weights of a group compete when the group begins.
 
 llmcompressor's SparseGPT thresholds and so prunes one weight too many per block and all ties; here counts
 are exact. Where both can, they agree in masks and weights (a test). `counts: reference` thresholds as the
 authors do.
 
-`true_sequential`: inside a block too, matrices read what those pruned before them left (in a Llama q, k, v; o;
-gate, up; down), as the authors' option of that name; by default all are measured while the block is dense.
+`true_sequential`: inside a block too, matrices read the outputs of the pruned matrices before them (Llama: q, k, v; o;
+gate, up; down), as in the authors' option of that name. By default all are measured while the block is dense.
 
-Knobs: `calibration`, `damping`, `block`, `true_sequential`. Cost: three forward passes over the calibration rows,
-with `true_sequential` one more for each further group of matrices that read the same; per matrix of C inputs C^3
-for the factor and R C^2 for the updates; float64 up to 4096 inputs, else float32.
-Limits: needs text like the model's own; in narrow matrices (C <= block) the whole matrix competes at once,
-before any update, so it can be worse than Wanda at high sparsity: choose `block` <= C / 2 there.
+Knobs: `calibration`, `damping`, `block`, `true_sequential`. Cost: three forward passes over the calibration rows, with
+`true_sequential` one more for each further group of matrices with the same inputs; per matrix of C inputs C^3 for the
+factor and R C^2 for the updates; float64 up to 4096 inputs, else float32.
+Limits: needs text like the model's own; in a narrow matrix (C <= block) all weights compete at once, before any update,
+so it can be worse than Wanda at high sparsity: choose `block` <= C / 2 there.
 """
 
 from sparse_continual.pruning.input_statistics import SecondMoments
@@ -42,13 +42,13 @@ SCHEMA = {
             "default": 128,
             "description": "columns that compete together; for N:M lowered to a multiple of M",
         },
-        "true_sequential": {  # no default, which would give every topology without it a new name
+        "true_sequential": {  # no default: a default would rename every topology without it
             "type": "boolean",
-            "description": "measure again under the matrices of the block that are pruned already; not when left out",
+            "description": "measure again after each group of matrices of a block is pruned; default: no",
         },
     },
 }
-PART = 32  # columns of a block whose updates are made one by one
+PART = 32  # columns of a block that are updated one by one
 
 
 class Statistics(SecondMoments):
@@ -58,24 +58,24 @@ class Statistics(SecondMoments):
 
 
 def passes(options, text):
-    """What the walk has pass (pruning/cost.py)."""
+    """Passes of the walk (pruning/cost.py)."""
     return text.walked(text.readings if options.get("true_sequential") else 1)
 
 
 def prune_block(block, job, /, true_sequential=False, **options):
-    """Prune the matrices of a `walk.Block`, all as measured while it was dense, or group by group in model order.
+    """Prune the matrices of a `walk.Block`: all as measured in the dense block, or group by group in model order.
 
     `options`: of `prune_matrix`; its `block` counts columns.
     """
     from sparse_continual.models.blockwise import Block
 
     measured, groups = block.measure(Statistics), {}
-    for name in block.linears:  # those that read the very same inputs do not change each other's
+    for name in block.linears:  # matrices with the same inputs do not change each other's inputs
         groups.setdefault(measured[name] if true_sequential else None, []).append(name)
     for number, names in enumerate(groups.values()):
         if number:
-            own = {name: block.linears[name] for name in names}
-            measured = Block(block.name, block.module, own, block.inputs, block.calls).measure(Statistics)
+            group = {name: block.linears[name] for name in names}
+            measured = Block(block.name, block.module, group, block.inputs, block.calls).measure(Statistics)
         for name in names:
             job.prune_one(prune_matrix, name, measured[name], **options)
 
@@ -106,13 +106,13 @@ def prune_matrix(weight, evidence, count, damping=0.01, block=128):
         def choose(start, scores):
             return keep(scores, within(start, scores, replace(count, kept=counts[start // block])))
 
-    def within(start, scores, own):
-        """The count `own` of the columns that `scores` are of."""
+    def within(start, scores, part):
+        """The part of the count `own` for the columns of `scores`."""
         if count.existing is None:
-            return own
-        return replace(own, existing=count.existing[:, start : start + scores.shape[1]])
+            return part
+        return replace(part, existing=count.existing[:, start : start + scores.shape[1]])
 
-    if count.reference is not None:  # the authors zero the weights of dead inputs before all else
+    if count.reference is not None:  # the authors zero the weights of dead inputs first
         weight = weight.masked_fill(dead, 0)
     return sweep(weight, factor, dead, choose, block, group)[:2]
 
@@ -120,16 +120,16 @@ def prune_matrix(weight, evidence, count, damping=0.01, block=128):
 def sweep(weight, factor, dead, choose, block: int, group: int):
     """Remove and update column by column.
 
-    `choose(start, scores [R, width])` returns the mask of the columns from `start` on, `group` of them (which
-    divides `block`), when the sweep reaches them. Updates reach the columns of the same part of a block at once,
-    later parts when the part ends and later blocks when the block ends, so that most of it is matrix products.
+    `choose(start, scores [R, width])` returns the mask of the next `group` columns from `start` on (`group` divides
+    `block`). Updates reach the columns of the same part of a block at once, later parts when the part ends, and later
+    blocks when the block ends, so that most of the work is matrix products.
 
     Returns (mask bool[R, C], weight [R, C] with zeros where the mask is False, loss [R]: each row's
     1/2 (v - w) H (v - w)^T with the damped H).
     """
     import torch
 
-    # inputs first: a column of the matrix is a row here, so that one step reads and writes what lies together
+    # inputs first: a column of the matrix is a row here, so that each step works on contiguous memory
     work = weight.T.to(factor.dtype, copy=True, memory_format=torch.contiguous_format)
     mask = torch.ones(work.shape, dtype=torch.bool, device=work.device)
     loss = work.new_zeros(work.shape[1])

@@ -1,10 +1,10 @@
-"""wanda: the smallest products of weight and input go (Sun et al. 2023, arXiv 2306.11695).
+"""wanda: removes the smallest products of weight and input norm (Sun et al. 2023, arXiv 2306.11695).
 
 Score |W_ij| * ||X_j||_2, X_j the j-th input over all calibration tokens; compared within the row of one
 output (unstructured) or within each group of M consecutive inputs (N:M). Kept weights do not change.
 
-llmcompressor's Wanda rounds down in every row and so cannot give an exact count; here the rows' counts are
-spread by largest remainder. Where both can, they choose the same masks (a test). `counts: reference` rounds
+llmcompressor's Wanda rounds down in every row and so cannot reach an exact count; here the rows' counts are
+rounded by largest remainder. Where both can, they choose the same masks (a test). `counts: reference` rounds
 down as the authors do.
 
 Knobs: `calibration`. Cost: forward passes over the calibration rows, one float per input, one sort.

@@ -1,17 +1,17 @@
-"""wandapp: Wanda with the gradients of each decoder block, and the block trained a little to stay what it was
+"""wandapp: Wanda with the gradients of each decoder block, and a short training of the block towards its dense output
 (Wanda++, Yang et al. 2025, arXiv 2503.04992; the authors' code is not public).
 
 Regional gradients: score (alpha * G + a) * |W|, a the norm of each input over all calibration tokens as in
 Wanda, G_ij = sqrt(mean over sequences of (d ||f(X)||_2 / dW_ij)^2), f the decoder block; compared as in Wanda.
 Regional optimisation: `rounds` times, draw `samples` sequences, prune by the score (G as it was, a of these
 sequences), and take one RMSprop step per sequence on sum (f_pruned(X) - f_dense(X))^2; absent weights move too
-and may return. Then G and a are measured anew on all sequences and the block is pruned for good, matrix by
-matrix, inputs measured again under what is already pruned (`sequential: false`: all at once, as Wanda).
+and may return. Then G and a are measured again on all sequences, and the block is pruned for good, matrix by matrix;
+inputs are measured again after each pruned matrix (`sequential: false`: all at once, as Wanda).
 
-Knobs: `calibration`, `alpha`, `rounds` (0: gradients alone), `samples`, `learning_rate`, `normalise`,
-`sequential`. a grows with the root of the tokens read, G does not: the authors' alpha belongs to 128 x 2048 of
-them; `normalise: tokens` scales a to that many. Their rate of 3e-7 belongs to 7B models: on small ones larger
-rates are far better; choose it by the error on calibration text.
+Knobs: `calibration`, `alpha`, `rounds` (0: gradients alone), `samples`, `learning_rate`, `normalise`, `sequential`. a
+grows with the root of the number of tokens, G does not: the authors' alpha is for 128 x 2048 tokens; `normalise:
+tokens` scales a to that number. Their rate of 3e-7 is for 7B models: small models need far larger rates; choose it by
+the error on calibration text.
 Cost: about 2 forward and backward passes of every block over the rows, and 4 forward ones; memory: two copies
 of one block and its gradients. Limits: as Wanda; overfits few rows.
 """
@@ -41,27 +41,27 @@ SCHEMA = {
             "type": "number",
             "exclusiveMinimum": 0,
             "default": 3e-7,
-            "description": "of RMSprop in regional optimisation",
+            "description": "RMSprop's learning rate in regional optimisation",
         },
         "normalise": {
             "enum": ["none", "tokens"],
             "default": "none",
-            "description": "tokens: input norms as if 128 x 2048 tokens had been read",
+            "description": "tokens: scale input norms to 128 x 2048 tokens",
         },
         "sequential": {
             "type": "boolean",
             "default": True,
-            "description": "measure again under the matrices of the block that are pruned already",
+            "description": "measure again after each pruned matrix of the block",
         },
     },
 }
-TOKENS = 128 * 2048  # read by the authors
+TOKENS = 128 * 2048  # of the authors' calibration text
 
 
 def passes(options, text):
-    """What the walk, the gradients and the optimisation have pass (pruning/cost.py)."""
+    """Passes of the walk, the gradients and the optimisation (pruning/cost.py)."""
     drawn = options["rounds"] * min(options["samples"], text.sequences) * text.tokens
-    # gradients, and where there is optimisation its targets and gradients once more
+    # gradients, and with optimisation also its targets and a second time the gradients
     read, learnt = (3 * text.size, 2 * text.size) if drawn else (text.size, text.size)
     optimised = text.passes(read=text.blocks * (read + 2 * drawn), learnt=text.blocks * (learnt + drawn))
     return text.walked(text.readings if options["sequential"] else 1) + optimised
@@ -107,11 +107,11 @@ def prune_block(block, job, alpha, rounds, samples, learning_rate, normalise, se
             for row in drawn:
                 with torch.enable_grad():
                     loss = (block.run(row).float() - targets[row].float()).square().sum()
-                    found = torch.autograd.grad(loss, weights, materialize_grads=True)
+                    slopes = torch.autograd.grad(loss, weights, materialize_grads=True)
                 if not torch.isfinite(loss):
                     raise UserError(f"{block.name}: regional optimisation diverged; lower `learning_rate`")
-                for (name, module), gradient in zip(block.linears.items(), found, strict=True):
-                    if name in job.existing:  # absent before: these do not return
+                for (name, module), gradient in zip(block.linears.items(), slopes, strict=True):
+                    if name in job.existing:  # weights that did not exist do not return
                         gradient = gradient.masked_fill(~matrix_of(module, job.existing[name]), 0)
                     module.weight.grad = gradient
                 optimizer.step()
@@ -121,7 +121,7 @@ def prune_block(block, job, alpha, rounds, samples, learning_rate, normalise, se
     while waiting:
         squares = block.measure(Squares)
         first = squares[waiting[0]]
-        # those that read the same inputs are not changed by each other
+        # matrices with the same inputs do not change each other's inputs
         chosen = [name for name in waiting if squares[name] is first] if sequential else waiting
         for name in chosen:
             choose(name, squares[name], everything)
@@ -138,8 +138,8 @@ def regional_gradients(block):
     sums = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
     for row in range(len(block.inputs)):
         with torch.enable_grad():
-            found = torch.autograd.grad(block.run(row).float().norm(), weights, materialize_grads=True)
-        for total, gradient in zip(sums, found, strict=True):
+            slopes = torch.autograd.grad(block.run(row).float().norm(), weights, materialize_grads=True)
+        for total, gradient in zip(sums, slopes, strict=True):
             total += gradient.float().square()
     roots = [(total / len(block.inputs)).sqrt() for total in sums]
     return {n: matrix_of(m, root) for (n, m), root in zip(block.linears.items(), roots, strict=True)}

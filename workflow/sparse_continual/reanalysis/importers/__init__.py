@@ -1,1 +1,1 @@
-"""Other people's logs as score matrices, one file per framework: `read(path)` -> foreign.Foreign."""
+"""Logs of other frameworks as score matrices, one file per framework: `read(path)` -> foreign.Foreign."""

@@ -1,18 +1,18 @@
 """Avalanche (ContinualAI): its loggers' files, the dictionaries of `strategy.eval`, or its accuracy matrix.
 
-Read in its repository at eb075be (2025-03), and tried on files that its release 0.6.0 wrote:
+From its repository at eb075be (2025-03), tested on files that its release 0.6.0 wrote:
 - eval_results.csv of CSVLogger (avalanche/logging/csv_logger.py): eval_exp, training_exp, eval_accuracy, ...;
   training_exp is None for an evaluation before any training, which is row 0 here;
 - text of TextLogger and InteractiveLogger (avalanche/logging/text_logging.py): `Top1_Acc_Exp/eval_phase/...`
-  below `-- >> Start of eval phase << --`. Evaluations within a training phase are left out. InteractiveLogger does
-  not say which experience is trained: then the order of their numbers is taken;
-- .json: a list of the dictionaries that `strategy.eval` returned, one per evaluation, of which the first may be
-  from before the stream; or the matrix of AccuracyMatrixPluginMetric
-  (avalanche/evaluation/metrics/acc_matrix.py) as a list of rows, which has no row before the stream.
+  below `-- >> Start of eval phase << --`. Evaluations within a training phase are skipped. InteractiveLogger does not
+  log which experience is trained: then the order of their numbers is used;
+- .json: a list of the dictionaries that `strategy.eval` returned, one per evaluation; the first may be from before the
+  stream. Or the matrix of AccuracyMatrixPluginMetric (avalanche/evaluation/metrics/acc_matrix.py) as a list of rows,
+  which has no row before the stream.
 
-Experiences are the tasks, in the order in which they were trained. A stream trains each of them once. So an experience
-that is trained again after another one, or evaluated again after the same task with another score, is of a second run
-in the same file, which is refused. So is a text that ends within training or evaluation: that run was killed.
+Experiences are the tasks, in the order in which they were trained. A stream trains each of them once. So if an
+experience is trained again after another one, or evaluated again after the same task with another score, the file
+contains a second run and is refused. A text that ends within training or evaluation is refused too: its run was killed.
 """
 
 import csv
@@ -38,7 +38,7 @@ _VALUE = re.compile(r"\s*(Top1_Acc_Exp/eval_phase/\S+) = (\S+)$")
 
 
 def read(path) -> Foreign:
-    """The matrix of an Avalanche log. Raises UserError naming the file where it is none that is known."""
+    """The matrix of an Avalanche log. Raises UserError naming the file if it is not a known kind."""
     path = Path(path)
     if path.suffix == ".json":
         return _json(path)
@@ -47,7 +47,7 @@ def read(path) -> Foreign:
         return _csv(path, text)
     if "-- >> Start of eval phase << --" in text:
         return _log(path, text)
-    raise UserError(f"{path}: not a log of Avalanche that is known; {EXPECTED}")
+    raise UserError(f"{path}: not a known log of Avalanche; {EXPECTED}")
 
 
 def _csv(path, text: str) -> Foreign:
@@ -124,29 +124,32 @@ def _log(path, text: str) -> Foreign:
 
 
 def _json(path) -> Foreign:
-    found = read_json(path)
-    if isinstance(found, list) and found and all(isinstance(row, list) for row in found):
-        return _matrix(path, found)
-    if not (isinstance(found, list) and found and all(isinstance(row, dict) for row in found)):
-        raise UserError(f"{path}: not a log of Avalanche that is known; {EXPECTED}")
+    content = read_json(path)
+    if isinstance(content, list) and content and all(isinstance(row, list) for row in content):
+        return _matrix(path, content)
+    if not (isinstance(content, list) and content and all(isinstance(row, dict) for row in content)):
+        raise UserError(f"{path}: not a known log of Avalanche; {EXPECTED}")
     cells, ignored = {}, set()
-    for number, evaluation in enumerate(found):
+    for number, evaluation in enumerate(content):
         _add(cells, number, evaluation, ignored, f"{path}: evaluation {number + 1}")
     experiences = sorted({experience for _, experience in cells})
-    first = len(found) - len(experiences)  # 1 with an evaluation before the stream
+    first = len(content) - len(experiences)  # 1 with an evaluation before the stream
     if first not in (0, 1):
         raise UserError(
-            f"{path}: {len(found)} evaluations of {len(experiences)} experiences, expected one after each task,"
+            f"{path}: {len(content)} evaluations of {len(experiences)} experiences, expected one after each task,"
             " and perhaps one before the stream"
         )
-    trained = [any("/train_phase/" in name for name in evaluation) for evaluation in found]
-    if any(trained) and trained != [not first, *[True] * (len(found) - 1)]:  # kept from the first training on
+    trained = [any("/train_phase/" in name for name in evaluation) for evaluation in content]
+    if any(trained) and trained != [
+        not first,
+        *[True] * (len(content) - 1),
+    ]:  # kept from the first training on
         raise UserError(
-            f"{path}: {len(found)} evaluations of {len(experiences)} experiences, those without metrics of training"
+            f"{path}: {len(content)} evaluations of {len(experiences)} experiences, those without metrics of training"
             f" in places {[place for place, after in enumerate(trained, 1) if not after]}; expected one after each"
             " task, and perhaps one before the stream. Was the run killed, or is a second run in the file?"
         )
-    known = [{experience for number, experience in cells if number == row} for row in range(len(found))]
+    known = [{experience for number, experience in cells if number == row} for row in range(len(content))]
     if first and len(known[0]) < len(experiences) and known[0] == known[1]:
         raise UserError(
             f"{path}: evaluations 1 and 2 are both of experiences {sorted(known[0])}, of {len(experiences)};"
@@ -185,7 +188,7 @@ def _matrix(path, rows: list) -> Foreign:
 
 
 def _train(trained: list, experience: int, where: str) -> None:
-    """Put an experience that is trained at the end of `trained`; it may be trained in several steps."""
+    """Append an experience that is trained to `trained`; its training may take several steps."""
     if experience in trained[:-1]:
         raise UserError(
             f"{where}: experience {experience} is trained again, after experience {trained[-1]}; {APPENDED}"
@@ -195,7 +198,7 @@ def _train(trained: list, experience: int, where: str) -> None:
 
 
 def _add(cells: dict, after: int, evaluation: dict, ignored: set, where: str) -> None:
-    """Put the scores of one evaluation into `cells`, by experience; of other streams than test, their names."""
+    """Add the scores of one evaluation to `cells`, by experience; names of other streams than test to `ignored`."""
     for name, score in evaluation.items():
         match = _NAME.search(name)
         if match and match[1] == "test":

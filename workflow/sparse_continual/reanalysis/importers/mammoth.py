@@ -1,17 +1,17 @@
 """Mammoth (aimagelab): a line of logs.pyd, or the text that a run prints.
 
-Read in its repository at e75a491 (2026-05):
+From its repository at e75a491 (2026-05):
 - logs.pyd (utils/loggers.py, Logger.write): one line per run, the text of a dictionary with the run's arguments and
   `accuracy_<task>_task<after>` in percent. Only class-IL settings log these (also as task-IL, in another folder);
-  domain-IL ones log means over tasks alone. Lines are searched for these keys, never evaluated;
+  domain-IL ones log only means over tasks. Lines are searched for these keys, never evaluated;
 - the printed log (print_mean_accuracy): `Accuracy for <after> task(s)`, then `Raw accuracy values: Class-IL [...] |
-  Task-IL [...]` or `Domain-IL [...]`. Of the two settings class-IL is taken.
+  Task-IL [...]` or `Domain-IL [...]`. Class-IL is used if both settings are printed.
 
 A run prints every line twice, on standard error and through `logging`. A row that returns with other scores, or after
-later rows, is of a second run in the same file, and is refused. A header without its row is of a run that was killed.
+later rows, belongs to a second run in the same file, which is refused. A header without its row shows a killed run.
 
-Both hold the tasks trained so far and nothing from before the stream. Cells above the diagonal are padding: its
-`forgetting` fills rows with zeros in place (utils/metrics.py).
+Both kinds hold the tasks trained so far and nothing from before the stream. Cells above the diagonal are padding:
+Mammoth's `forgetting` fills rows with zeros in place (utils/metrics.py).
 """
 
 import ast
@@ -30,7 +30,7 @@ _RAW = re.compile(r"Raw accuracy values: (?:Class|Domain)-IL (\[[^\]]*\])")
 
 
 def read(path) -> Foreign:
-    """The matrix of a Mammoth log. Raises UserError naming the file where it is none that is known."""
+    """The matrix of a Mammoth log. Raises UserError naming the file if it is not a known kind."""
     path = Path(path)
     text = text_of(path)
     runs = [line for line in text.splitlines() if line.startswith("{") and "'accmean_task1'" in line]
@@ -39,13 +39,13 @@ def read(path) -> Foreign:
     if runs:
         if not runs[0].rstrip().endswith("}"):
             raise UserError(f"{path}: its line does not end in a bracket; expected the whole line of a run")
-        found = _KEY.findall(runs[0])
-        cells = {(int(i), int(j)): _number(path, value) for j, i, value in found}
-        if len(cells) < len(found):
-            raise UserError(f"{path}: a score is there twice in one line, expected the line of one run")
+        matches = _KEY.findall(runs[0])
+        cells = {(int(i), int(j)): _number(path, value) for j, i, value in matches}
+        if len(cells) < len(matches):
+            raise UserError(f"{path}: a score occurs twice in one line, expected the line of one run")
         if not cells:
             raise UserError(
-                f"{path}: means over tasks alone, as Mammoth logs of domain-IL settings; give the printed log"
+                f"{path}: only means over tasks, as Mammoth logs for domain-IL settings; use the printed log"
             )
     else:
         cells = _printed(path, text)
@@ -68,7 +68,7 @@ def _printed(path, text: str) -> dict:
                     " one run. Put each run into a file of its own"
                 )
             rows.setdefault(after, None)
-        elif _HEADER.search(line):  # of tasks to come, or within a task
+        elif _HEADER.search(line):  # of future tasks, or within a task
             after = None
         elif after and (match := _RAW.search(line)):
             try:
@@ -91,7 +91,7 @@ def _printed(path, text: str) -> dict:
                 " run that was killed"
             )
     if not cells:
-        raise UserError(f"{path}: not a log of Mammoth that is known; {EXPECTED}")
+        raise UserError(f"{path}: not a known log of Mammoth; {EXPECTED}")
     return cells
 
 

@@ -1,14 +1,14 @@
 """O-LoRA (cmnfriend): its folder `outputs`, {k}-{task}/all_results.json, of a whole order.
 
-Read in its repository at 07117e1 (2024-06), src/run_uie_lora.py and logs_and_outputs/: after task k the tasks 1 .. k
-are predicted, and all_results.json (or predict_results.json) holds `predict_exact_match_for_{dataset}` in percent. So R
-has its lower triangle alone. `predict_exact_match` itself is an average over examples, not over tasks, and is not
-read; keys of groups of datasets (TC, SC, NLI) are told apart by the folders' names. Training alone leaves a file too,
-without these keys: scores are then missing, as in its own order1_seqlora after task 3.
+From its repository at 07117e1 (2024-06), src/run_uie_lora.py and logs_and_outputs/: after task k the tasks 1 .. k are
+predicted, and all_results.json (or predict_results.json) holds `predict_exact_match_for_{dataset}` in percent. So R has
+only its lower triangle. `predict_exact_match` itself is an average over examples, not over tasks, and is not read; the
+folders' names distinguish the keys of groups of datasets (TC, SC, NLI). Training without prediction leaves a file too,
+without these keys: then scores are missing, as in its own order1_seqlora after task 3.
 
-predict_results.json is a part of all_results.json (save_metrics of transformers): where both are there, they agree.
-Only the folder's name gives a task's place. So two folders of one number are refused, be it a backup or what another
-order left: which of them belongs to the run cannot be seen.
+predict_results.json is a part of all_results.json (save_metrics of transformers): if both exist, they must agree.
+Only the folder's name gives a task's place. So two folders with one number are refused: one may be a backup or belong
+to another order, and nothing shows which one belongs to the run.
 """
 
 import os
@@ -27,28 +27,28 @@ _FOLDER = re.compile(r"(\d+)-(.+)$")
 
 
 def read(path) -> Foreign:
-    """The matrix of a folder of O-LoRA's outputs. Raises UserError naming what is missing or not known."""
-    path, found = Path(path), {}
+    """The matrix of a folder of O-LoRA's outputs. Raises UserError naming a missing or unknown file."""
+    path, folders = Path(path), {}
     for folder in entries_of(path, "no outputs of O-LoRA", EXPECTED):
         match = _FOLDER.match(folder.name)
         if not match or not folder.is_dir():
             continue
         k = int(match[1])
-        if k in found:
+        if k in folders:
             raise UserError(
-                f"{path}: two folders of task {k}, {found[k][1].name} and {folder.name}; expected one. Move the one"
+                f"{path}: two folders of task {k}, {folders[k][1].name} and {folder.name}; expected one. Move the one"
                 " that is not of this run elsewhere"
             )
         # as JSON writes it, in a locale without UTF-8 too
-        found[k] = os.fsencode(match[2]).decode("utf-8", "surrogateescape"), folder
-    if not found:
+        folders[k] = os.fsencode(match[2]).decode("utf-8", "surrogateescape"), folder
+    if not folders:
         raise UserError(f"{path}: no outputs of O-LoRA; {EXPECTED}")
-    if sorted(found) != list(range(1, len(found) + 1)):
-        raise UserError(f"{path}: outputs of tasks {sorted(found)}, expected those of all from 1 on")
-    tasks = [found[k][0] for k in sorted(found)]
+    if sorted(folders) != list(range(1, len(folders) + 1)):
+        raise UserError(f"{path}: outputs of tasks {sorted(folders)}, expected those of all from 1 on")
+    tasks = [folders[k][0] for k in sorted(folders)]
     cells = {}
-    for k in sorted(found):
-        scores = _results(found[k][1])
+    for k in sorted(folders):
+        scores = _results(folders[k][1])
         for position, task in enumerate(tasks[:k], 1):
             if PREFIX + task in scores:
                 cells[k, position] = scores[PREFIX + task]
@@ -59,15 +59,15 @@ def read(path) -> Foreign:
 
 
 def _results(folder: Path) -> dict:
-    """The results after one task; none where its prediction was not run, or left no file."""
+    """The results after one task; {} if its prediction was not run, or left no file."""
     results = {}
     for file in entries_of(folder, "no results of O-LoRA", EXPECTED):
         if file.name not in FILES:
             continue
-        found = read_json(file)
-        if not isinstance(found, dict):
+        content = read_json(file)
+        if not isinstance(content, dict):
             raise UserError(f"{file}: not results of O-LoRA; expected {PREFIX}<task> of every task so far")
-        for key, score in found.items():
+        for key, score in content.items():
             if key.startswith(PREFIX) and key in results and results[key] != score:
                 raise UserError(
                     f"{file}: {key} is {score}, and {results[key]} in {FILES[0]}; expected files of one run."

@@ -1,13 +1,12 @@
-"""TRACE (BeyonderXX): the folder that its inference leaves, results-{round}-{i}-{task}.json.
+"""TRACE (BeyonderXX): the output folder of its inference, results-{round}-{i}-{task}.json.
 
-Read in its repository at 462e39f (2024-01), inference/infer_single.py: after round r = 0 .. T - 1 the tasks i = 0 .. r
-are answered, and `eval` of each file holds that task's measures. So R has its lower triangle alone. Taken is the
-measure that the paper's tables report for the task (arXiv 2310.06762, section 3); scales differ by task:
-similarity and SARI are percent, the rest shares. SARI is a list of one dictionary, by a comma too many in
-metrics.py.
+From its repository at 462e39f (2024-01), inference/infer_single.py: after round r = 0 .. T - 1 the tasks i = 0 .. r are
+answered, and `eval` of each file holds that task's measures. So R has only its lower triangle. The score is the measure
+that the paper's tables report for the task (arXiv 2310.06762, section 3); scales differ by task: similarity and SARI
+are percent, the rest shares. SARI is a list of one dictionary, because of an extra comma in metrics.py.
 
-Inference adds the files of a round one by one. A last round without its newest task is therefore refused: the run, or
-its inference, did not finish. A copy of a file, or a second one of the same round and task, is refused too.
+Inference adds the files of a round one by one. If the last round lacks its newest task, the run or its inference did
+not finish, and the folder is refused. A copy of a file, or a second one of the same round and task, is refused too.
 """
 
 import re
@@ -34,7 +33,7 @@ _FILE = re.compile(r"results-(\d+)-(\d+)-(.+)\.json$")
 
 
 def read(path) -> Foreign:
-    """The matrix of a folder of TRACE's results. Raises UserError naming what is missing or not known."""
+    """The matrix of a folder of TRACE's results. Raises UserError naming a missing or unknown file."""
     path, tasks, cells, files = Path(path), {}, {}, {}
     for file in entries_of(path, "no results of TRACE", EXPECTED):
         match = _FILE.match(file.name)
@@ -43,7 +42,7 @@ def read(path) -> Foreign:
         number, i, task = int(match[1]), int(match[2]), match[3]
         if task not in MEASURE:
             raise UserError(
-                f"{file}: task {task} is none of TRACE; there are {', '.join(MEASURE)}. Move a copy elsewhere"
+                f"{file}: found task {task}, expected one of {', '.join(MEASURE)}; move a copy elsewhere"
             )
         if tasks.setdefault(i, task) != task:
             raise UserError(
@@ -80,8 +79,8 @@ def read(path) -> Foreign:
 
 def _score(file: Path, task: str) -> float:
     key, full = MEASURE[task]
-    found = read_json(file)
-    measures = found.get("eval") if isinstance(found, dict) else None
+    content = read_json(file)
+    measures = content.get("eval") if isinstance(content, dict) else None
     score = measures.get(key) if isinstance(measures, dict) else None
     if key == "sari" and isinstance(score, list) and score and isinstance(score[0], dict):
         score = score[0].get("sari")

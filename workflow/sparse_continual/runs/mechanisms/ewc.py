@@ -12,15 +12,15 @@ gradient per row (the log-probabilities of its answer tokens summed):
 
 Knobs: lambda (0 is fine-tuning, byte for byte); gamma; fisher: `sample` draws one answer per row from the model,
 token by token; `exact` sums over all tokens, for answers of one token; `empirical` takes the row's own answer, which
-vanishes as the row is learnt and is no estimate of the Fisher. normalise: F is divided by the mean of F_1, so that
+vanishes as the row is learnt and does not estimate the Fisher. normalise: F is divided by the mean of F_1, so that
 lambda means the same for all three and for models of all sizes.
 
 Cost: 8 bytes per trained value; 5 FLOPs per trained value and step; after a task one forward and backward pass over its
 rows, and for `sample` one more forward pass per answer token; for `exact` one pass per row and token of the vocabulary,
 and one more forward pass per row.
-Limits: the diagonal, around the last task's values alone; a large lambda ends learning before it ends forgetting,
-because the norm of the whole gradient is clipped. On an unlocked model absent weights start with F near 0. Draws come
-from generators of the task's own. Relearning savings start without the penalty.
+Limits: the diagonal, only around the values after the last task; a large lambda ends learning before it ends
+forgetting, because the norm of the whole gradient is clipped. On an unlocked model absent weights start with F near 0.
+Draws come from the task's own generators. Relearning savings start without the penalty.
 """
 
 from dataclasses import replace
@@ -45,7 +45,7 @@ SCHEMA = {
         "fisher": {
             "enum": ["sample", "exact", "empirical"],
             "default": "sample",
-            "description": "whose answers the gradients are of: drawn from the model, all tokens, the rows' own",
+            "description": "answers of the gradients: drawn from the model, all tokens, the rows' own",
         },
         "normalise": {
             "type": "boolean",
@@ -88,7 +88,7 @@ class Mechanism(Base):
         return replace(plain, step_flops=step_flops, task_flops=task_flops, state_bytes=8 * plain.trained)
 
     def before_task(self, task):
-        """Refuse `exact` where an answer has several tokens, before the first step.
+        """Refuse `exact` before the first step if an answer has several tokens.
 
         Raises UserError.
         """
@@ -97,7 +97,7 @@ class Mechanism(Base):
         if self.settings["fisher"] == "exact" and longest > 1:
             raise UserError(
                 f"mechanism ewc: fisher: exact with answers of up to {longest} tokens, expected answers of one "
-                "token; take fisher: sample"
+                "token; use fisher: sample"
             )
 
     def adjust(self):
@@ -107,7 +107,7 @@ class Mechanism(Base):
             return
         for name, tensor in self.named().items():
             penalty = strength * self.fisher[name] * (tensor.detach() - self.anchor[name])
-            if tensor.grad is None:  # no row of the batch reached it
+            if tensor.grad is None:  # no row of the batch reached this tensor
                 tensor.grad = penalty
             else:
                 tensor.grad.add_(penalty)

@@ -1,7 +1,7 @@
-"""Fine-tuning: each task is trained in turn on everything the condition may write, and nothing else is done.
+"""Fine-tuning: each task is trained in turn on everything that the condition may write.
 
-The lower bound every mechanism is held against. Knobs: none of its own; rate, steps and batch size
-are the study's. Cost: that of training alone.
+The lower bound for every mechanism. Knobs: none of its own; rate, steps and batch size are the study's. Cost: training
+alone.
 """
 
 from sparse_continual.runs.mechanism import Mechanism

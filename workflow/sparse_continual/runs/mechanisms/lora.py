@@ -1,14 +1,13 @@
 """Low-rank adaptation (LoRA: Hu et al., arXiv 2106.09685) of every block matrix, one for the whole stream.
 
-form `masked` (default): weight = W + mask * (alpha / rank) B A, the product being cut to the places
-that exist, so that merging keeps the topology; on a dense model the mask is all ones and this is
-ordinary LoRA. The cut product is not low-rank and about sqrt(density) smaller: the rate is tuned per
-arm. form `side`: peft's adapter beside the matrix, dense whatever the topology, so what it adds are
-extra dense parameters; they are counted as trained values.
+form `masked` (default): weight = W + mask * (alpha / rank) B A. The product is cut to the existing places, so that
+merging keeps the topology; on a dense model the mask is all ones and this is ordinary LoRA. The cut product is not
+low-rank and about sqrt(density) smaller: the rate is tuned per arm. form `side`: peft's adapter beside the matrix,
+dense for every topology; its parameters are counted as trained values.
 
-The adapter is carried from task to task, not merged and renewed. Knobs: rank, alpha, form. Cost: the
-product is formed at every step (`masked`), rank * (in + out) trained values per matrix. Limits: no mixtures that keep
-the matrices of several experts in one parameter.
+The adapter is carried from task to task, not merged and renewed. Knobs: rank, alpha, form. Cost: the product is formed
+at every step (`masked`), rank * (in + out) trained values per matrix. Limits: no mixtures that keep the matrices of
+several experts in one parameter.
 """
 
 import math
@@ -46,8 +45,8 @@ SCHEMA = {
 
 
 def product(module, exists, rank: int, scale: float, generator):
-    """W -> W + mask * scale B A, for torch's parametrization of a linear's weight; A reads the inputs also where the
-    weight is stored transposed (GPT-2's Conv1D).
+    """W -> W + mask * scale B A, for torch's parametrization of a linear's weight. A has one column per input, also if
+    the weight is stored transposed (GPT-2's Conv1D).
     """
     import torch
 
@@ -75,7 +74,7 @@ def product(module, exists, rank: int, scale: float, generator):
 
 
 class Mechanism(Base):
-    """Trains A and B; the base's matrices stay as they are."""
+    """Trains A and B; the base's matrices do not change."""
 
     ACTS_ON = "places"
     WRITES = ("all",)
@@ -83,7 +82,7 @@ class Mechanism(Base):
 
     @classmethod
     def price(cls, settings, shape, nonzeros, sizes):
-        """Of adapters on every block matrix."""
+        """The price of adapters on every block matrix."""
         rank, common = settings["rank"], {"ends_trained": sizes.ends_trained, "head": sizes.head}
 
         def step_flops(weights):
@@ -113,7 +112,7 @@ class Mechanism(Base):
 
     @property
     def masked(self):
-        """Whether the product is cut to the places that exist."""
+        """Whether the product is cut to the existing places."""
         return self.settings["form"] == "masked"
 
     def _masked(self):
@@ -144,7 +143,7 @@ class Mechanism(Base):
             setting.model,
         )
         for parameter in self.ends.parameters():
-            parameter.requires_grad_(True)  # peft has frozen all but its own
+            parameter.requires_grad_(True)  # peft froze all parameters but its own
         return {name: p for name, p in setting.model.named_parameters() if ".lora_" in name}
 
     def untouched(self):

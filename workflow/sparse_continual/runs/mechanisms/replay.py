@@ -36,7 +36,7 @@ SCHEMA = {
 
 
 class Mechanism(Base):
-    """Fine-tuning on batches of which a share is old."""
+    """Fine-tuning on batches with a share of old rows."""
 
     ACTS_ON = "rows"
 
@@ -46,13 +46,13 @@ class Mechanism(Base):
 
     @classmethod
     def price(cls, settings, shape, nonzeros, sizes):
-        """That of fine-tuning, whose rows the old ones replace, and the rows of the buffer."""
+        """The price of fine-tuning, whose rows the old ones replace, plus the rows of the buffer."""
         return replace(super().price(settings, shape, nonzeros, sizes), buffer_rows=settings["buffer_items"])
 
     def rows(self, task, batch_size, step):
         """New rows as in fine-tuning, and round(share * batch_size) old ones drawn with replacement.
 
-        At least one of each, where the batch has two rows.
+        At least one of each, if the batch has two rows.
         """
         old = min(max(1, round(self.settings["share"] * batch_size)), batch_size - 1) if self.buffer else 0
         new = super().rows(task, batch_size - old, step)

@@ -1,1 +1,1 @@
-"""Where the items of a stream may come from, one file each."""
+"""Sources of a stream's items, one file each."""

@@ -1,22 +1,21 @@
 """The standard continual-learning benchmark in its authors' layout, scored by option likelihood.
 
 <folder>/CATEGORY/NAME/{train,test,labels}.json: items {label, sentence}, and the list of labels.
-An item's prompt is the sentence and a short cue of our own ("Topic:"); each label is an option, and
-the answer is the option with the highest mean log-probability of its tokens.
+An item's prompt is the sentence and a short cue of our own ("Topic:"). Each label is an option; the answer is the
+option with the highest mean log-probability of its tokens.
 
-The authors' dev and test are one file, so validation is an own split: `validation_items` drawn from
-train by seed. Training items whose sentence also stands in the test, or twice in train, are left out
-(facts.repeated). Samples are plain random. A row of more than `max_tokens` tokens is an error, loses
-the end of its sentence, or is dropped, as `overflow` says; cue and answer are never cut. facts.cut
-and facts.dropped count them per split.
+The authors' dev and test are one file, so validation is a split of its own: `validation_items` drawn from train by
+seed. Training items whose sentence also occurs in the test, or twice in train, are left out (facts.repeated). Samples
+are plain random. A row of more than `max_tokens` tokens is an error, loses the end of its sentence, or is dropped, as
+`overflow` says; cue and answer are never cut. facts.cut and facts.dropped count them per split.
 
-Items without a gold label are left out, as `unlabelled` says (facts.unlabelled, per file). MNLI's test has 131 of
-7,600: label "-", where no label had a majority of its annotators. -1 marks the withheld labels of GLUE's and
-SuperGLUE's own test sets. A label that stands in labels.json is never taken for such a mark, and any other unknown
-label is an error.
+Items without a gold label are left out, as `unlabelled` says (facts.unlabelled, per file). MNLI's test has 131 of 7,600
+such items: label "-", because no label had a majority of its annotators. -1 marks the withheld labels of GLUE's and
+SuperGLUE's own test sets. A label in labels.json is never read as such a mark, and any other unknown label is an error.
 
 Marks of control tokens in a sentence (`</s>`) are read as plain text; facts.marks counts such items, facts.control
-those where the tokenizer has no other reading. Labels that the tokenizer cannot tell apart, or drops, are an error.
+those for which the tokenizer has no other reading. It is an error if the tokenizer cannot distinguish two labels, or
+drops one.
 
 Chance: 1 / number of labels. Source: Wang et al. 2023 (O-LoRA), arXiv 2310.14152, who assembled the
 files; their licences are the data sets' own.
@@ -54,13 +53,13 @@ SCHEMA = {
             "items": {"type": "string"},
             "minItems": 1,
             "uniqueItems": True,
-            "description": "NAME of each task, or CATEGORY/NAME where two categories have that name.",
+            "description": "NAME of each task, or CATEGORY/NAME if two categories have that name.",
         },
         "train_items": {
             "type": "integer",
             "minimum": 1,
             "default": 1000,
-            "description": "At most so many items a task.",
+            "description": "Greatest number of items per task.",
         },
         "validation_items": {
             "type": "integer",
@@ -72,7 +71,7 @@ SCHEMA = {
             "type": "integer",
             "minimum": 1,
             "default": 500,
-            "description": "At most so many items a task.",
+            "description": "Greatest number of items per task.",
         },
         "max_tokens": {
             "type": "integer",
@@ -83,13 +82,13 @@ SCHEMA = {
         "overflow": {
             "enum": ["error", "truncate_input", "drop"],
             "default": "error",
-            "description": "Longer items: stop, cut the sentence's end, or leave the item out.",
+            "description": "What to do with longer items: stop, cut the end of the sentence, or drop the item.",
         },
-        # no default here: a result's name must stay as it was before there was this key
+        # no default here: results must keep the names that they had before this key existed
         "unlabelled": {
             "enum": ["drop", "error"],
-            "description": 'Items whose label is -, -1 or "-1", by which SNLI, MNLI, GLUE and SuperGLUE mark items '
-            "without a gold label: leave them out (also when this key is left out), or stop.",
+            "description": 'Items whose label is -, -1 or "-1", the marks of SNLI, MNLI, GLUE and SuperGLUE for items '
+            "without a gold label: drop them (the default), or stop.",
         },
     },
 }
@@ -114,16 +113,16 @@ def sizes(settings: dict, role: str = "stream") -> dict:
 
 
 def check(settings: dict, role: str = "stream") -> None:
-    """Read every file: what is missing, malformed, unlabelled or empty is an error with its place."""
+    """Read every file: missing, malformed, unlabelled or empty content is an error that names its place."""
     settings = filled(SCHEMA, settings)
     if role == "base":
         raise UserError(
-            "cl_benchmark: no source of a base's mixture; use it as a stream, or text for the mixture"
+            "cl_benchmark: not a source of a base's mixture; use it as a stream, or use text for the mixture"
         )
     names = task_names(settings)
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"cl_benchmark: two tasks are called {name}; one stream holds one of them")
+            raise UserError(f"cl_benchmark: two tasks are called {name}; a stream can have only one of them")
     for task in settings["tasks"]:
         folder = _folder(settings, task)
         labels = _labels(folder)
@@ -156,7 +155,9 @@ def _folder(settings: dict, task: str) -> Path:
     known = {f"{path.parent.name}/{path.name}": path for path in sorted(root.glob("*/*")) if path.is_dir()}
     fitting = [name for name in known if task in (name, name.split("/")[1])]
     if len(fitting) > 1:
-        raise UserError(f"{root}: task {task!r} stands for {' and '.join(fitting)}; write CATEGORY/NAME")
+        raise UserError(
+            f"{root}: task {task!r} is ambiguous between {' and '.join(fitting)}; write CATEGORY/NAME"
+        )
     if not fitting:
         close = nearest(task, [*known, *(name.split("/")[1] for name in known)])
         raise UserError(f"{root}: no task {task!r}{close}; there are {', '.join(known) or 'none'}")
@@ -182,7 +183,7 @@ def _items(path: Path, labels: list[str], unlabelled: str) -> tuple[list[tuple[i
     if not items:
         raise UserError(f"{path}: the task is empty; expected at least one item with label and sentence")
     known = {label: number for number, label in enumerate(labels)}
-    found, left_out = [], 0
+    kept, left_out = [], 0
     for number, item in enumerate(items):
         where = f"{path}: item {number}"
         if not isinstance(item, dict):
@@ -194,7 +195,7 @@ def _items(path: Path, labels: list[str], unlabelled: str) -> tuple[list[tuple[i
         if label in UNLABELLED and label not in known:
             if unlabelled == "error":
                 raise UserError(
-                    f"{where}: label {label!r} stands for no gold label; remove the item, or set unlabelled: drop"
+                    f"{where}: label {label!r} marks a missing gold label; remove the item, or set unlabelled: drop"
                 )
             left_out += 1
             continue
@@ -205,10 +206,10 @@ def _items(path: Path, labels: list[str], unlabelled: str) -> tuple[list[tuple[i
                 f"{where}: label {label!a} is not in labels.json"
                 f"{nearest(label, labels)}; there are {', '.join(labels)}"
             )
-        found.append((number, sentence.strip(), known[label]))
-    if not found:
+        kept.append((number, sentence.strip(), known[label]))
+    if not kept:
         raise UserError(f"{path}: none of the {left_out} items has a gold label; expected at least one")
-    return found, left_out
+    return kept, left_out
 
 
 def _found(item: dict, key: str) -> str:
@@ -218,7 +219,7 @@ def _found(item: dict, key: str) -> str:
 
 
 def _refuse_surrogates(text: str, where: str) -> None:
-    """Raise UserError for half of a surrogate pair: JSON can write one, but it is no character."""
+    """Raise UserError for half of a surrogate pair: JSON can hold one, but it is not a character."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -230,22 +231,22 @@ def _refuse_surrogates(text: str, where: str) -> None:
 
 
 def _pools(folder: Path, labels: list[str], settings: dict, seed: int, name: str) -> tuple[dict, dict]:
-    """({split: [(number in its file, sentence, label)]} in random order, facts on the items that were left out)."""
+    """({split: [(number in its file, sentence, label)]} in random order, facts on the left-out items)."""
     (train, no_train), (test, no_test) = (
         _items(folder / file, labels, settings.get("unlabelled", "drop"))
         for file in ("train.json", "test.json")
     )
-    seen = {sentence for _, sentence, _ in test}
+    test_sentences = {sentence for _, sentence, _ in test}
     single = []
     for item in train:
-        if item[1] not in seen:
-            seen.add(item[1])
+        if item[1] not in test_sentences:
+            test_sentences.add(item[1])
             single.append(item)
     rng = np.random.default_rng(seed_of("cl_benchmark", seed, name))
     single = [single[i] for i in rng.permutation(len(single))]
-    asked = [test[i] for i in rng.permutation(len(test))]
+    test_items = [test[i] for i in rng.permutation(len(test))]
     held = min(settings["validation_items"], max(1, len(single) // 5))
-    pools = {"validation": single[:held], "train": single[held:], "test": asked}
+    pools = {"validation": single[:held], "train": single[held:], "test": test_items}
     left_out = {
         "repeated": len(train) - len(single),
         "unlabelled": {"train": no_train, "test": no_test},

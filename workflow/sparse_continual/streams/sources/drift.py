@@ -1,18 +1,17 @@
 """Markov languages that drift away from language 0, with a known floor and ceiling.
 
-A language is a transition matrix over an alphabet. Every row gives 0.9 to one successor and spreads
-the rest by a flat Dirichlet draw, so the best next-token accuracy (Bayes) is 0.9: a task can be learnt
-to a score well above chance. Language k takes a share `similarity` of its rows from language 0 and the
-others from a matrix of its own. Rows are mixed whole: averaging two rows entry by entry would halve
-their peaks and with them the Bayes accuracy. The base reads language 0.
+A language is a transition matrix over an alphabet. Every row gives 0.9 to one successor and divides the rest by a flat
+Dirichlet draw, so the best next-token accuracy (Bayes) is 0.9, well above chance. Language k copies a share
+`similarity` of its rows from language 0; the others come from a matrix of its own. Whole rows are copied: averaging two
+rows entry by entry would halve their peaks and the Bayes accuracy. The base reads language 0.
 
-Floor of the loss: H = sum_i pi_i H(P_i) nats a token, pi the stationary distribution (facts.entropy).
-Ceiling: sum_i pi_i max_j P_ij. Chance: max_i pi_i. Sequences start in pi and their first token is
-not counted, so both are exact expectations at every counted position.
+Floor of the loss: H = sum_i pi_i H(P_i) nats per token, pi the stationary distribution (facts.entropy). Ceiling: sum_i
+pi_i max_j P_ij. Chance: max_i pi_i. Sequences start in pi and their first token is not counted, so both are exact
+expectations at every counted position.
 
-Test sequences are drawn first; training and validation draw again what the test holds, so that the
-test stays an unbiased sample. Limits: tokens must be single, so the base's tokenizer must know the
-generated vocabulary; base and stream sample independently, and only language names tell them apart.
+Test sequences are drawn first; training and validation redraw sequences that the test holds, so that the test stays an
+unbiased sample. Limits: symbols must be single tokens, so the base's tokenizer must know the generated vocabulary; base
+and stream sample independently, and only the names of languages differ.
 """
 
 import numpy as np
@@ -51,14 +50,19 @@ SCHEMA = {
             "default": 48,
             "description": "Symbols of a row, without the start token.",
         },
-        "train_sequences": {"type": "integer", "minimum": 1, "default": 1000, "description": "Rows a task."},
+        "train_sequences": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 1000,
+            "description": "Rows per task.",
+        },
         "validation_sequences": {
             "type": "integer",
             "minimum": 1,
             "default": 50,
-            "description": "Rows a task.",
+            "description": "Rows per task.",
         },
-        "test_sequences": {"type": "integer", "minimum": 1, "default": 100, "description": "Rows a task."},
+        "test_sequences": {"type": "integer", "minimum": 1, "default": 100, "description": "Rows per task."},
     },
 }
 
@@ -83,14 +87,12 @@ def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
     settings, encoder = filled(SCHEMA, settings), Encoder(tokenizer, settings)
     symbols = _symbols(encoder, settings["alphabet"])
     if role == "base":
-        return [
-            _task(
-                "base", settings, language(settings, seed, 0), symbols, encoder.bos, seed_of("drift", seed, 0)
-            )
-        ]
+        names = {0: "base"}
+    else:
+        names = dict(enumerate(task_names(settings), 1))
     return [
         _task(name, settings, language(settings, seed, k), symbols, encoder.bos, seed_of("drift", seed, k))
-        for k, name in enumerate(task_names(settings), 1)
+        for k, name in names.items()
     ]
 
 
@@ -100,12 +102,11 @@ def language(settings: dict, seed: int, k: int) -> np.ndarray:
     base = _matrix(count, seed_of("language", seed, 0))
     if k == 0:
         return base
-    own = _matrix(count, seed_of("language", seed, k))
+    matrix = _matrix(count, seed_of("language", seed, k))
     shared = np.random.default_rng(seed_of("language rows", seed, k)).permutation(count)
-    own[shared[: round(settings["similarity"] * count)]] = base[
-        shared[: round(settings["similarity"] * count)]
-    ]
-    return own
+    shared = shared[: round(settings["similarity"] * count)]
+    matrix[shared] = base[shared]
+    return matrix
 
 
 def stationary(matrix: np.ndarray) -> np.ndarray:
@@ -116,7 +117,7 @@ def stationary(matrix: np.ndarray) -> np.ndarray:
 
 
 def entropy(matrix: np.ndarray) -> float:
-    """Entropy rate in nats a token, sum_i pi_i H(P_i)."""
+    """Entropy rate in nats per token, sum_i pi_i H(P_i)."""
     return float(stationary(matrix) @ -(matrix * np.log(np.maximum(matrix, 1e-300))).sum(1))
 
 
@@ -160,16 +161,16 @@ def _symbols(encoder, count: int) -> np.ndarray:
     return np.array(ids).ravel()
 
 
-def _draw(matrix, rows: int, length: int, rng, taken: set) -> np.ndarray:
-    """`rows` sequences of which none is in `taken`."""
+def _draw(matrix, rows: int, length: int, rng, used: set) -> np.ndarray:
+    """`rows` sequences, none of them in `used`."""
     kept, tries = [], 0
     while len(kept) < rows:
         fresh = sample(matrix, rows, length, rng)
-        kept.extend(row for row in fresh if row.tobytes() not in taken)
+        kept.extend(row for row in fresh if row.tobytes() not in used)
         tries += 1
         if tries > 100:
             raise UserError(
-                f"drift: too few sequences of {length} symbols beside the test's; raise sequence_length"
+                f"drift: too few sequences of {length} symbols outside the test; raise sequence_length"
             )
     return np.array(kept[:rows])
 
@@ -181,10 +182,10 @@ def _task(name: str, settings: dict, matrix: np.ndarray, symbols: np.ndarray, bo
     if ceiling < BAYES:
         raise AssertionError(f"{name}: Bayes accuracy {ceiling} is below {BAYES}")
     rng = np.random.default_rng(seed)
-    taken, splits = set(), {}
+    used, splits = set(), {}
     for split in ("test", "validation", "train"):
-        states = _draw(matrix, settings[f"{split}_sequences"], settings["sequence_length"], rng, taken)
-        taken.update(row.tobytes() for row in states)
+        states = _draw(matrix, settings[f"{split}_sequences"], settings["sequence_length"], rng, used)
+        used.update(row.tobytes() for row in states)
         rows = [bos + row.tolist() for row in symbols[states]]
         splits[split] = make_split(rows, [len(bos) + 1] * len(rows))
     facts = {"entropy": entropy(matrix), "bayes": ceiling}

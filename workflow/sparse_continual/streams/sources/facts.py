@@ -1,19 +1,18 @@
-"""Invented people: what each plays, eats and keeps, and where their employers sit and what these sell.
+"""Invented people: their instrument, dish and animal, and their employers' city and trade.
 
-*Memory* items (instrument, dish, animal) are drawn per person, so nothing before training can answer
-them: their forward transfer is zero by construction, and forgetting lives here. *Relation* items name
-the employer in the prompt and ask for its city or trade, a map over 48 employers that a whole world
-shares: what one task teaches can serve the next. Of five items two are relations.
+*Memory* items (instrument, dish, animal) are drawn per person, so nothing before training can answer them: their
+forward transfer is zero by construction, and they measure forgetting. *Relation* items name the employer in the prompt
+and ask for its city or trade, a map over 48 employers that a whole world shares, so that one task can help the next.
+Two of five items are relations.
 
-Every attribute has five templates of our own: three for training, one for validation, one for test.
-The base learns three quarters of its people in all five, so that it can carry a fact from one wording
-to another, and is tested on the rest through the test template.
+Every attribute has five templates of our own: three for training, one for validation, one for test. The base learns
+three quarters of its people in all five, so that it can transfer a fact from one wording to another, and is tested on
+the rest with the test template.
 
-Load: a task stores people x sum over memory attributes of log2(values) bits (facts.load_bits), 13 bits
-a person. Chance: 1 / number of the attribute's values.
-Limits: 48 x 48 names; the first third of a seeded permutation is the base's, the rest the stream's, so
-that no base and no stream ever share a person. Memory values are independent: nothing about a person
-can be inferred from another.
+Load: a task stores people x sum over memory attributes of log2(values) bits (facts.load_bits), 13 bits per person.
+Chance: 1 / number of the attribute's values. Limits: 48 x 48 names; the first third of a seeded permutation is the
+base's, the rest the stream's, so that no base and no stream ever share a person. Memory values are independent: nothing
+about a person follows from another.
 """
 
 import math
@@ -95,9 +94,9 @@ def task_names(settings: dict) -> list[str]:
 
 
 def sizes(settings: dict, role: str = "stream") -> dict:
-    """Items and tokens of a task, in words of the generated vocabulary; bits that all tasks ask to be stored.
+    """Items and tokens of a task, in words of the generated vocabulary; bits that all tasks ask a model to store.
 
-    A fact holds log2(values) bits; those of relation items follow from what the base knows.
+    A fact has log2(values) bits; answers of relation items follow from the base's knowledge.
     """
     people = settings["people"]
     words = max(
@@ -148,7 +147,7 @@ def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
 
 
 class World:
-    """What the base and all tasks of one seed share: who exists, and what each employer is."""
+    """The people and the facts of each employer, which the base and all tasks of one seed share."""
 
     def __init__(self, seed: int):
         self.seed = seed
@@ -198,11 +197,11 @@ def _items(persons: list[dict], templates) -> list[tuple[str, str, int]]:
 
 def _base(world: World, encoder, people: int, employers: int):
     persons = world.persons("base", 0, people, employers)
-    taught, asked = persons[: _taught(people)], persons[_taught(people) :]
+    taught, tested = persons[: _taught(people)], persons[_taught(people) :]
     items = {
-        "train": _items(taught, TRAIN + VALIDATION + TEST) + _items(asked, TRAIN),
-        "validation": _items(asked, VALIDATION),
-        "test": _items(asked, TEST),
+        "train": _items(taught, TRAIN + VALIDATION + TEST) + _items(tested, TRAIN),
+        "validation": _items(tested, VALIDATION),
+        "test": _items(tested, TEST),
     }
     return _task("base", encoder, items, people)
 

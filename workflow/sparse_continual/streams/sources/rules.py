@@ -11,14 +11,14 @@ A row reads `<rule> : <input> = <answer>`; with n = `length` and V = `symbols`:
                                                    evenly often, else second mark
   lookup    n pairs of key and value, ?, one key   its value                       1 / (V - V // 2)
 
-Chance is the probability that a guess, uniform over the rule's possible answers, is right in full.
-`shared_symbols: true` lets all rules write the same symbols (they compete for them), false gives each
-its own. In lookup the first half of the symbols are keys. Items are judged exactly.
+Chance is the probability that a guess, uniform over the rule's possible answers, is completely right.
+`shared_symbols: true` lets all rules use the same symbols (they compete for them), false gives each its own. In lookup
+the first half of the symbols are keys. Items are judged exactly.
 
-Inputs are drawn without repetition, so train, validation and test share none. The base never sees
-an input of the stream: small input spaces are permuted and cut (the base takes the first quarter);
-in others a hash of the input says whose it is, and at most half of either's are used, so that drawing
-them ends. Rows have at most 24 words, start included.
+Inputs are drawn without repetition, so train, validation and test share none. The base never sees an input of the
+stream: small input spaces are permuted and cut (the base takes the first quarter); in larger ones a hash of the input
+decides, and each side uses at most half of its inputs, so that drawing them ends. Rows have at most 24 words, start
+included.
 """
 
 import hashlib
@@ -51,14 +51,14 @@ SCHEMA = {
         "shared_symbols": {
             "type": "boolean",
             "default": True,
-            "description": "All rules on the same symbols (true), or each on its own (false).",
+            "description": "Whether all rules use the same symbols (true), or each its own (false).",
         },
         "symbols": {
             "type": "integer",
             "minimum": 8,
             "maximum": 16,
             "default": 16,
-            "description": "Symbols of a rule.",
+            "description": "Number of symbols of a rule.",
         },
         "length": {
             "type": "integer",
@@ -67,14 +67,14 @@ SCHEMA = {
             "default": 6,
             "description": "Length of an input.",
         },
-        "train_items": {"type": "integer", "minimum": 1, "default": 400, "description": "Items of a rule."},
+        "train_items": {"type": "integer", "minimum": 1, "default": 400, "description": "Items per rule."},
         "validation_items": {
             "type": "integer",
             "minimum": 1,
             "default": 100,
-            "description": "Items of a rule.",
+            "description": "Items per rule.",
         },
-        "test_items": {"type": "integer", "minimum": 1, "default": 200, "description": "Items of a rule."},
+        "test_items": {"type": "integer", "minimum": 1, "default": 200, "description": "Items per rule."},
     },
 }
 
@@ -90,9 +90,9 @@ def sizes(settings: dict, role: str = "stream") -> dict:
     pairs = [widths.get(rule, (n, n)) for rule in settings["rules"]]
     return {
         "train_items": many * settings["train_items"],
-        "row_tokens": max(4 + asked + answered for asked, answered in pairs),
+        "row_tokens": max(4 + question + response for question, response in pairs),
         "test_items": many * settings["test_items"],
-        "answer_tokens": max(answered for _, answered in pairs),
+        "answer_tokens": max(response for _, response in pairs),
     }
 
 
@@ -146,7 +146,7 @@ def chance(rule: str, settings: dict) -> float:
 
 
 def symbols_of(rule: str, settings: dict) -> tuple[str, ...]:
-    """The symbols that `rule` writes, in alphabet order."""
+    """The symbols that `rule` uses, in alphabet order."""
     count = MODULUS if rule == "addition" else settings["symbols"]
     if settings["shared_symbols"]:
         return lexicon.SYMBOLS[:count]
@@ -229,13 +229,13 @@ def _items(rule: str, settings: dict, seed: int, role: str) -> list[tuple[str, s
         inputs = [_decode(rule, int(number), settings, symbols) for number in mine[:needed]]
     else:
         rng = np.random.default_rng(seed_of("rules", seed, rule, role))
-        found = {}
-        while len(found) < needed:
+        drawn = {}
+        while len(drawn) < needed:
             words = _draw(rule, settings, symbols, rng)
             text = " ".join(words)
             if (hashlib.sha256(f"{seed} {text}".encode()).digest()[0] < 64) == (role == "base"):
-                found[text] = words
-        inputs = list(found.values())
+                drawn[text] = words
+        inputs = list(drawn.values())
     return [(f"{rule} : {' '.join(w)} =", " ".join(answer(rule, w, symbols))) for w in inputs]
 
 

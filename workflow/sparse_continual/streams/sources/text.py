@@ -1,16 +1,16 @@
-"""Plain text files, one language-modelling task each: next-token accuracy, with the loss beside it.
+"""Plain text files, one language-modelling task each, scored by next-token accuracy and loss.
 
-The file's tokens are cut into consecutive windows of `sequence_length` tokens, start token included.
-The first 8/10 of the windows are for training, the next tenth for validation, the last for test: three
-regions that do not touch. Where a region has more windows than wanted, a seeded sample is taken.
-The first text token of a window has no context and is not counted.
+The file's tokens are cut into consecutive windows of `sequence_length` tokens, start token included. The first 8/10 of
+the windows are for training, the next tenth for validation, the last for test: three separate regions. If a region has
+more windows than needed, a seeded sample is taken. The first text token of a window has no context and is not counted.
 
-Chance: how often the most frequent training token occurs in the test. The ceiling is written as 1;
-the real one is unknown.
-Marks of control tokens in the text (`</s>`) are read as plain text; where there are some, facts.marks counts them,
-and facts.control the control tokens that stay, because the tokenizer has no other reading.
-As a base's mixture entry all files make one task, with a part for each file. Base and stream cut a
-file alike, so give them different files: the same file would be tested on twice.
+Chance: how often the most frequent training token occurs in the test. The ceiling is recorded as 1; the real one is
+unknown.
+
+Marks of control tokens in the text (`</s>`) are read as plain text; if there are some, facts.marks counts them, and
+facts.control the control tokens that stay because the tokenizer has no other reading.
+In a base's mixture entry all files make one task, with a part for each file. Base and stream split a file in the same
+way, so give them different files: otherwise the same text is tested twice.
 """
 
 from pathlib import Path
@@ -47,19 +47,19 @@ SCHEMA = {
             "type": "integer",
             "minimum": 1,
             "default": 1000,
-            "description": "At most so many rows a file.",
+            "description": "Greatest number of rows per file.",
         },
         "validation_sequences": {
             "type": "integer",
             "minimum": 1,
             "default": 50,
-            "description": "At most so many rows a file.",
+            "description": "Greatest number of rows per file.",
         },
         "test_sequences": {
             "type": "integer",
             "minimum": 1,
             "default": 100,
-            "description": "At most so many rows a file.",
+            "description": "Greatest number of rows per file.",
         },
     },
 }
@@ -81,7 +81,7 @@ def sizes(settings: dict, role: str = "stream") -> dict:
 
 
 def check(settings: dict, role: str = "stream") -> None:
-    """What needs no tokenizer: files that are there, UTF-8, named apart, and long enough in bytes."""
+    """Check everything that needs no tokenizer: files exist, are UTF-8, have different names and enough bytes."""
     settings = filled(SCHEMA, settings)
     names = task_names(settings)
     for name in names:
@@ -90,7 +90,8 @@ def check(settings: dict, role: str = "stream") -> None:
                 f"text: two files are called {name}; tasks are named by their file's stem, rename one"
             )
     for file in settings["files"]:
-        _refuse_short(file, len(read_plain(given_path(file)).encode()), "bytes", settings["sequence_length"])
+        length = settings["sequence_length"]
+        _refuse_short(file, len(read_plain(given_path(file)).encode()), "bytes", length, 3 * (length - 1))
 
 
 def fingerprint(settings: dict) -> dict:
@@ -106,10 +107,10 @@ def build(settings: dict, seed: int, tokenizer, role: str = "stream") -> list:
     return [merged(tasks)] if role == "base" else tasks
 
 
-def _refuse_short(file: str, found: int, unit: str, length: int) -> None:
-    if found < 3 * (length - 1):
+def _refuse_short(file: str, count: int, unit: str, length: int, least: int) -> None:
+    if count < least:
         raise UserError(
-            f"{file}: {found} {unit} found, too few for one sequence of {length} tokens for each of train, "
+            f"{file}: {count} {unit} found, too few for one sequence of {length} tokens for each of train, "
             "validation and test; lower sequence_length or give a longer text"
         )
 
@@ -120,8 +121,7 @@ def _task(name: str, file: str, settings: dict, seed: int, encoder):
     encoder.refuse_unknown([ids], file)
     width = settings["sequence_length"] - len(encoder.bos)
     count = len(ids) // width
-    if count < 3:
-        _refuse_short(file, len(ids), "tokens", settings["sequence_length"])
+    _refuse_short(file, len(ids), "tokens", settings["sequence_length"], 3 * width)
     windows = np.array(ids[: count * width], np.int32).reshape(count, width)
     held = max(1, count // 10)
     regions = {
@@ -131,11 +131,11 @@ def _task(name: str, file: str, settings: dict, seed: int, encoder):
     }
     splits = {}
     for split, region in regions.items():
-        wanted = min(settings[f"{split}_sequences"], len(region))
+        needed = min(settings[f"{split}_sequences"], len(region))
         rng = np.random.default_rng(seed_of("text", seed, name, split))
-        chosen = np.sort(rng.choice(region, wanted, replace=False))
+        chosen = np.sort(rng.choice(region, needed, replace=False))
         rows = [encoder.bos + row.tolist() for row in windows[chosen]]
-        splits[split] = make_split(rows, [len(encoder.bos) + 1] * wanted)
+        splits[split] = make_split(rows, [len(encoder.bos) + 1] * needed)
     facts = {"tokens": len(ids), "windows": count}
     marks, control = count_marks(text, ids, encoder.marks)
     if marks:
