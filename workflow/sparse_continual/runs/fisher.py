@@ -67,7 +67,7 @@ def _squares_in_one_pass(model, linears: dict, batch: dict, weights) -> dict | N
     rows, passed = len(weights), {name: [] for name in linears}
 
     def watch(name):
-        return lambda module, given, output: passed[name].append((given[0].detach(), output))
+        return lambda module, inputs, output: passed[name].append((inputs[0].detach(), output))
 
     hooks = [module.register_forward_hook(watch(name)) for name, module in linears.items()]
     try:

@@ -6,8 +6,8 @@ is plain fine-tuning. It overrides what it does differently. A run calls its met
     for each task:
         before_task(task)            choose places, grow
         for each step:
-            rows(task, ...)          which rows the step takes
-            loss(batch)              what the step descends
+            rows(task, ...)          choose the rows of the batch
+            loss(batch)
             adjust()                 change the gradients, before they are clipped
             after_step(done)
             rewire(task, done)       change places within the task, if after_step returned True
@@ -69,8 +69,8 @@ class Setting:
 class TaskData:
     """A task as a mechanism sees it. In a joint reference, several tasks are one.
 
-    number: from 0, in the order of the stream; rows: numbers of its training rows in `split`, which has those of all
-    tasks; order: the seed of the order of its batches; seed: that of the run.
+    number: from 0, in the order of the stream; rows: numbers of its training rows in `split`, which has the rows of all
+    tasks; order: seed of the order of its batches; seed: the run's.
     """
 
     number: int
@@ -234,7 +234,7 @@ class Mechanism:
     def end_task(self, task: TaskData) -> None:
         """Called after the last step of a task, in eval mode. May change trained values, but not places."""
 
-    # what is kept
+    # state that is saved
 
     def form(self) -> tuple[dict, dict]:
         """(plain data, {name: tensor}): which trained tensors exist. Fine-tuning has only one form."""
@@ -264,7 +264,7 @@ class Mechanism:
             self.places.load(state)
         self.ends.load(state)
 
-    # how it answers
+    # scoring
 
     def view(self, task: int | None):
         """Context manager that gives the model as it answers items of task number `task` (from 0).
@@ -273,7 +273,7 @@ class Mechanism:
         """
         return nullcontext(self.setting.model)
 
-    # what must hold
+    # invariants
 
     def weights(self) -> dict:
         """{name: tensor} of the matrices as the model uses them, and of the ends if they are trained."""

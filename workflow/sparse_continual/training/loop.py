@@ -1,4 +1,4 @@
-"""The optimizer's loop of pretraining, recovery and task streams."""
+"""The loop of every training: streams, mixtures (pretraining and recovery) and methods that train."""
 
 import math
 import time
