@@ -22,6 +22,7 @@ import torch
 import yaml
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from sparse_continual.device import prepare
 from sparse_continual.files import write
 from sparse_continual.models.load import prunable
 from sparse_continual.streams.lexicon import vocabulary
@@ -29,7 +30,7 @@ from sparse_continual.streams.tasks import make_split
 from sparse_continual.study.config import checked
 from sparse_continual.study.study import Study
 from sparse_continual.training.batches import collate, loss_of
-from sparse_continual.training.loop import adamw, prepare, step
+from sparse_continual.training.loop import adamw, step
 from sparse_continual.training.trainables import AllPlaces, Ends, FixedPlaces
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,8 +10,8 @@ with job(snakemake) as recorded:
         os.environ["HF_HUB_OFFLINE"] = os.environ["SPARSE_CONTINUAL_HF_HUB_OFFLINE"]
 
     from sparse_continual import registry
+    from sparse_continual.device import prepare
     from sparse_continual.streams.mixture import load_mixture
-    from sparse_continual.training.loop import prepare
 
     settings = snakemake.params.settings
     folder = Path(snakemake.output[0]).parent

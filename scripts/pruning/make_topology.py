@@ -7,11 +7,11 @@ with job(snakemake) as recorded:
 
     from sparse_continual import registry
     from sparse_continual.csv_text import csv_text
+    from sparse_continual.device import prepare
     from sparse_continual.files import write
     from sparse_continual.integrity import read_manifest
     from sparse_continual.pruning.make import make_topology
     from sparse_continual.streams.mixture import load_mixture
-    from sparse_continual.training.loop import prepare
 
     settings = snakemake.params.settings
     folder = Path(snakemake.output.manifest).parent

@@ -6,6 +6,7 @@ with job(snakemake) as recorded:
     from pathlib import Path
 
     from sparse_continual import registry
+    from sparse_continual.device import device_of
     from sparse_continual.files import read_json, sha256_of
     from sparse_continual.identity import sha256
     from sparse_continual.runs.inputs import located
@@ -25,7 +26,7 @@ with job(snakemake) as recorded:
     beside = score.Beside(job_, params.scoring, inputs.base, inputs.stream)
     input_digests = [sha256_of(path) for path in inputs]
     job_["identity"] = sha256([params.settings, params.code, input_digests, beside.identity])
-    run = run_condition(job_, snakemake.threads, "cuda" if snakemake.resources.gpu else "cpu", beside.rows)
+    run = run_condition(job_, snakemake.threads, device_of(snakemake.resources.gpu), beside.rows)
     beside.leave(folder, run)
     finish(snakemake.output.run, run)
     recorded["removable"] = ["weights"]

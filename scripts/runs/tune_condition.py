@@ -4,6 +4,7 @@ from sparse_continual.script import job
 
 with job(snakemake):
     from sparse_continual.csv_text import csv_text
+    from sparse_continual.device import device_of
     from sparse_continual.files import sha256_of, write, write_json
     from sparse_continual.identity import sha256
     from sparse_continual.runs.inputs import located
@@ -21,7 +22,7 @@ with job(snakemake):
         "resume": params.resume,
         "identity": sha256([params.settings, params.code, input_digests]),
     }
-    rows = tune(job_, snakemake.threads, "cuda" if snakemake.resources.gpu else "cpu")
+    rows = tune(job_, snakemake.threads, device_of(snakemake.resources.gpu))
     write(snakemake.output.trials, csv_text(rows, list(rows[0])))
     write_json(snakemake.output.chosen, choose(rows))
 clear(params.resume)

@@ -5,6 +5,7 @@ from sparse_continual.script import job
 with job(snakemake):
     from pathlib import Path
 
+    from sparse_continual.device import device_of
     from sparse_continual.files import read_json, write
     from sparse_continual.scores.table import adopt, asked, key_of
 
@@ -25,7 +26,7 @@ with job(snakemake):
             "folder": folder,
             "mixture": mixture and read_manifest(mixture)["folder"],
         }
-        device = "cuda" if snakemake.resources.gpu else "cpu"
+        device = device_of(snakemake.resources.gpu)
         tables = score_saved(job_, params.settings, run, snakemake.threads, device)
     for path in snakemake.output.tables:
         write(path, tables[Path(path).stem])

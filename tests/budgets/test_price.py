@@ -82,11 +82,15 @@ def test_ewc_keeps_two_floats_a_value_and_passes_over_its_rows():
     row, plain = one(mechanism=settings), one()
     assert (row["state_bytes"], plain["state_bytes"], plain["task_flops"]) == (8 * P, 0, 0)
     assert row["training_executed"] == plain["training_executed"] + 5 * P / (32 * 12)
-    assert row["task_flops"] == 320 * 12 * plain["training_executed"]
+    pass_ = 320 * 12 * plain["training_executed"]
+    # an answer of 3 tokens is drawn in 3 forward passes, with logits at one of the row's 12 positions
+    forward = 320 * (12 * (2 * P + 4 * 12 * 12 * 4 * 4) + 2 * 48 * 400)
+    assert row["task_flops"] == pytest.approx(pass_ + 3 * forward)
     extra = (3000 * 5 * P + 30 * row["task_flops"]) / THROUGHPUT / 3600
     assert row["hours"] == pytest.approx(plain["hours"] + extra)
-    exact = one(mechanism={**settings, "fisher": "exact"})
-    assert exact["task_flops"] == 400 * row["task_flops"]
+    exact, empirical = (one(mechanism={**settings, "fisher": kind}) for kind in ("exact", "empirical"))
+    assert exact["task_flops"] == pytest.approx(400 * pass_ + forward)  # a vocabulary of 400
+    assert empirical["task_flops"] == pass_
     assert "c 885kB and " in table([row]) and "Kept between tasks" not in table([plain])
 
 

@@ -19,7 +19,7 @@ from sparse_continual.budgets.price import price
 from sparse_continual.errors import ConfigError, UserError
 from sparse_continual.integrity import read_manifest
 from sparse_continual.runs import mechanism as contract
-from sparse_continual.runs import mechanisms, stream
+from sparse_continual.runs import mechanisms
 from sparse_continual.runs.attach import start
 from sparse_continual.runs.mechanism import mechanism_class
 from sparse_continual.runs.resume import Resume
@@ -30,6 +30,7 @@ from sparse_continual.scores.evaluate import texts
 from sparse_continual.scores.score import score_saved, scorer
 from sparse_continual.study.config import checked, merged
 from sparse_continual.study.study import Study
+from sparse_continual.training import loop
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {
@@ -42,6 +43,7 @@ KINDS = {
     "topology": {"share": 0.2},
     "own_step": {},
 }
+REWIRED = ("topology", "two_sets")  # after three of the five steps of a task
 SCORING = {"batch_size": 5, "calibrated_options": False}
 TINY = {"hidden_size": 16, "intermediate_size": 32, "layers": 2, "heads": 2, "kv_heads": 1, "vocabulary": 400}
 
@@ -90,15 +92,18 @@ def test_a_mechanism_is_one_file(kind, added, job_of, world, tmp_path, monkeypat
     run = run_condition(whole, 1, scorer=scorer(whole, SCORING))
     beside = texts(run["scores"])
 
-    killed, step, count = job("killed"), stream.step, iter(range(99))
+    killed, step, count = job("killed"), loop.step, iter(range(99))
+    last = (
+        8 if kind in REWIRED else 9
+    )  # of two times five steps, from 0; 8: the first after the second task is rewired
 
     def dying(*given):
-        if next(count) == 9:  # the last of two times five steps
+        if next(count) == last:
             raise Killed
         return step(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream, "step", dying)
+        patch.setattr(loop, "step", dying)
         patch.setattr(Resume, "due", lambda self: True)
         with pytest.raises(Killed):
             run_condition(killed, 1, scorer=scorer(killed, SCORING))
@@ -154,6 +159,44 @@ def _forgets(kind, beside):
     assert (losses[1] == losses[2]) == (not mechanism_class(kind).FORGETS)
 
 
+@pytest.mark.parametrize("moments", ["renewed", "carried"])
+def test_rewiring_starts_a_new_optimizer(moments, added, job_of, monkeypatch):
+    job = job_of("sparse", order=["a", "b"])
+    job["arm"]["mechanism"] = added("two_sets")
+    monkeypatch.setattr(mechanism_class("two_sets"), "MOMENTS", moments)
+    taken, step = [], loop.step
+
+    def watched(loss, optimizer, *hooks):
+        (count,) = {int(state["step"]) for state in optimizer.state.values()} or {0}
+        taken.append((id(optimizer), count))
+        return step(loss, optimizer, *hooks)
+
+    monkeypatch.setattr(loop, "step", watched)
+    run_condition(job, 1)
+    ids, counts = zip(*taken, strict=True)
+    assert [a == b for a, b in zip(ids[:4], ids[1:5], strict=True)] == [True, True, False, True]
+    assert counts == ((0, 1, 2, 0, 1) * 2 if moments == "renewed" else tuple(range(10)))
+
+
+def test_a_frozen_weight_that_changed_before_the_rewiring_is_found(added, job_of, monkeypatch):
+    job = job_of("sparse", order=["a", "b"])
+    job["arm"]["mechanism"] = added("topology")
+    rewired = []
+
+    def adjust(self):
+        with torch.no_grad():
+            self.setting.model.model.norm.weight[0] += 1
+
+    def rewire(self, task, done):
+        rewired.append(done)
+
+    for hook in (adjust, rewire):
+        monkeypatch.setattr(mechanism_class("topology"), hook.__name__, hook)
+    with pytest.raises(AssertionError, match="norm.weight: a frozen weight has changed"):
+        run_condition(job, 1)
+    assert not rewired
+
+
 def test_scores_depend_on_the_task_that_an_oracle_is_told(added, job_of):
     job = job_of("sparse", order=["a", "b"])
     job["arm"]["mechanism"] = added("owners")
@@ -201,6 +244,10 @@ class Mechanism(Base):
         ),
         ("    def form(self):\n        return {}, {}", "Mechanism defines form without take_form"),
         ("    def load(self, state):\n        pass", "Mechanism defines load without state"),
+        (
+            "    def rewire(self, task, done):\n        pass",
+            "Mechanism defines rewire without after_step, which asks for it; define after_step",
+        ),
         ("    TASK_ID = 'oracle'", "Mechanism has TASK_ID = 'oracle' but defines no view"),
         ("    TASK_ID = 'guessed'", "defines no view"),
         ("    ACTS_ON = 'weights'", "Mechanism.ACTS_ON is 'weights', expected one of None, 'places'"),

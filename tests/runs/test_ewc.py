@@ -156,7 +156,7 @@ def test_rows_at_once_equal_one_row_at_a_time(kind, arm, job_of, started):
     if kind == "empirical":
         expected = {name: torch.zeros_like(tensor) for name, tensor in mechanism.named().items()}
         for row in range(task.train.rows):
-            squares = fisher.squared(mechanism, data.batch([row]), torch.ones(1), by_row=True)
+            squares = fisher.squared_by_row(mechanism, data.batch([row]), torch.ones(1))
             for name in expected:
                 expected[name] += squares[name] / task.train.rows
     else:
@@ -231,7 +231,7 @@ def test_transposed_weights():
     rows = [np.array([1, 5, 9, 4]), np.array([2, 7, 8, 3, 6])]
     data = data_of(make_split(rows, [2, 3], parts=np.zeros(2, int)))
     found = fisher.squared(mechanism, data.batch([0, 1]), torch.ones(2))
-    expected = fisher.squared(mechanism, data.batch([0, 1]), torch.ones(2), by_row=True)
+    expected = fisher.squared_by_row(mechanism, data.batch([0, 1]), torch.ones(2))
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-8)
 

@@ -84,3 +84,12 @@ def test_a_joint_run_stops_at_the_mean_loss(trained):
     training["stop"]["loss"] = 1e-6
     run, _, _ = trained("sparse", reference={"kind": "joint", "at": [2]}, training=training)
     assert [(record["steps"], record["stop"]) for record in run["tasks"]] == [(6, "cap")]
+
+
+@pytest.mark.parametrize("arm", ["replay", "ewc"])
+def test_a_joint_run_has_nothing_to_remember_so_it_is_that_of_finetuning(arm, trained):
+    joint = {"kind": "joint", "at": [1, 3]}
+    (_, weights, _), (_, plain, _) = (trained(kind, reference=joint) for kind in (arm, "sparse"))
+    assert weights == plain and weights[1] != weights[2]
+    (_, stream, _), (_, other, _) = (trained(kind) for kind in (arm, "sparse"))
+    assert stream[1] == other[1] and stream[2] != other[2]

@@ -70,8 +70,8 @@ def test_the_criterion_is_the_validation_loss(job_of, monkeypatch):
 
 
 def test_the_rate_warms_up_and_falls_to_a_tenth(job_of, monkeypatch):
-    rates, step = [], stream.step
-    monkeypatch.setattr(stream, "step", lambda *a: rates.append(a[1].param_groups[0]["lr"]) or step(*a))
+    rates, step = [], loop.step
+    monkeypatch.setattr(loop, "step", lambda *a: rates.append(a[1].param_groups[0]["lr"]) or step(*a))
     training = {"batch_size": 8, "stop": {"steps": 20}}
     run_condition(job_of("sparse", order=["a", "b"], learning_rate=1e-2, training=training), 1)
     assert rates[:2] == pytest.approx([0.5e-2, 1e-2]) and rates[20:] == rates[:20]
@@ -119,8 +119,8 @@ def test_replay_takes_the_steps_and_rows_of_finetuning(job_of, monkeypatch):
         taken[arm] = taken.get(arm, 0) + 1
         return step(*given)
 
-    step = stream.step
-    monkeypatch.setattr(stream, "step", count)
+    step = loop.step
+    monkeypatch.setattr(loop, "step", count)
     runs = {}
     for arm in ("sparse", "replay"):
         job = job_of(arm)
@@ -157,8 +157,8 @@ def kill_after(monkeypatch, steps):
             raise Killed
         return step(*given)
 
-    step = stream.step
-    monkeypatch.setattr(stream, "step", dying)
+    step = loop.step
+    monkeypatch.setattr(loop, "step", dying)
     monkeypatch.setattr(Resume, "due", lambda self: True)
 
 
@@ -237,7 +237,6 @@ def test_clipped_steps_are_counted(job_of, monkeypatch):
     def run(clip):
         norms.clear()
         monkeypatch.setattr(loop, "CLIP", clip)
-        monkeypatch.setattr(stream, "CLIP", clip)
         job = job_of("sparse")
         return run_condition(job | {"resume": job["resume"] / str(clip)}, 1)["tasks"]
 

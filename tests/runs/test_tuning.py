@@ -2,8 +2,9 @@
 
 import pytest
 
-from sparse_continual.runs import stream, tuning
+from sparse_continual.runs import tuning
 from sparse_continual.runs.tables import TRIALS
+from sparse_continual.training import loop
 
 
 def rows(table, tasks=("a", "b")):
@@ -82,7 +83,7 @@ def test_trials_are_complete(tuning_job):
 
 def test_a_trial_that_is_done_is_not_repeated(tuning_job, monkeypatch, tmp_path):
     expected = tuning.tune(tuning_job | {"resume": tmp_path / "other"}, 1)
-    step, taken = stream.step, []
+    step, taken = loop.step, []
 
     def dying(*arguments):
         if len(taken) == 23:  # in the third trial of 10 steps
@@ -91,11 +92,11 @@ def test_a_trial_that_is_done_is_not_repeated(tuning_job, monkeypatch, tmp_path)
         return step(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream, "step", dying)
+        patch.setattr(loop, "step", dying)
         with pytest.raises(KeyboardInterrupt):
             tuning.tune(tuning_job, 1)
     taken.clear()
-    monkeypatch.setattr(stream, "step", lambda *a: taken.append(1) or step(*a))
+    monkeypatch.setattr(loop, "step", lambda *a: taken.append(1) or step(*a))
     assert tuning.tune(tuning_job, 1) == expected
     assert len(taken) == 20
     taken.clear()

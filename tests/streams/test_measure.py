@@ -122,7 +122,7 @@ def test_an_option_that_begins_another_is_judged_by_its_mean_loss():
 def test_options_have_unequal_lengths_and_varied_outcomes(model, tasks):
     split = tasks[-1].test
     assert len(set(np.diff(split.starts)[:3] - split.answers[:3])) > 1
-    assert 0 < measure(model, tasks[-1], split, 8).score.mean() < 1
+    assert 0 < measure(model, tasks[-1], "test", 8).score.mean() < 1
 
 
 def test_scores_reach_one_when_the_model_knows(model, tasks):

@@ -56,5 +56,5 @@ class Mechanism(Base):
             scale.data.copy_(state[name])
 
     def untouched(self):
-        yield from (m.parametrizations.weight.original for m in self.setting.linears.values())
-        yield from (scale for name, scale in self.scales.items() if name not in self.places.named)
+        yield from ((n, m.parametrizations.weight.original) for n, m in self.setting.linears.items())
+        yield from ((n, scale) for n, scale in self.scales.items() if n not in self.places.named)

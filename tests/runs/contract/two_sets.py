@@ -36,9 +36,11 @@ class Mechanism(Base):
         return (model(input_ids=batch["input_ids"]).logits - taught.logits).square().mean()
 
     def after_step(self, done):
-        if done == self.settings["wake"]:
-            self.teacher = self.weights()
-            self.load(self.slow)
+        return done == self.settings["wake"]
+
+    def rewire(self, task, done):
+        self.teacher = self.weights()
+        self.load(self.slow)
 
     def memory(self):
         tensors = {f"slow.{name}": tensor for name, tensor in self.slow.items()}

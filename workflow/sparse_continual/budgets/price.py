@@ -49,16 +49,7 @@ def _row(c: dict, throughput: float, step_seconds: float) -> dict:
     shape = Shape(**c["shape"])
     nonzeros = c["nonzeros"] if "nonzeros" in c else _planned(shape, c)
     existing = nonzeros if c["locked"] else shape.prunable
-    sizes = Sizes(
-        row_tokens=c["row_tokens"],
-        head=head_share(c["row_tokens"], c["answer_tokens"]),
-        batch_size=c["batch_size"],
-        steps=c["steps"],
-        tasks=c["tasks"],
-        task_rows=c["train_items"],
-        written=_written(shape, c, existing),
-        ends_trained=c["ends"] == "trained",
-    )
+    sizes = sizes_of(c, _written(shape, c, existing))
     mechanism = mechanism_class(c["mechanism"]["kind"]).price(c["mechanism"], shape, existing, sizes)
     trained = mechanism.trained
     flops = _flops(shape, sizes, existing, mechanism)
@@ -100,6 +91,20 @@ def _row(c: dict, throughput: float, step_seconds: float) -> dict:
         "matched_on": match.get("on", ""),
         "matched_error": match.get("error", ""),
     }
+
+
+def sizes_of(c: dict, written: int) -> Sizes:
+    """The `Sizes` of a condition, as `price` takes it, that writes `written` prunable weights."""
+    return Sizes(
+        row_tokens=c["row_tokens"],
+        head=head_share(c["row_tokens"], c["answer_tokens"]),
+        batch_size=c["batch_size"],
+        steps=c["steps"],
+        tasks=c["tasks"],
+        task_rows=c["train_items"],
+        written=written,
+        ends_trained=c["ends"] == "trained",
+    )
 
 
 def hours(steps: int, step_flops: float, throughput=THROUGHPUT, step_seconds=STEP_SECONDS) -> float:

@@ -2,13 +2,15 @@
 
 Memory is 1.3 times the planned bytes plus 2 GB for the libraries; time is four times the planned hours and at least
 half an hour. Both grow with the attempt. Planned hours count training and method passes as `budgets.price` does, and
-scoring as forward passes.
+scoring as forward passes. Training on a stream has the price that its mechanism declares, for a model that writes all
+of its weights: an upper bound.
 """
 
 from sparse_continual.budgets.demand import making_of, mixture_tokens, secondary_steps, steps_per_task
-from sparse_continual.budgets.price import hours
+from sparse_continual.budgets.price import TOKEN, hours, sizes_of
 from sparse_continual.budgets.pruning import making
 from sparse_continual.errors import UserError
+from sparse_continual.runs.mechanism import Price, Sizes, mechanism_class
 from sparse_continual.runs.tables import SECONDARY
 from sparse_continual.training.arithmetic import Shape, forward_flops, parameters, training_flops
 
@@ -24,7 +26,7 @@ COPY = 4  # one more float32 model: a teacher
 
 def megabytes(study, entity, attempt: int = 1) -> int:
     """Memory of the job that makes `entity`, an `Entity` of the study `study`."""
-    planned = study.parameters(entity) * _bytes_each(entity)
+    planned = study.parameters(entity) * _bytes_each(entity) + _kept_bytes(study, entity)
     return attempt * int(1.3 * planned / 1e6 + LIBRARIES)
 
 
@@ -57,6 +59,15 @@ def _bytes_each(entity) -> int:
         prunes = settings["topology"]["method"] != "dense"
         return (METHOD if prunes else TRAINED) + COPY * ("distillation" in recovery)
     return LOADED if entity.stage == "scores" else TRAINED
+
+
+def _kept_bytes(study, entity) -> int:
+    """Bytes that a mechanism keeps between tasks while it trains."""
+    run, shape = entity.inputs.get("run", entity), study.shape_of_model(entity)
+    if entity.stage == "scores" or "arm" not in run.settings or not shape:
+        return 0
+    price, sizes = _price(study, run, Shape(**shape))
+    return price.state_bytes + TOKEN * price.buffer_rows * sizes.row_tokens
 
 
 def planned_hours(study, entity) -> float:
@@ -93,30 +104,56 @@ def _topology(study, entity, shape: Shape) -> float:
 def _tuning(study, entity, shape: Shape) -> float:
     settings = entity.settings
     trials = len(settings["blocks"]) * len(settings["learning_rates"]) * study.study["tuning"]["tasks"]
-    return trials * _task(study, entity.inputs["stream"][0].label, settings["training"], shape)
+    return trials * _task(study, entity, shape)
 
 
 def _run(study, entity, shape: Shape) -> float:
-    settings, stream = entity.settings, entity.inputs["stream"].label
+    settings = entity.settings
     tasks = sum(settings.get("reference", {}).get("at", [len(settings["order"])]))
-    return tasks * _task(study, stream, settings["training"], shape) + _scored(study, stream, shape)
+    return tasks * _task(study, entity, shape) + _scored(study, entity.inputs["stream"].label, shape)
 
 
 def _secondary(study, entity, shape: Shape) -> float:
+    """At most two trainings of every task: from the last weights and from the base."""
     run = entity.inputs["run"]
-    steps = secondary_steps(entity, len(run.settings["order"]))
-    training = {**run.settings["training"], "stop": {"steps": steps}}
-    return _task(study, run.inputs["stream"].label, training, shape)
+    tasks = len(run.settings["order"])
+    return _training(study, run, shape, secondary_steps(entity, tasks), 2 * tasks)
 
 
 def _scoring(study, entity, shape: Shape) -> float:
     return _scored(study, entity.inputs["run"].inputs["stream"].label, shape)
 
 
-def _task(study, stream: str, training: dict, shape: Shape) -> float:
-    sizes = study.sizes(stream)
-    steps = steps_per_task(training, sizes["train_items"])
-    return _trained(shape, {**training, "steps": steps}, sizes["row_tokens"])
+def _task(study, run, shape: Shape) -> float:
+    """Hours of training on one task of a run or tuning."""
+    return _training(study, run, shape, _price(study, run, shape)[1].steps, 1)
+
+
+def _training(study, run, shape: Shape, steps: int, tasks: int) -> float:
+    """Hours of `steps` training steps in all on so many tasks, under the mechanism of a run or tuning."""
+    price, sizes = _price(study, run, shape)
+    try:
+        step_flops, task_flops = price.step_flops(None), price.task_flops(None)
+    except UserError:  # of a base of another family whose FLOPs are not known
+        step_flops, task_flops = 6 * parameters(shape)["total"], 0
+    step_flops *= sizes.batch_size * sizes.row_tokens
+    return hours(steps, step_flops) + hours(tasks, task_flops, step_seconds=0)
+
+
+def _price(study, run, shape: Shape) -> tuple[Price, Sizes]:
+    """What the mechanism of a run or tuning costs, and the sizes that this depends on."""
+    settings, stream = run.settings, run.inputs["stream"]
+    stream = (stream[0] if isinstance(stream, list) else stream).label
+    rows, training = study.sizes(stream), settings["training"]
+    condition = {
+        **rows,
+        "batch_size": training["batch_size"],
+        "steps": steps_per_task(training, rows["train_items"]),
+        "tasks": len(study.tasks(stream)),
+        "ends": training["ends"],
+    }
+    mechanism, sizes = settings["arm"]["mechanism"], sizes_of(condition, shape.prunable)
+    return mechanism_class(mechanism["kind"]).price(mechanism, shape, shape.prunable, sizes), sizes
 
 
 def _trained(shape: Shape, training: dict, row_tokens: int) -> float:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sparse_continual.device import DTYPE, refuse_device
 from sparse_continual.errors import UserError
 from sparse_continual.models.checkpoint import BLOCKS, by, check_checkpoint
 from sparse_continual.models.reader import DENSE, Checkpoint
@@ -48,7 +49,7 @@ def load_model(folder, device="cpu", trust_remote_code=False):
         model, report = loader.from_pretrained(
             **source,
             config=config,
-            dtype=torch.float32,
+            dtype=getattr(torch, DTYPE),
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=trust_remote_code,
@@ -192,14 +193,6 @@ def refuse_other_models(model) -> None:
             f"model: found {kind} whose {empty} has no values (device meta), expected weights in memory; {load}"
         )
     refuse_device(model.device)
-
-
-def refuse_device(device) -> None:
-    """Raise UserError for Apple's GPU: its kernels lack float64 and are not deterministic."""
-    if str(device).startswith("mps"):
-        raise UserError(
-            f"device: found {device}, which lacks float64 and deterministic kernels; use cpu or cuda"
-        )
 
 
 class Stack:

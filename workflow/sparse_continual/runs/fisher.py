@@ -11,15 +11,14 @@ import torch.nn.functional as F
 from sparse_continual.models.load import matrix_of
 from sparse_continual.training.batches import IGNORED, logits_and_targets
 
-KINDS = ("sample", "exact", "empirical")
 ELEMENTS = 2**24  # of the gradients, one per row, that are held at once
 
 
 def diagonal(mechanism, task, kind: str, batch_size: int) -> dict:
     """{trained name: float32 tensor}: the mean over the task's training rows of the squared gradients of log p(y|x).
 
-    mechanism, task: as in runs/mechanism.py; kind: one of KINDS, which sets the answers y: one drawn from the model for
-    each row, all tokens weighted by their probability, or the row's own. batch_size: rows of a pass.
+    mechanism, task: as in runs/mechanism.py; kind: which answers y: "sample", one drawn from the model for each row;
+    "exact", all tokens weighted by their probability; "empirical", the row's own. batch_size: rows of a pass.
     """
     sums = {name: torch.zeros_like(tensor) for name, tensor in mechanism.named().items()}
     rng = task.draw("fisher")
@@ -32,16 +31,22 @@ def diagonal(mechanism, task, kind: str, batch_size: int) -> dict:
     return {name: total / len(task.rows) for name, total in sums.items()}
 
 
-def squared(mechanism, batch: dict, weights, by_row: bool = False) -> dict:
+def squared(mechanism, batch: dict, weights) -> dict:
     """{trained name: sum over the rows of a batch of weight * (gradient of the row's log-probability)^2}.
 
-    weights: float[rows]; by_row: pass rows one at a time, which is always correct.
+    weights: float[rows].
     """
     places, linears = mechanism.places, mechanism.setting.linears
-    if not by_row and not mechanism.ends.trained and hasattr(places, "gathered"):
+    if not mechanism.ends.trained and hasattr(places, "gathered"):
         squares = _squares_in_one_pass(mechanism.setting.model, linears, batch, weights)
         if squares:
             return dict(zip(mechanism.named(), places.gathered(squares), strict=True))
+    return squared_by_row(mechanism, batch, weights)
+
+
+def squared_by_row(mechanism, batch: dict, weights) -> dict:
+    """As `squared`, with one backward pass per row: for all trained tensors."""
+    places = mechanism.places
     sums = {name: torch.zeros_like(tensor) for name, tensor in mechanism.named().items()}
     for row in range(len(weights)):
         one = {key: value[row : row + 1] for key, value in batch.items()}
@@ -62,7 +67,7 @@ def _squares_in_one_pass(model, linears: dict, batch: dict, weights) -> dict | N
     rows, passed = len(weights), {name: [] for name in linears}
 
     def watch(name):
-        return lambda module, given, output: passed[name].append((given[0].detach(), output))
+        return lambda module, inputs, output: passed[name].append((inputs[0].detach(), output))
 
     hooks = [module.register_forward_hook(watch(name)) for name, module in linears.items()]
     try:

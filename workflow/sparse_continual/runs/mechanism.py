@@ -6,10 +6,11 @@ is plain fine-tuning. It overrides what it does differently. A run calls its met
     for each task:
         before_task(task)            choose places, grow
         for each step:
-            rows(task, ...)          which rows the step takes
-            loss(batch)              what the step descends
+            rows(task, ...)          choose the rows of the batch
+            loss(batch)
             adjust()                 change the gradients, before they are clipped
             after_step(done)
+            rewire(task, done)       change places within the task, if after_step returned True
         end_task(task)               importances, buffers, merging
         form(), state(), memory()    saved
         view(task)                   scored
@@ -68,8 +69,8 @@ class Setting:
 class TaskData:
     """A task as a mechanism sees it. In a joint reference, several tasks are one.
 
-    number: from 0, in the order of the stream; rows: numbers of its training rows in `split`, which has those of all
-    tasks; order: the seed of the order of its batches; seed: that of the run.
+    number: from 0, in the order of the stream; rows: numbers of its training rows in `split`, which has the rows of all
+    tasks; order: seed of the order of its batches; seed: the run's.
     """
 
     number: int
@@ -202,7 +203,7 @@ class Mechanism:
         return list(self.named().values())
 
     def before_task(self, task: TaskData) -> None:
-        """Called before the first step of a task: the only place where places and forms change."""
+        """Called before the first step of a task. Places and forms change here, and in `rewire`, and nowhere else."""
 
     def rows(self, task: TaskData, batch_size: int, step: int):
         """int64[batch_size]: rows of step number `step` (from 0) of a task, numbered as in `task.split`."""
@@ -219,13 +220,21 @@ class Mechanism:
     def adjust(self) -> None:
         """Change the gradients of `parameters()`. Called when they are complete, before they are clipped."""
 
-    def after_step(self, done: int) -> None:
-        """Called after every optimizer step; done: number of finished steps of the task."""
+    def after_step(self, done: int) -> bool:
+        """Called after every optimizer step; done: number of finished steps of the task.
+
+        Return True to have `rewire` called, and to continue with a new optimizer. Its moments start at zero or are
+        carried over, as between two tasks (MOMENTS).
+        """
+        return False
+
+    def rewire(self, task: TaskData, done: int) -> None:
+        """Change places or the form within a task. Called if `after_step` returned True."""
 
     def end_task(self, task: TaskData) -> None:
         """Called after the last step of a task, in eval mode. May change trained values, but not places."""
 
-    # what is kept
+    # state that is saved
 
     def form(self) -> tuple[dict, dict]:
         """(plain data, {name: tensor}): which trained tensors exist. Fine-tuning has only one form."""
@@ -255,7 +264,7 @@ class Mechanism:
             self.places.load(state)
         self.ends.load(state)
 
-    # how it answers
+    # scoring
 
     def view(self, task: int | None):
         """Context manager that gives the model as it answers items of task number `task` (from 0).
@@ -264,7 +273,7 @@ class Mechanism:
         """
         return nullcontext(self.setting.model)
 
-    # what must hold
+    # invariants
 
     def weights(self) -> dict:
         """{name: tensor} of the matrices as the model uses them, and of the ends if they are trained."""
@@ -272,36 +281,37 @@ class Mechanism:
         return {**blocks, **self.ends.state()}
 
     def untouched(self):
-        """Block weights that no step may change, tensor by tensor: those outside `writable`."""
-        for name, places in sorted((self.setting.writable or {}).items()):
-            yield self.setting.linears[name].weight.detach()[~places]
+        """(name, tensor) of all block weights that no step may change: those outside `writable`."""
+        for name, places in (self.setting.writable or {}).items():
+            yield name, self.setting.linears[name].weight[~places]
 
     def watch(self) -> None:
-        """Record the digest of the frozen tensors for `verify`."""
-        self.frozen = self._frozen_digest()
+        """Record the frozen weights, {name: SHA-256 of the tensor's bytes}, for `verify`."""
+        self.frozen = self._digests()
 
-    def begin(self, task: TaskData) -> None:
-        """`before_task`; the frozen tensors are verified before it and recorded again after it."""
-        if type(self).before_task is not Mechanism.before_task:
+    def call(self, hook: str, *arguments) -> None:
+        """Call `before_task` or `rewire`, if the class defines it, between `verify` and `watch`."""
+        if getattr(type(self), hook) is not getattr(Mechanism, hook):
             self.verify()
-            self.before_task(task)
+            getattr(self, hook)(*arguments)
             self.watch()
 
     def verify(self) -> None:
-        """Raise AssertionError for an absent weight that is not zero, or a frozen one that has changed."""
+        """Raise AssertionError if an absent weight is not zero, or a frozen one has changed since `watch`."""
         for name, exists in (self.setting.exists or {}).items():
             if self.setting.linears[name].weight.detach()[~exists].any():
                 raise AssertionError(f"{name}: an absent weight is not zero")
-        if self._frozen_digest() != self.frozen:
-            raise AssertionError("a frozen weight has changed")
+        digests = self._digests()
+        for name in sorted(digests.keys() | self.frozen.keys()):
+            if digests.get(name) != self.frozen.get(name):
+                raise AssertionError(f"{name}: a frozen weight has changed")
 
-    def _frozen_digest(self) -> str:
-        """SHA-256 over the bytes of frozen ends and of untouched block weights."""
-        ends = [] if self.ends.trained else self.ends.named.values()
-        digest = hashlib.sha256()
-        for tensor in chain(ends, self.untouched()):
-            digest.update(tensor.detach().cpu().numpy().tobytes())
-        return digest.hexdigest()
+    def _digests(self) -> dict:
+        ends = {} if self.ends.trained else self.ends.named
+        return {
+            name: hashlib.sha256(tensor.detach().cpu().numpy().tobytes()).hexdigest()
+            for name, tensor in chain(ends.items(), self.untouched())
+        }
 
 
 def mechanism_class(kind: str) -> type[Mechanism]:
@@ -344,6 +354,8 @@ def _contradictions(cls):
             f"Mechanism keeps state of its own ({kept[0]}) but defines no price, so the plan would show the price of "
             "fine-tuning; define price"
         )
+    if "rewire" in overridden and "after_step" not in overridden:
+        yield "Mechanism defines rewire without after_step, which asks for it; define after_step"
     if "view" not in overridden and cls.TASK_ID != "none":
         yield f"Mechanism has TASK_ID = {cls.TASK_ID!r} but defines no view, which uses it; define view"
     for fact, known in (("ACTS_ON", ACTIONS), ("TASK_ID", TASK_IDS), ("MOMENTS", MOMENTS)):

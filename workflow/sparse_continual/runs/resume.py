@@ -1,8 +1,8 @@
 """Checkpoints from which a killed run continues to the same numbers.
 
-They lie in a folder that Snakemake does not know of, so that it neither deletes them nor takes them
-for results. A lock keeps an orphaned process and its successor apart; the identity of what made them
-(settings, code, content of the inputs) keeps a changed run from going on with an old one.
+Their folder is no output of any rule, so Snakemake neither deletes it nor reads it as a result. A lock prevents two
+processes from training one run. A checkpoint has the identity of its run (settings, code, content of the inputs), so
+that a changed run does not continue from an old checkpoint.
 """
 
 import fcntl
@@ -42,7 +42,7 @@ class Resume:
         self.lock.close()
 
     def seconds(self) -> float:
-        """Seconds spent on the run so far; a process that goes on sets `before` from the checkpoint."""
+        """Seconds spent on the run so far; a resumed process sets `before` from the checkpoint."""
         return self.before + time.monotonic() - self.began
 
     def due(self) -> bool:
@@ -52,7 +52,7 @@ class Resume:
     def load(self) -> tuple[dict, dict] | None:
         """(plain data, {name: tensor}) of the last checkpoint.
 
-        None when there is none of this identity or it is damaged: the run starts from scratch.
+        None if there is none of this identity, or if it is damaged: the run then starts from scratch.
         """
         from safetensors.torch import load_file
 

@@ -3,6 +3,7 @@
 import platform
 from datetime import UTC, datetime
 
+from sparse_continual.device import prepare
 from sparse_continual.files import sha256_of, write_json
 from sparse_continual.runs.attach import start
 from sparse_continual.runs.references import pools_of
@@ -10,7 +11,6 @@ from sparse_continual.runs.resume import Resume, clear
 from sparse_continual.runs.state import save_weights, weights_path
 from sparse_continual.runs.stream import train_stream
 from sparse_continual.streams.tasks import load_tasks
-from sparse_continual.training.loop import prepare
 
 
 def run_condition(job: dict, threads: int, device: str = "cpu", scorer=None) -> dict:

@@ -5,11 +5,11 @@ was forgotten (savings: Ebbinghaus 1885). Secondary: it is measured at the arm's
 The last task is not an old one.
 """
 
+from sparse_continual.device import prepare
 from sparse_continual.runs.attach import start
 from sparse_continual.runs.state import listed, load_weights
 from sparse_continual.runs.stream import train_stream
 from sparse_continual.streams.tasks import load_tasks
-from sparse_continual.training.loop import prepare
 from sparse_continual.training.measure import measure
 
 ROWS = 256  # rows scored at once

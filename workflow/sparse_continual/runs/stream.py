@@ -10,7 +10,7 @@ from sparse_continual.runs.mechanism import TaskData
 from sparse_continual.runs.state import packed, restore, snapshot, unpacked
 from sparse_continual.streams.tasks import concatenate
 from sparse_continual.training.batches import refuse_beyond
-from sparse_continual.training.loop import CLIP, adamw, rate, step
+from sparse_continual.training.loop import adamw, descend
 from sparse_continual.training.measure import measure
 
 WARMUP = 10  # the rate warms up over a tenth of a task's steps, then falls to a tenth as a cosine
@@ -48,79 +48,60 @@ def train_stream(
     firsts = [sum(counts[:number]) for number in range(len(counts))]
     initial = snapshot(mechanism) if restart else None
     if checkpoint:
-        data, tensors = (
-            checkpoint[0],
-            {name: tensor.to(model.device) for name, tensor in checkpoint[1].items()},
-        )
+        data, tensors = checkpoint
+        tensors = {name: tensor.to(model.device) for name, tensor in tensors.items()}
         restore(mechanism, unpacked(data["mechanism"], tensors))
         mechanism.frozen = data["frozen"]  # from before the kill, so that `verify` finds a change since then
         records, kept = data["records"], data["kept"]
         print(f"resuming task {data['task'] + 1} at step {data['step']}", flush=True)
     else:
-        data, records, kept = {"task": 0, "step": 0}, [], [after_task(0)]
+        data, tensors, records, kept = {"task": 0, "step": 0}, {}, [], [after_task(0)]
 
-    moments = _moments_in(tensors) if checkpoint else {}
+    moments = _moments_in(tensors)
     for number in range(data["task"], len(pools)):
-        pool, steps = pools[number], _most_steps(training, counts[number], len(pools[number]))
-        going_on = number == data["task"] and data["step"] > 0
-        if restart and not going_on:
+        pool = pools[number]
+        inside = number == data["task"] and data["step"] > 0
+        if restart and not inside:
             restore(mechanism, initial)
             moments = {}
-        order = seed_of("task batches", seed, *(task.name for task in pool))
         task = TaskData(
             number,
             range(firsts[number], firsts[number] + counts[number]),
             rows,
-            order,
+            seed_of("task batches", seed, *(task.name for task in pool)),
             mechanism.setting.seed,
             model.device,
         )
-        if not going_on:
-            mechanism.begin(task)
-        named = mechanism.named()
-        optimizer = adamw(list(named.values()), learning_rate)
-        if going_on or mechanism.MOMENTS == "carried":
-            _load_moments(optimizer, named, moments)
-        if going_on:
-            done, tokens, before = data["step"], data["tokens"], _strip("before.", tensors)
-        else:
-            done, tokens, before = 0, 0, mechanism.weights()
-        clipped = torch.tensor(data["clipped"] if going_on else 0, device=model.device)
-        criterion, stop = training["stop"].get("loss"), "steps" if "loss" not in training["stop"] else "cap"
+        if not inside:
+            mechanism.call("before_task", task)
+        before = _strip("before.", tensors) if inside else mechanism.weights()
+        steps = _Steps(mechanism, task, pool, training, learning_rate, moments)
+        if inside:
+            steps.done, steps.tokens, steps.clipped = (data[key] for key in ("step", "tokens", "clipped"))
+
+        def save(number=number, steps=steps, before=before):
+            if resume and resume.due():
+                state = {"task": number, "step": steps.done, "tokens": steps.tokens}
+                state |= {"clipped": int(steps.clipped), "records": records, "kept": kept}
+                _checkpoint(resume, mechanism, state, steps.moments(), before)
+
         model.train()
-        while done < steps:
-            chosen = mechanism.rows(task, training["batch_size"], done)
-            tokens += int((rows.starts[chosen + 1] - rows.starts[chosen]).sum())
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * rate(done, steps, steps // WARMUP)
-            torch.manual_seed((order + done) % 2**63)  # so that a resumed run has the same dropout
-            norm = step(mechanism.loss(task.batch(chosen)), optimizer, mechanism.places, mechanism.adjust)
-            clipped += norm > CLIP  # stays on the device: reading it would wait for the device at every step
-            done += 1
-            mechanism.after_step(done)
-            if criterion and (done % training["stop"]["every"] == 0 or done == steps):
-                if _validation_loss(mechanism, pool, number) <= criterion:
-                    stop = "criterion"
-                    break
-            if resume and resume.due() and done < steps:
-                state = {"task": number, "step": done, "tokens": tokens, "records": records, "kept": kept}
-                state["clipped"] = int(clipped)
-                _checkpoint(resume, mechanism, state, _moments_of(optimizer, named), before)
+        stop = steps.take(save)
         model.eval()
         mechanism.end_task(task)
         mechanism.verify()
-        moments = _moments_of(optimizer, named) if mechanism.MOMENTS == "carried" else {}
+        moments = steps.moments() if mechanism.MOMENTS == "carried" else {}
         records.append(
             {
                 "position": number + 1,
                 "task": pool[0].name if len(pool) == 1 else f"joint_{len(pool)}",
-                "steps": done,
+                "steps": steps.done,
                 "stop": stop,
-                "tokens": tokens,
+                "tokens": steps.tokens,
                 "learning_rate": learning_rate,
                 "validation_loss": _validation_loss(mechanism, pool, number),
                 "trained": sum(p.numel() for p in mechanism.parameters()),
-                "clipped": int(clipped) / done,
+                "clipped": int(steps.clipped) / steps.done,
                 **_update(before, mechanism.weights()),
             }
         )
@@ -128,8 +109,81 @@ def train_stream(
         if resume:
             state = {"task": number + 1, "step": 0, "records": records, "kept": kept}
             _checkpoint(resume, mechanism, state, moments)
-        print(f"{time.strftime('%H:%M:%S')} task {number + 1} of {len(pools)}: {done} steps", flush=True)
+        now = time.strftime("%H:%M:%S")
+        print(f"{now} task {number + 1} of {len(pools)}: {steps.done} steps", flush=True)
     return records, kept
+
+
+class _Steps:
+    """The steps on one pool, and their progress: done, tokens, clipped (how many had their gradient clipped).
+
+    moments: {trained name: {key: tensor}} that the optimizer starts with.
+    """
+
+    def __init__(self, mechanism, task: TaskData, pool, training, learning_rate, moments: dict):
+        self.mechanism, self.task, self.pool, self.training = mechanism, task, pool, training
+        self.learning_rate = learning_rate
+        self.steps = _most_steps(training, len(task.rows), len(pool))
+        self.done = self.tokens = self.clipped = 0
+        self.reached = False
+        self._renew(moments)
+
+    def _renew(self, moments: dict) -> None:
+        """A new optimizer. Tensors without moments, or with moments of another shape, start at zero."""
+        self.named = self.mechanism.named()
+        self.optimizer = adamw(list(self.named.values()), self.learning_rate)
+        state = {
+            number: moments[name]
+            for number, (name, tensor) in enumerate(self.named.items())
+            if name in moments and moments[name]["exp_avg"].shape == tensor.shape
+        }
+        if state:
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+
+    def moments(self) -> dict:
+        """{trained name: {key: tensor}} of the optimizer."""
+        state = self.optimizer.state_dict()["state"]
+        return {name: state[number] for number, name in enumerate(self.named) if number in state}
+
+    def take(self, save) -> str:
+        """Take the steps that are left; call `save` after each but the last.
+
+        Returns why they ended: "steps", "cap" or "criterion".
+        """
+        while self.done < self.steps and not self.reached:
+            descend(
+                self._loss,
+                self.optimizer,
+                self.steps,
+                self.steps // WARMUP,
+                self.mechanism.places,
+                self.done,
+                self.mechanism.adjust,
+                lambda *step: self._after_step(save, *step),
+            )
+        if "loss" not in self.training["stop"]:
+            return "steps"
+        return "criterion" if self.reached else "cap"
+
+    def _loss(self, number: int):
+        starts = self.task.split.starts
+        chosen = self.mechanism.rows(self.task, self.training["batch_size"], number)
+        self.tokens += int((starts[chosen + 1] - starts[chosen]).sum())
+        torch.manual_seed((self.task.order + number) % 2**63)  # so that a resumed run has the same dropout
+        return self.mechanism.loss(self.task.batch(chosen))
+
+    def _after_step(self, save, done: int, _, clipped) -> bool:
+        self.done, self.clipped = done, self.clipped + clipped
+        renewed = self.mechanism.after_step(done)
+        if renewed:
+            self.mechanism.call("rewire", self.task, done)
+            self._renew(self.moments() if self.mechanism.MOMENTS == "carried" else {})
+        stop = self.training["stop"]
+        if "loss" in stop and (done % stop["every"] == 0 or done == self.steps):
+            self.reached = _validation_loss(self.mechanism, self.pool, self.task.number) <= stop["loss"]
+        if done < self.steps and not self.reached:
+            save()
+        return renewed or self.reached
 
 
 def _most_steps(training: dict, rows: int, tasks: int) -> int:
@@ -183,19 +237,3 @@ def _moments_in(tensors: dict) -> dict:
         name, key = whole.rsplit(".", 1)
         moments.setdefault(name, {})[key] = tensor
     return moments
-
-
-def _moments_of(optimizer, named: dict) -> dict:
-    """{trained name: {key: tensor}} of an optimizer."""
-    state = optimizer.state_dict()["state"]
-    return {name: state[number] for number, name in enumerate(named) if number in state}
-
-
-def _load_moments(optimizer, named: dict, moments: dict) -> None:
-    """Give an optimizer the saved moments of its tensors; tensors without moments, or of another shape, start at 0."""
-    state = {
-        number: moments[name]
-        for number, (name, tensor) in enumerate(named.items())
-        if name in moments and moments[name]["exp_avg"].shape == tensor.shape
-    }
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -9,11 +9,11 @@ import math
 
 import numpy as np
 
+from sparse_continual.device import prepare
 from sparse_continual.runs.attach import start
 from sparse_continual.runs.resume import Resume
 from sparse_continual.runs.stream import train_stream
 from sparse_continual.streams.tasks import load_tasks
-from sparse_continual.training.loop import prepare
 from sparse_continual.training.measure import measure
 
 ROWS = 256  # rows per forward pass on validation splits

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sparse_continual.device import prepare
 from sparse_continual.errors import UserError
 from sparse_continual.integrity import read_manifest
 from sparse_continual.runs.attach import start
@@ -9,7 +10,6 @@ from sparse_continual.runs.state import listed, load_weights, weights_path
 from sparse_continual.scores.evaluate import score, texts
 from sparse_continual.scores.table import asked, key_of, leave
 from sparse_continual.streams.tasks import load_tasks
-from sparse_continual.training.loop import prepare
 
 
 def scorer(job: dict, settings: dict):

@@ -152,8 +152,7 @@ def forward_flops(shape: Shape, tokens: int, weights: int | None = None, head: f
     """FLOPs per token of a forward pass over sequences of `tokens`.
 
     `weights`: nonzeros N for theoretical FLOPs; None counts all P (executed). `head`: share of positions with computed
-    logits. Keys: linears, attention (full square, and everything else in counted blocks), head, total, and with
-    formulas causal, which is not part of the total.
+    logits. Keys: linears, attention (full square, and everything else in counted blocks), head, total.
 
     Raises UserError as `costs`.
     """
@@ -163,10 +162,7 @@ def forward_flops(shape: Shape, tokens: int, weights: int | None = None, head: f
         "attention": cost.rest,
         "head": _whole(cost.head * head),
     }
-    total = {"total": sum(parts.values())}
-    if not shape.counted:
-        parts["causal"] = 2 * (tokens + 1) * shape.head * shape.heads * shape.layers
-    return parts | total
+    return parts | {"total": sum(parts.values())}
 
 
 def training_flops(
@@ -261,9 +257,6 @@ def optimizer_bytes(trained: int) -> int:
     return MOMENTS * trained
 
 
-def checkpoint_bytes(trained: int, resumable: bool = False) -> int:
-    """One task's saved weights: the trained float32 values, and their moments if resumable.
-
-    The mask is the base's and is stored once, with it.
-    """
-    return (FLOAT + (MOMENTS if resumable else 0)) * trained
+def checkpoint_bytes(trained: int) -> int:
+    """One task's saved weights: the trained float32 values. The mask is stored once, with the base."""
+    return FLOAT * trained

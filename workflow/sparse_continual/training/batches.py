@@ -43,18 +43,13 @@ class Batches:
         return {"input_ids": ids.masked_fill(~inside, 0), "labels": ids.masked_fill(~counted, IGNORED)}
 
 
-def batches_of(split: Split, device="cpu") -> Batches:
-    """The Batches of `split` on `device`, made once and kept while the split exists."""
+def collate(split: Split, rows, device="cpu") -> dict:
+    """{input_ids, labels} of the numbered rows, as `Batches.batch`. The split stays on the device while it lives."""
     by_device = _kept.setdefault(split, {})
     key = str(device)
     if key not in by_device:
         by_device[key] = Batches(split, device)
-    return by_device[key]
-
-
-def collate(split: Split, rows, device="cpu") -> dict:
-    """dict(input_ids, labels) of the numbered rows; see `Batches.batch`."""
-    return batches_of(split, device).batch(rows)
+    return by_device[key].batch(rows)
 
 
 def refuse_beyond(model, split: Split, name: str) -> None:

@@ -65,35 +65,35 @@ def lm_loss(model, rows, reduction="mean"):
 def train(job, optimizer, loss_of, steps, batch_size, warmup, seed, after=None, first=0) -> None:
     """Descend `loss_of(step, rows)` from step `first` to `steps`, and call `after(step)` after every step.
 
-    Rates of the optimizer's groups warm up and fall as a cosine to a tenth (`training.loop.rate`). The rows of a step
-    depend only on `seed` and the step, so that a later start gets the same ones. The number of tokens is added to the
-    job's facts.
+    The learning rate of each of the optimizer's groups follows `training.loop.rate`. The rows of a step depend only on
+    `seed` and the step, so that a later start gets the same ones. The number of their tokens is added to the job's
+    facts.
 
     Raises UserError when the loss is not finite.
     """
     import torch
 
     from sparse_continual.identity import seed_of
-    from sparse_continual.training.loop import rate, update
+    from sparse_continual.training.loop import descend
 
-    highest = [group["lr"] for group in optimizer.param_groups]
-    for step in range(first, steps):
-        for group, most in zip(optimizer.param_groups, highest, strict=True):
-            group["lr"] = most * rate(step, steps, warmup)
+    def loss(step):
         generator = torch.Generator().manual_seed(seed_of("method's batch", seed, step))
         chosen = torch.randint(len(job.rows), (batch_size,), generator=generator)
         rows = [job.rows[int(place)] for place in chosen]
-        with torch.enable_grad():
-            loss = loss_of(step, rows)
-            loss.backward()
-        if not math.isfinite(loss.item()):
-            raise UserError(
-                f"training diverged: the loss at step {step + 1} of {steps} is {loss.item()}; lower the learning rates"
-            )
-        update(optimizer)
         job.facts["tokens"] = job.facts.get("tokens", 0) + sum(len(row) for row in rows)
+        with torch.enable_grad():
+            value = loss_of(step, rows)
+        if not math.isfinite(value.item()):
+            raise UserError(
+                f"training diverged: the loss at step {step + 1} of {steps} is {value.item()}; lower the learning rates"
+            )
+        return value
+
+    def after_step(done, *_):
         if after:
-            after(step)
+            after(done - 1)
+
+    descend(loss, optimizer, steps, warmup, first=first, after_step=after_step)
 
 
 @contextmanager

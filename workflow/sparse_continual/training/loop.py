@@ -1,8 +1,6 @@
-"""The optimizer's loop of pretraining, recovery and task streams."""
+"""The loop of every training: streams, mixtures (pretraining and recovery) and methods that train."""
 
 import math
-import os
-import random
 import time
 
 import numpy as np
@@ -16,48 +14,54 @@ from sparse_continual.training.batches import collate, loss_of, mixture_rows, re
 CLIP = 1.0  # norm of the gradient over all trainable values; equal in all arms
 
 
-def prepare(threads: int, seed: int) -> None:
-    """Make this process deterministic: threads, denormals, deterministic kernels, seeds."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic kernels need it on a GPU
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(
-        True
-    )  # moments of unused rows become denormal, which makes AdamW ten times slower
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(seed % 2**63)
-    random.seed(seed)
-
-
 def adamw(parameters: list, learning_rate: float) -> torch.optim.AdamW:
     """AdamW without weight decay (Loshchilov & Hutter, arXiv 1711.05101), fused."""
     return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, fused=True)
 
 
-def step(loss, optimizer, places, adjust=None) -> torch.Tensor:
-    """One descent step on `loss`: backward, clip, AdamW, and the matrices refreshed from their values.
+def step(loss, optimizer, places=None, adjust=None) -> torch.Tensor:
+    """One step on `loss`: backward, clip, optimizer, and the matrices refreshed from their values.
 
-    adjust: called without arguments when the gradients are complete, before they are clipped. Returns the norm of the
-    gradient before it was clipped.
+    places: trainables (training/trainables.py) whose values stand apart from their matrices, or None; adjust: called
+    without arguments when the gradients are complete, before they are clipped.
+
+    Returns bool[], whether the gradient was clipped, on its device: reading it waits for the device.
     """
     loss.backward()
-    places.collect()
+    if places:
+        places.collect()
     if adjust:
         adjust()
-    norm = update(optimizer)
-    places.refresh()
-    return norm
-
-
-def update(optimizer) -> torch.Tensor:
-    """Clip the gradients of all parameters of `optimizer` to the norm CLIP, descend, and drop the gradients.
-
-    Returns the norm before it was clipped.
-    """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return norm
+    if places:
+        places.refresh()
+    return norm > CLIP
+
+
+def descend(
+    loss_of, optimizer, steps: int, warmup: int, places=None, first=0, adjust=None, after_step=None
+) -> int:
+    """Take steps `first` to `steps` - 1 of a training: the loop of streams, mixtures and methods that train.
+
+    loss_of(number): the loss of step `number` (from 0), a scalar with gradient; it chooses the rows. optimizer: the
+    learning rates of its groups are the highest of the schedule (`rate`, with `warmup` steps). places, adjust: as in
+    `step`. after_step(done, loss, clipped): called after each step with the number of steps done, the loss and the
+    result of `step`; the loop ends if it returns True.
+
+    Returns how many steps are done.
+    """
+    highest = [group["lr"] for group in optimizer.param_groups]
+    for number in range(first, steps):
+        for group, learning_rate in zip(optimizer.param_groups, highest, strict=True):
+            group["lr"] = learning_rate * rate(number, steps, warmup)
+        loss = loss_of(number)
+        clipped = step(loss, optimizer, places, adjust)
+        if after_step and after_step(number + 1, loss, clipped):
+            return number + 1
+    return steps
 
 
 def rate(number: int, steps: int, warmup: int) -> float:
@@ -85,23 +89,26 @@ def train_on_mixture(model, places, ends, mixture, settings: dict, seed: int, lo
     firsts = [sum(sizes[:entry]) for entry in range(len(sizes))]
     optimizer = adamw(places.parameters() + ends.parameters(), settings["learning_rate"])
     model.train()
-    # One block for all losses: keeping a scalar of every step would fragment the memory that the step frees, and the
+    # One tensor for all losses: a scalar kept from every step would fragment the memory that the step frees, and the
     # next step would allocate new memory.
     losses = torch.empty(settings["steps"], device=model.device)
     tokens, reported = 0, time.monotonic()
-    for number in range(settings["steps"]):
-        for group in optimizer.param_groups:
-            group["lr"] = settings["learning_rate"] * rate(number, settings["steps"], settings["warmup"])
+
+    def loss(number):
+        nonlocal tokens
         drawn = mixture_rows(sizes, shares, settings["batch_size"], seed_of("mixture batches", seed), number)
-        chosen_rows = [firsts[entry] + chosen for entry, chosen in drawn]
-        batch = collate(rows, np.concatenate(chosen_rows), model.device)
-        tokens += int(sum(rows.starts[t + 1].sum() - rows.starts[t].sum() for t in chosen_rows))
-        loss = loss_of(model, batch)
-        step(loss, optimizer, places)
-        losses[number] = loss.detach()
+        chosen = np.concatenate([firsts[entry] + some for entry, some in drawn])
+        tokens += int((rows.starts[chosen + 1] - rows.starts[chosen]).sum())
+        return loss_of(model, collate(rows, chosen, model.device))
+
+    def record(done, loss, clipped):
+        nonlocal reported
+        losses[done - 1] = loss.detach()
         if time.monotonic() - reported > 30:
-            print(f"step {number + 1} of {settings['steps']}: loss {losses[number].item():.4f}", flush=True)
+            print(f"step {done} of {settings['steps']}: loss {losses[done - 1].item():.4f}", flush=True)
             reported = time.monotonic()
+
+    descend(loss, optimizer, settings["steps"], settings["warmup"], places, after_step=record)
     model.eval()
     _refuse_divergence(losses, settings)
     return {"steps": settings["steps"], "tokens": tokens, "final_loss": final(losses)}

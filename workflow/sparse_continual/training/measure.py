@@ -26,15 +26,15 @@ class Measured:
     loss: np.ndarray
 
 
-def measure(model, task: Task, split: str | Split, batch_size: int) -> Measured:
-    """Judge every item of a split. batch_size: rows per forward pass.
+def measure(model, task: Task, name: str, batch_size: int) -> Measured:
+    """Judge every item of the task's split called `name`. batch_size: rows per forward pass.
 
     Rows are sorted by length, so that there is little padding. The options of an item share its prompt,
     which is read once. The model's mode is restored.
 
     Raises UserError for a token without an embedding in the model.
     """
-    split = getattr(task, split) if isinstance(split, str) else split
+    split = getattr(task, name)
     refuse_beyond(model, split, f"task {task.name}")
     training = model.training
     model.eval()

@@ -16,7 +16,8 @@ vanishes as the row is learnt and does not estimate the Fisher. normalise: F is 
 lambda means the same for all three and for models of all sizes.
 
 Cost: 8 bytes per trained value; 5 FLOPs per trained value and step; after a task one forward and backward pass over its
-rows, and for `sample` one more forward pass per answer token, for `exact` as many passes as the vocabulary has tokens.
+rows, and for `sample` one more forward pass per answer token; for `exact` one pass per row and token of the vocabulary,
+and one more forward pass per row.
 Limits: the diagonal, only around the values after the last task; a large lambda ends learning before it ends
 forgetting, because the norm of the whole gradient is clipped. On an unlocked model absent weights start with F near 0.
 Draws come from the task's own generators. Relearning savings start without the penalty.
@@ -26,6 +27,7 @@ from dataclasses import replace
 
 from sparse_continual.errors import UserError
 from sparse_continual.runs.mechanism import Mechanism as Base
+from sparse_continual.training.arithmetic import forward_flops
 
 SCHEMA = {
     "type": "object",
@@ -68,14 +70,20 @@ class Mechanism(Base):
     def price(cls, settings, shape, nonzeros, sizes):
         """Two float32 per trained value; the penalty in each step, the Fisher pass after each task."""
         plain = super().price(settings, shape, nonzeros, sizes)
-        copies = shape.vocabulary if settings["fisher"] == "exact" else 1
+        answers = round(sizes.head * sizes.row_tokens)  # tokens of a row's answer
+        gradients = {"exact": shape.vocabulary}.get(settings["fisher"], 1)  # per row
+        forwards = {"sample": answers, "exact": 1, "empirical": 0}[
+            settings["fisher"]
+        ]  # per row, for its answers
 
         def step_flops(weights):
             penalty = 5 * plain.trained / (sizes.batch_size * sizes.row_tokens)
             return plain.step_flops(weights) + penalty
 
         def task_flops(weights):
-            return copies * sizes.task_rows * sizes.row_tokens * plain.step_flops(weights)
+            answered = forward_flops(shape, sizes.row_tokens, weights, 1 / sizes.row_tokens)["total"]
+            each = gradients * plain.step_flops(weights) + forwards * answered
+            return sizes.task_rows * sizes.row_tokens * each
 
         return replace(plain, step_flops=step_flops, task_flops=task_flops, state_bytes=8 * plain.trained)
 

@@ -148,8 +148,8 @@ class Mechanism(Base):
 
     def untouched(self):
         """All of the base's matrices."""
-        for module in self.setting.linears.values():
-            yield module.parametrizations.weight.original if self.masked else module.weight
+        for name, module in self.setting.linears.items():
+            yield name, module.parametrizations.weight.original if self.masked else module.weight
 
     def weights(self):
         """The matrices with the adapter merged in."""

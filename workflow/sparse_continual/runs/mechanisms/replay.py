@@ -2,12 +2,11 @@
 
 From the second task on, `share` of every batch are old rows drawn from a buffer of `buffer_items`
 training rows. Old rows take the place of new ones, so steps, rows and FLOPs are those of fine-tuning
-(substituted replay), and the new task is seen 1 - share as often: compare it with that in mind. The
-buffer is a uniform sample of all training rows of past tasks, each offered once (reservoir sampling:
+(substituted replay). The new task's rows are then seen 1 - share times as often as in fine-tuning: consider this in a
+comparison. The buffer is a uniform sample of all training rows of past tasks, each offered once (reservoir sampling:
 Vitter 1985).
 
-Knobs: buffer_items, share. Cost: the buffer's bytes. Limit: rows must be kept, which privacy or
-licences may forbid.
+Knobs: buffer_items, share. Cost: the buffer's bytes. Limit: rows are kept, which privacy or licences may forbid.
 """
 
 from dataclasses import replace
