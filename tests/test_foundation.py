@@ -367,7 +367,7 @@ def run_script(tmp_path, body):
         import sys
         from types import SimpleNamespace
         from sparse_continual.script import job
-        with job(SimpleNamespace(log=[sys.argv[1]], input=[], output=[], params={})):
+        with job(SimpleNamespace(log=[sys.argv[1]], input=[], output=[], params={}, resources={})):
     """
     script.write_text(textwrap.dedent(start) + textwrap.indent(textwrap.dedent(body), "    "))
     log = tmp_path / "log"

@@ -405,7 +405,9 @@ def test_a_job_records_what_it_read_and_not_what_came_later(store, tmp_path, mon
     base = store / "manifest.json"
     before = files.sha256_of(base)
     run = Path("results/store/runs/run")
-    snakemake = SimpleNamespace(log=["log"], input=[str(base)], output=[f"{run}/manifest.json"], params={})
+    snakemake = SimpleNamespace(
+        log=["log"], input=[str(base)], output=[f"{run}/manifest.json"], params={}, resources={}
+    )
     with script.job(snakemake):
         files.write(run / "run.json", "{}")
         state.update(commit="two", diff="after")
