@@ -2,7 +2,7 @@
 
 Both trees run the tiny study of the tests, 14 pruning settings on one small model, and the published comparisons of
 studies/reanalysis.yaml. Tables, scores, weights, masks and figures must be equal byte for byte. Not compared: names of
-folders in the store, index.csv, manifests, run.json (it has times), logs and the report.
+folders in the store, index.csv, manifests, times (run.json, costs.csv), logs and the report.
 """
 
 import argparse
