@@ -16,7 +16,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SKIPPED = re.compile(r"(manifest|provenance|run|scores)\.json$|(index|costs)\.csv$|/logs/|/report/|/manifests/|/\.")
+SKIPPED = re.compile(
+    r"(manifest|provenance|run|scores)\.json$|(index|costs)\.csv$|/logs/|/report/|/manifests/|/\."
+)
 PRUNING = """
 import hashlib, sys
 import torch

@@ -23,7 +23,6 @@ PARENT = """
 import os, sys, time
 sys.path.insert(0, {package!r})
 from sparse_continual import warm
-os.makedirs(".snakemake")
 warm.start()
 print(os.environ[warm.SOCKET], flush=True)
 time.sleep(600)

@@ -54,7 +54,7 @@ def test_the_plan_prices_before_anything_is_downloaded(world, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     files = [world.checkout / "config.yaml", world.checkout / "studies" / "llama-8b-2of4.yaml"]
     study = Study(checked(merged(files, revisions_of_llama(world.commits))))
-    assert "Token: there." in plan_text(study)
+    assert "Token: found." in plan_text(study)
 
 
 def test_a_refused_download_is_one_line(world):

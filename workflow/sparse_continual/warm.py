@@ -1,10 +1,10 @@
 """A warm process for local jobs: it has imported the heavy libraries, and every job runs in a fork of it.
 
 Importing torch and transformers takes a job longer than most of its work. The workflow starts this file as a program of
-its own: it imports libraries, never this package, and listens on a socket below `.snakemake`. A script asks it for a
-fork (`handed_over`), which runs the same script file with the script's environment and standard streams, while the
-script waits. Without a warm process (cluster, GPU, no fork, more than one thread, `warm: false`) a script runs in its
-own process. Results are the same. The warm process ends with Snakemake, and a fork ends with its script.
+its own: it imports libraries, never this package, and listens on a socket. A script asks it for a fork (`handed_over`),
+which runs the same script file with the script's environment and standard streams, while the script waits. Without a
+warm process (cluster, GPU, no fork, more than one thread, `warm: false`) a script runs in its own process. Results are
+the same. The warm process ends with Snakemake, and a fork ends with its script.
 """
 
 import contextlib
@@ -13,17 +13,17 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from pathlib import Path
 
-SOCKET = (
-    "SPARSE_CONTINUAL_WARM"  # environment variable: path of the socket, relative to the working directory
-)
+SOCKET = "SPARSE_CONTINUAL_WARM"  # environment variable: path of the socket
 THREADS = (
     "OMP_NUM_THREADS"  # Snakemake sets it, and the variables of other libraries, to the threads of a rule
 )
@@ -40,12 +40,14 @@ def start() -> None:
     """Start a warm process for the local jobs of this Snakemake process. Its first jobs do not wait for it."""
     if not hasattr(os, "fork") or sys.platform == "darwin":  # macOS: its libraries do not survive a fork
         return
-    path = Path(".snakemake") / f"warm-{os.getpid()}.socket"
-    os.environ[SOCKET] = str(path)
+    path = os.path.join(
+        tempfile.mkdtemp(prefix="sparse-continual-"), "socket"
+    )  # a folder that only its user may read
+    os.environ[SOCKET] = path
     variables = "OMP GOTO OPENBLAS MKL NUMEXPR".split()
     environment = os.environ | {f"{name}_NUM_THREADS": "1" for name in variables}
     subprocess.Popen(
-        [sys.executable, __file__, str(path), str(os.getpid())],
+        [sys.executable, __file__, path, str(os.getpid())],
         env=environment | {"VECLIB_MAXIMUM_THREADS": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -98,7 +100,7 @@ def serve(path: str, parent: int) -> None:
                     _run(connection)
                 connection.close()
         finally:
-            Path(path).unlink(missing_ok=True)
+            shutil.rmtree(Path(path).parent, ignore_errors=True)
 
 
 def _run(connection) -> None:
