@@ -230,7 +230,7 @@ def test_what_may_not_be_read_is_named(checkpoints, here, someone, capsys, path,
     assert captured.err.count("\n") == 1
 
 
-def test_a_full_disk_is_told(checkpoints, monkeypatch, capsys):
+def test_a_full_disk_is_reported(checkpoints, monkeypatch, capsys):
     from sparse_continual import files
 
     def full(*given):

@@ -366,7 +366,7 @@ def test_shared_experts_by_layer():
         {"num_hidden_layers": [4]},
     ],
 )
-def test_layers_that_cannot_be_read_are_not_told(field):
+def test_layers_that_cannot_be_read_are_not_reported(field):
     config = {"model_type": "novel", "num_experts": 8, "num_experts_per_tok": 2, "num_hidden_layers": 4}
     assert activation.judge(config)["moe"]["layers"] == [0, 1, 2, 3]
     moe = activation.judge(config | field)["moe"]

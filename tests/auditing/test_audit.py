@@ -333,7 +333,7 @@ def test_weights_of_other_formats_are_not_called_none(name, llama, folder):
     assert "the folder has no weights" in audit(folder)["reason"]
 
 
-def test_weights_that_are_no_numbers_are_told(llama, folder):
+def test_weights_that_are_no_numbers_are_reported(llama, folder):
     def change(name, weight):
         return weight * float("nan") if "layers.1.mlp.up_proj" in name else weight
 
@@ -342,7 +342,7 @@ def test_weights_that_are_no_numbers_are_told(llama, folder):
 
 
 @pytest.mark.parametrize("name", ["model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"])
-def test_one_of_them_outside_the_blocks_is_told_too(llama, folder, name):
+def test_one_of_them_outside_the_blocks_is_reported_too(llama, folder, name):
     model = llama(tie_word_embeddings=False)
     model.get_parameter(name).data[3] = -torch.inf
     report = audit(saved(model, folder))
@@ -539,7 +539,7 @@ def test_zeros_of_some_matrices_show_a_topology_where_others_are_coded(llama, fo
     assert report["verdict"] == "fixed-topology" and "1 tensors of integers" in report["reason"]
 
 
-def test_tensors_of_a_type_that_is_not_read_are_told_and_the_rest_counted(llama, folder):
+def test_tensors_of_a_type_that_is_not_read_are_reported_and_the_rest_counted(llama, folder):
     """Scales in powers of two, whose zero byte is 2**-127, and 16-bit codes."""
     saved(llama(), folder, two_of_four)
     expected = audit(folder)["matrices"]
@@ -667,7 +667,7 @@ def test_an_expert_that_is_missing(folder):
 
 
 @pytest.mark.parametrize("named", [None, [], ["NovelForCausalLM"], ["GPT2LMHeadModel"], ["Tensor"], "Llama"])
-def test_keys_of_an_architecture_that_transformers_lacks_are_not_told(named, llama, folder):
+def test_keys_of_an_architecture_that_transformers_lacks_are_not_reported(named, llama, folder):
     saved(llama(), folder)
     configured(folder, architectures=named)
     report = audit(folder)

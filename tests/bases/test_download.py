@@ -497,7 +497,7 @@ def test_pickles_are_converted_where_allowed(hub, tensors, tmp_path):
     )
     made = tmp_path / "store" / "model"
     made.mkdir(parents=True)
-    (made / "old").touch()  # it is made anew
+    (made / "old").touch()  # it is replaced
     assert download.fetch(REPO, None, made, convert_pickles=True) == made
     assert sorted(p.name for p in made.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
     assert [p.name for p in made.parent.iterdir()] == ["model"]

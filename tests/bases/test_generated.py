@@ -77,7 +77,7 @@ def test_scaled_weights_have_a_variance_of_one_over_inputs(tmp_path):
         assert model.get_input_embeddings().weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
-def test_training_that_diverges_is_told(tmp_path):
+def test_training_that_diverges_is_reported(tmp_path):
     settings = {**SETTINGS, "pretraining": {**PRETRAINING, "steps": 8, "learning_rate": 1e30}}
     with pytest.raises(
         UserError, match=r"diverged: the loss at step [2-8] of 8 is nan; lower its learning_rate of 1e\+30"

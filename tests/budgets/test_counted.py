@@ -181,7 +181,7 @@ CONDITION = {
 }  # fmt: skip
 
 
-def test_flops_that_are_not_known_are_not_told():
+def test_flops_that_are_not_known_are_not_reported():
     """A part of Mamba's matrices is not called as a linear: parameters are right, FLOPs are left out."""
     shape = shape_of_config(MAMBA, lengths=[TOKENS])
     (why,) = unknown_flops(shape)

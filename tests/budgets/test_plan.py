@@ -30,7 +30,7 @@ def test_a_teacher_is_not_in_the_hours_of_the_trainings():
     assert 0.3 < cost["teacher_hours"] / cost["hours"] < 0.35
 
 
-def test_what_methods_have_pass_is_told_for_every_topology():
+def test_what_methods_have_pass_is_reported_for_every_topology():
     topology = {"method": "gmp", "pattern": "2:4", "steps": 50, "batch_size": 4}
     text = {"sequences": 100, "tokens": 10, "written": False}
     row = {"topology": "slow", "base": "tiny", "shape": SHAPE, "models": 3}

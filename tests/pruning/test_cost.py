@@ -73,7 +73,7 @@ class Counter:
         self.backward += gradient[..., 0].numel() / self.blocks
 
 
-def test_what_prices_a_method_makes_no_topology_anew():
+def test_what_prices_a_method_makes_no_topology_again():
     script = PACKAGE.parents[1] / "scripts" / "pruning" / "make_topology.py"
     for name in registry.names("pruning.methods"):
         read = closure(script, f"pruning.methods.{name}")

@@ -110,7 +110,7 @@ def test_batches_of_rows_change_nothing(monkeypatch):
     torch.testing.assert_close(whole[1], parts[1], rtol=1e-10, atol=1e-10)
 
 
-def test_few_tokens_are_damped_and_the_damping_is_told():
+def test_few_tokens_are_damped_and_the_damping_is_reported():
     weight, inputs = layer(10)
     statistics = measured(input_statistics.SecondMoments, [inputs[0][:5]])
     assert torch.isfinite(obc.prune_matrix(weight, statistics, Count(1024))[1]).all()

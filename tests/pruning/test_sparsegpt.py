@@ -14,7 +14,7 @@ sparsegpt = functions("sparsegpt")
 
 
 def explicit(weight, matrix, mask):
-    """Column by column with the inverse of the rest of H computed anew each time."""
+    """Column by column with the inverse of the rest of H computed again each time."""
     weight = weight.clone()
     for j in range(weight.shape[1]):
         inverse = torch.linalg.inv(matrix[j:, j:])

@@ -358,7 +358,7 @@ def test_a_log_that_no_file_can_be(tmp_path, name):
         ("trace", "outputs", "expected"),
     ],
 )
-def test_a_binary_log_is_told_what_is_expected(tmp_path, importer, log, words):
+def test_a_binary_log_is_reported_what_is_expected(tmp_path, importer, log, words):
     (tmp_path / log).write_bytes(b"\x80\x05\xff\x00pickle")
     own = {"importer": importer, "logs": [log]}
     with pytest.raises(UserError) as caught:

@@ -76,7 +76,7 @@ def test_declaration_against_count(changes, matrices, agrees):
     assert len(lines) == (agrees == "false")
 
 
-def test_a_wrong_declaration_is_told_with_both_numbers():
+def test_a_wrong_declaration_is_reported_with_both_numbers():
     tables = {"people": {"densities": densities(("unstructured", 100, 30))}}
     (line,) = published.limits(facts(), tables | {"again": tables["people"]}, [], EN)
     assert "Of `tiny` the registry declares 2:4, 0.5" in line and "counted are unstructured, 0.7" in line

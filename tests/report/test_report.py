@@ -275,7 +275,7 @@ def test_without_claims_and_contrasts_nothing_is_a_finding(tmp_path):
     )
 
 
-def test_registration_and_phase_are_told(tmp_path):
+def test_registration_and_phase_are_reported(tmp_path):
     facts = made_up.facts() | {"phase": "confirmatory", "figures": {}}
     facts["registration"] = {"path": "studies/made-up.preregistration.yaml", "digest": "ab12"}
     page, extract = written(tmp_path, facts, made_up.judged(phase="confirmatory", registered=True))
@@ -284,7 +284,7 @@ def test_registration_and_phase_are_told(tmp_path):
     assert "- Shown: `sparse` forgot 6.0" in extract
 
 
-def test_budgets_rates_and_buffers_are_told(page):
+def test_budgets_rates_and_buffers_are_reported(page):
     assert (
         "1,024 tokens, 4,096 B" in page.sections["run"]
         and "flops of sparse (off by 0.4 %)" in page.sections["run"]
@@ -359,7 +359,7 @@ def test_what_a_contrast_differs_in():
     assert "on stream `a` against on stream `b`" in words(["sparse"], ["dense"], streams=["a", "b"])
 
 
-def test_rates_are_told_for_every_stream_where_they_differ():
+def test_rates_are_reported_for_every_stream_where_they_differ():
     found = {"news": stream(), "tales": stream(trials={"sparse": (1, {1: (0, 0), 2: (0, 0)})})}
     assert rates.in_words(found, EN)["sparse"] == "2 on news and 1 on tales"
     assert rates.in_words({"news": stream()}, EN)["sparse"] == "2"

@@ -197,7 +197,7 @@ def test_a_frozen_weight_that_changed_before_the_rewiring_is_found(added, job_of
     assert not rewired
 
 
-def test_scores_depend_on_the_task_that_an_oracle_is_told(added, job_of):
+def test_scores_depend_on_the_task_that_an_oracle_is_reported(added, job_of):
     job = job_of("sparse", order=["a", "b"])
     job["arm"]["mechanism"] = added("owners")
     run_condition(job, 1)

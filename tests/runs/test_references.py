@@ -1,4 +1,4 @@
-"""Reference runs: each begins anew from the base, and knows nothing of what was trained before it."""
+"""Reference runs: each starts from the base, without the training before it."""
 
 import numpy as np
 import pytest

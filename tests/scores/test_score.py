@@ -174,7 +174,7 @@ def test_nothing_is_left_while_the_mixture_is_not_built(rules, capsys, tmp_path,
     assert not is_adopted(rule, capsys)
 
 
-def test_gone_weights_are_told_with_their_price(rules):
+def test_gone_weights_are_reported_with_their_price(rules):
     rule = rules(keep="last")
     rule.train()
     rule.score()

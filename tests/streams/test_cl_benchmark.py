@@ -177,7 +177,7 @@ def test_labels_that_a_tokenizer_cannot_tell_apart(benchmark, labels, says, tmp_
         build_stream({"source": "cl_benchmark", **settings(folder)}, 1, lowering(), tmp_path / "s")
 
 
-def test_labels_that_can_be_told_apart(benchmark):
+def test_labels_that_can_be_reported_apart(benchmark):
     """One begins another, one is long, one is a single unknown word: different tokens, so they can be judged."""
     folder, write = benchmark
     labels = ["not", "not sure", "really so really not sure", "World"]

@@ -426,7 +426,7 @@ def test_numbers_and_keys_as_yaml_reads_them():
         ),
     ],
 )
-def test_a_mistake_is_told_in_one_line(key, value, line):
+def test_a_mistake_ends_in_one_line(key, value, line):
     (found,) = mistakes((key, value))
     assert line in found and (found.startswith(line) or "64 characters" in line)
 

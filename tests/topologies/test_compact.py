@@ -250,7 +250,7 @@ def test_a_smaller_model_that_computes_something_else_is_refused(rows, monkeypat
     expect_same(before, state(model))
 
 
-def test_heads_that_are_paired_otherwise_are_told(rows, monkeypatch):
+def test_heads_that_are_paired_otherwise_are_reported(rows, monkeypatch):
     """Queries of a Llama that read the keys in turn, and not in groups."""
     from transformers.models.llama import modeling_llama
 

@@ -176,7 +176,7 @@ def test_lines_of_several_streams_name_theirs(tmp_path):
     assert not any(line.startswith("people: ") for line in registration.in_words(made))
 
 
-def test_a_plan_of_one_block_is_told_without_a_number_that_is_none():
+def test_a_plan_of_one_block_is_reported_without_a_number_that_is_none():
     of = study(blocks=1)
     plan = {"claims": CLAIMS, "contrasts": of.contrasts, "statistics": of.study["statistics"]}
     plan |= {"bases": of.bases(), "pilot": []}
@@ -185,7 +185,7 @@ def test_a_plan_of_one_block_is_told_without_a_number_that_is_none():
     assert registration.in_words({"design": plan, "power": []}) == ["n = 1 block; no difference is tested"]
 
 
-def test_a_place_that_cannot_be_written_to_is_told(tmp_path):
+def test_a_place_that_cannot_be_written_to_is_reported(tmp_path):
     (tmp_path / "studies").write_text("a file")
     with pytest.raises(
         UserError, match="studies: not a folder that can be written to .File exists."
@@ -196,7 +196,7 @@ def test_a_place_that_cannot_be_written_to_is_told(tmp_path):
         registration.register(study(), CLAIMS, ROOT, tmp_path / ("r" * 300 + "r.yaml"))
 
 
-def test_what_cannot_be_told_does_not_take_the_name(tmp_path, monkeypatch):
+def test_what_cannot_be_reported_does_not_take_the_name(tmp_path, monkeypatch):
     def broken(_):
         raise RuntimeError
 

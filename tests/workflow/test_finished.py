@@ -181,18 +181,18 @@ def test_slurm_profile(checkout, tmp_path):
     )  # with 2 references, 1 repeat
 
 
-def test_scoring_anew_needs_the_weights(checkout, again):
+def test_scoring_again_needs_the_weights(checkout, again):
     """With weights it costs no training; without them it fails with the price, and loses nothing."""
     config = yaml.safe_load(TINY.read_text())
     config["study"]["scoring"] = {"batch_size": 5}
     config["study"]["keep_weights"] = "none"
-    (again / "anew.yaml").write_text(yaml.safe_dump(config))
+    (again / "rescored.yaml").write_text(yaml.safe_dump(config))
     score = Study(checked(config)).score(STREAM, "sparse_lora", "1")
-    anew = [score.manifest, "--configfile", again / "anew.yaml", "--replace-workflow-config"]
-    assert planned(snakemake(checkout, again, "-n", *anew)) == {("score_run", score.name)}
+    rescored = [score.manifest, "--configfile", again / "rescored.yaml", "--replace-workflow-config"]
+    assert planned(snakemake(checkout, again, "-n", *rescored)) == {("score_run", score.name)}
     shutil.rmtree(again / RUN.path / "weights")
     before = contents(again, f"{RUN.path}/*")
-    failed = snakemake(checkout, again, *anew)
+    failed = snakemake(checkout, again, *rescored)
     assert failed.returncode != 0 and "Traceback" not in failed.stderr
     (line,) = {line.strip() for line in failed.stderr.splitlines() if "keep_weights" in line}
     assert re.search(r"after_001.safetensors: missing .*train the run again: 80 steps, \d+ s", line)
@@ -226,7 +226,7 @@ def test_a_corrupted_result_stops_its_readers(checkout, again):
     assert not (again / checks).exists()
 
 
-def test_a_block_made_anew_and_killed_ends_in_the_same_bytes(finished, interrupted):
+def test_a_block_remade_and_killed_ends_in_the_same_bytes(finished, interrupted):
     done = interrupted.result()
     assert done.killed_in_time
     assert done.resumed.returncode == 0, done.resumed.stderr

@@ -1,4 +1,4 @@
-"""Places chosen anew before each task: half of the writable weights, drawn."""
+"""New places before each task: half of the writable weights, drawn."""
 
 from dataclasses import replace
 
